@@ -1,0 +1,37 @@
+# What a contributor runs. CI runs .ci/run, which calls the same things.
+
+STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME    ?= 30s
+
+.PHONY: build test race fuzz lint bench
+
+build: ## the command, as bin/penstock
+	go build -o bin/penstock ./cmd/penstock
+
+test:
+	go test ./...
+
+race:
+	go test -race ./...
+
+# Each fuzz target for FUZZTIME. A crasher becomes a seed in testdata.
+fuzz:
+	@go list ./... | while read -r pkg; do \
+		go test -list '^Fuzz' "$$pkg" | grep '^Fuzz' | while read -r target; do \
+			echo "$$pkg $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg" || exit 1; \
+		done || exit 1; \
+	done
+
+# golangci-lint if it is installed, with .golangci.yml; staticcheck and vet always.
+lint:
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'not gofmt-ed: run gofmt -w .'; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	cd bench/peers && go vet ./... && go run $(STATICCHECK) ./...
+	@if command -v golangci-lint >/dev/null; then golangci-lint run ./...; fi
+
+# Against raw gws in the same run: server on one core, client on another.
+# Prints ratios of server CPU per message, and fails past the project's limits.
+bench: build
+	cd bench/peers && go run ./versus -check -penstock ../../bin/penstock
