@@ -1,0 +1,135 @@
+package backpressure
+
+import (
+	"sync"
+
+	"github.com/penstock-ws/penstock/frame"
+)
+
+// An item is one element of a queue's data lane. It is one of
+//
+//   - a segment: encoded frames of small messages, one after the other, in buf;
+//   - a train: one large message, sent as fragments that are cut off as the
+//     writer gets to them. head and body are the fragment under way, rest is
+//     what follows it;
+//   - a stream: a message that is still being produced; at the head of the lane
+//     with nothing in body it keeps later data waiting;
+//   - the close frame, after which nothing is written.
+//
+// Control frames may pass between items and between the fragments of one.
+type item struct {
+	next *item
+
+	buf  *frame.Buffer // memory to put back in the pool; nil if there is none
+	body []byte        // bytes to write next
+	rest frame.Fragmenter
+
+	head             [frame.MaxHeaderSize]byte // header before body, of a train or stream
+	headOff, headLen uint8
+
+	begun   bool // some byte of the fragment under way has been written
+	flying  bool // gathered for a write that has not returned
+	segment bool // small frames may be appended
+	train   bool // rest is in use
+	final   bool // the close frame
+	stream  *Stream
+}
+
+var items = sync.Pool{New: func() any { return new(item) }}
+
+func newItem() *item { return items.Get().(*item) }
+
+// free gives back all that the item holds, and the item.
+func (it *item) free(pool *frame.Pool) {
+	it.endStream()
+	pool.Put(it.buf)
+	*it = item{}
+	items.Put(it)
+}
+
+// ready returns the number of bytes that may be written now.
+func (it *item) ready() int {
+	return int(it.headLen-it.headOff) + len(it.body)
+}
+
+// startTrain makes a message the content of it and its first fragment the one
+// under way.
+func (it *item) startTrain(op frame.Opcode, payload []byte, chunk int) {
+	it.train = true
+	it.rest = frame.NewFragmenter(op, payload, chunk)
+	it.load()
+}
+
+// load makes the next fragment of a train the one under way, and reports
+// whether there was one.
+func (it *item) load() bool {
+	if !it.train {
+		return false
+	}
+	h, body, ok := it.rest.Next()
+	if ok {
+		it.setFragment(h, body)
+	}
+	return ok
+}
+
+func (it *item) setFragment(h frame.Header, body []byte) {
+	it.headLen = uint8(len(frame.AppendHeader(it.head[:0], h)))
+	it.headOff, it.body, it.begun = 0, body, false
+}
+
+// more reports whether something may follow the fragment under way.
+func (it *item) more() bool {
+	return it.stream != nil || it.rest.Remaining() > 0
+}
+
+// cutOff gives up all but a fragment of which some bytes are written or being
+// written, and returns the bytes given up. The close frame stays.
+func (it *item) cutOff(chunk int) int {
+	if it.final {
+		return 0
+	}
+	dropped := trainSize(it.rest.Remaining(), chunk)
+	it.train, it.rest = false, frame.Fragmenter{}
+	it.endStream()
+	if !it.begun && !it.flying {
+		dropped += it.ready()
+		it.headOff, it.body = it.headLen, nil
+	}
+	return dropped
+}
+
+// endStream tells the producer that no further fragment is taken.
+func (it *item) endStream() {
+	if it.stream != nil {
+		it.stream.it = nil
+		it.stream.signal()
+		it.stream = nil
+	}
+}
+
+// consume takes n written bytes off the fragment under way and returns how many
+// of them were the item's.
+func (it *item) consume(n int) int {
+	took := min(n, int(it.headLen-it.headOff))
+	it.headOff += uint8(took)
+	b := min(n-took, len(it.body))
+	it.body = it.body[b:]
+	if took+b > 0 {
+		it.begun = true
+	}
+	return took + b
+}
+
+// settle copies what is left of a message in its sender's memory into memory of the queue's
+// own; fragments after the one under way are of at most chunk bytes.
+func (it *item) settle(pool *frame.Pool, chunk int) {
+	rest := it.rest.Rest()
+	n := len(it.body)
+	it.buf = pool.Get(n + len(rest))
+	it.buf.B = append(append(it.buf.B, it.body...), rest...)
+	it.body = it.buf.B[:n]
+	if len(rest) > 0 {
+		it.rest = frame.NewFragmenter(frame.Continuation, it.buf.B[n:], chunk)
+	}
+}

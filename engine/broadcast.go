@@ -1,0 +1,96 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"unicode/utf8"
+
+	"github.com/penstock-ws/penstock/backpressure"
+	"github.com/penstock-ws/penstock/frame"
+	"github.com/penstock-ws/penstock/interceptors"
+)
+
+// Prepared is a message encoded once for many connections; any number of them may
+// send it at the same time, and it never changes.
+type Prepared struct {
+	p *backpressure.Prepared
+}
+
+// Prepare encodes a message of type op, frame.Text or frame.Binary, copying
+// payload. It returns ErrMessageTooBig, closing nobody, or ErrInvalidUTF8.
+func (e *Engine) Prepare(op frame.Opcode, payload []byte) (Prepared, error) {
+	switch {
+	case len(payload) > e.cfg.MaxMessageBytes:
+		return Prepared{}, ErrMessageTooBig
+	case op == frame.Text && !utf8.Valid(payload):
+		return Prepared{}, ErrInvalidUTF8
+	case op != frame.Text && op != frame.Binary:
+		return Prepared{}, fmt.Errorf("engine: cannot prepare a %v message; text and binary are possible", op)
+	}
+	return Prepared{backpressure.Prepare(op, payload)}, nil
+}
+
+// Len returns the payload's size in bytes.
+func (p Prepared) Len() int { return p.p.Len() }
+
+// SendPrepared sends p, as Send does. Where no outbound interceptor applies the
+// encoded message is shared, not copied.
+func (c *Conn) SendPrepared(p Prepared) error {
+	if c.ep.outboundRun != nil {
+		return c.intercept(context.Background(), interceptors.Outbound{Type: p.p.Opcode(), Data: p.p.Payload()}, c.sendNow)
+	}
+	return c.verdict(c.queue.SendPrepared(p.p, false))
+}
+
+// Tally says what became of a broadcast: how many connections it was queued for,
+// and how many did not take it because they were congested or closed, or because
+// an interceptor refused.
+type Tally struct {
+	Queued, Congested, Closed, Refused int
+}
+
+// Broadcast sends p to every connection of conns. It waits for none of them. If
+// ctx is that of a callback that handles one of several waiting messages, the
+// writes are held back until the last of them has been handled, so that each
+// connection is written to once.
+func Broadcast(ctx context.Context, conns iter.Seq[*Conn], p Prepared) Tally {
+	var b *burst
+	if c := FromContext(ctx); c != nil {
+		b = c.burst.Load()
+	}
+	var t Tally
+	for c := range conns {
+		t.count(c.sendHeld(p, b))
+	}
+	return t
+}
+
+func (t *Tally) count(err error) {
+	switch err.(type) {
+	case nil:
+		t.Queued++
+	case *CloseError:
+		t.Closed++
+	default:
+		if err == ErrCongested {
+			t.Congested++
+		} else {
+			t.Refused++
+		}
+	}
+}
+
+// sendHeld queues p and leaves the writing to the end of b, if there is a burst.
+func (c *Conn) sendHeld(p Prepared, b *burst) error {
+	if b == nil || c.ep.outboundRun != nil {
+		return c.SendPrepared(p)
+	}
+	if err := c.verdict(c.queue.SendPrepared(p.p, true)); err != nil {
+		return err
+	}
+	if !b.touch(c) {
+		c.queue.Flush()
+	}
+	return nil
+}

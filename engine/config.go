@@ -1,0 +1,246 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"runtime"
+	"time"
+
+	"github.com/penstock-ws/penstock/backpressure"
+	"github.com/penstock-ws/penstock/frame"
+	"github.com/penstock-ws/penstock/interceptors"
+)
+
+// Config holds the settings of an [Engine]. The zero value is ready to use: each
+// field says what zero stands for. New copies it.
+//
+// Durations: zero is the default, a negative one switches the matter off where
+// the field says that this is possible. Sizes are in bytes and must be positive.
+type Config struct {
+	// MaxMessageBytes is the largest message payload, in both directions and
+	// over all fragments. Default 1 MiB, at most 1 GiB. A peer that sends more is
+	// closed with 1009 as soon as a frame header announces it; a larger send
+	// closes the connection with 1009 and returns ErrMessageTooBig.
+	// Environment: MAX_WS_MESSAGE_BYTES.
+	MaxMessageBytes int
+
+	// SendChunkBytes is the largest payload of one outbound frame. Default
+	// 64 KiB, at least 125. A larger message goes out as fragments of one message
+	// (RFC 6455 §5.4) and the writer waits for the socket to drain between them,
+	// so that pings, pongs and closes can pass.
+	// Environment: WS_SEND_CHUNK_BYTES.
+	SendChunkBytes int
+
+	// HighWaterBytes bounds what is queued for one peer: above it sends return
+	// ErrCongested and the connection's messages are neither handled nor read,
+	// until LowWaterBytes is reached. The message that crosses the mark is still
+	// taken, so a queue holds at most HighWaterBytes and one message.
+	// Default 1 MiB. Environment: WS_HIGH_WATER_BYTES.
+	HighWaterBytes int
+
+	// LowWaterBytes is where a congested connection goes on. Default a quarter
+	// of HighWaterBytes; it must be below it. Environment: WS_LOW_WATER_BYTES.
+	LowWaterBytes int
+
+	// OverflowClose, unless zero, is the close code (1008 or 1013 suit) with
+	// which a connection is ended when a send finds it above HighWaterBytes,
+	// instead of returning ErrCongested. What was queued is dropped.
+	OverflowClose frame.CloseCode
+
+	// CorkBytes is how much the replies to a batch of messages may gather before
+	// they are written although the batch has not ended. Default 16 KiB.
+	// Environment: WS_CORK_BYTES.
+	CorkBytes int
+
+	// ReadBufferBytes is the size of the pooled buffers that sockets are read
+	// into. A connection holds one only while there is something to read.
+	// Default 32 KiB, at least 4 KiB. Environment: WS_READ_BUFFER_BYTES.
+	ReadBufferBytes int
+
+	// InboxMessages and InboxBytes bound what has been received on one
+	// connection and not yet handled: at either bound its socket is not read
+	// until half of it has been handled. Defaults 256 messages and
+	// MaxMessageBytes. Environment: WS_INBOX_MESSAGES, WS_INBOX_BYTES.
+	InboxMessages int
+	InboxBytes    int
+
+	// Workers is how many handlers run at once, over all connections that do
+	// not run inline. Default: DefaultWorkers(). Environment: WS_WORKERS.
+	Workers int
+
+	// MaxBackground is how many functions given to Conn.Go run at once, over all
+	// connections. Default 65536. Environment: WS_MAX_BACKGROUND.
+	MaxBackground int
+
+	// PingInterval is the silence after which a peer is pinged. Default 30 s;
+	// negative: never. Environment: WS_PING_INTERVAL.
+	PingInterval time.Duration
+
+	// IdleTimeout ends a connection from which nothing has been received for so
+	// long, pongs included, with 1001. The time in which the engine itself does
+	// not read it does not count. Default 75 s; negative: never.
+	// Environment: WS_IDLE_TIMEOUT.
+	IdleTimeout time.Duration
+
+	// WriteStallTimeout ends a connection whose socket has not taken a byte for
+	// so long although some were waiting. Default 10 s; negative: never.
+	// Environment: WS_WRITE_STALL_TIMEOUT.
+	WriteStallTimeout time.Duration
+
+	// CloseTimeout bounds a closing handshake, from the queueing of our close
+	// frame to the peer's closing of its end; then the socket is closed.
+	// Default 5 s. Environment: WS_CLOSE_TIMEOUT.
+	CloseTimeout time.Duration
+
+	// HandshakeTimeout bounds reading a request's header, under Serve, and
+	// writing the response to it. Default 10 s. Environment:
+	// WS_HANDSHAKE_TIMEOUT.
+	HandshakeTimeout time.Duration
+
+	// ShutdownTimeout is how long Serve lets connections end in good order once
+	// its context is done. Default 10 s. Environment: WS_SHUTDOWN_TIMEOUT.
+	ShutdownTimeout time.Duration
+
+	// ShutdownSpread is the time over which Shutdown spreads its closes, so that
+	// the peers do not come back all at once. Default 0: all at once.
+	// Environment: WS_SHUTDOWN_SPREAD.
+	ShutdownSpread time.Duration
+
+	// AllowedOrigins are patterns for the Origin header of browsers, besides the
+	// request's own origin, which is always allowed: "*" is any origin;
+	// "https://*.example.com" and "https://example.com:8443" are matched against
+	// the whole origin, "*.example.com" against its host with any scheme.
+	// A star stands for any number of characters except "/".
+	AllowedOrigins []string
+
+	// TrustedProxies are the addresses whose X-Forwarded-For and
+	// X-Forwarded-Proto headers are believed. Default: none.
+	TrustedProxies []netip.Prefix
+
+	// Interceptors see every message of every endpoint, before the endpoint's own.
+	Interceptors []interceptors.Interceptor
+
+	// Logger receives what an operator must know: handler panics, forced ends.
+	// Never payloads. Default: slog.Default().
+	Logger *slog.Logger
+}
+
+const (
+	defaultMaxMessage = 1 << 20
+	largestMaxMessage = 1 << 30 // gws computes sizes in 32 bits
+	defaultChunk      = 64 << 10
+	defaultHighWater  = 1 << 20
+	defaultCork       = 16 << 10
+	defaultReadBuffer = 32 << 10
+	smallestBuffer    = 4 << 10
+	defaultInbox      = 256
+	defaultBackground = 1 << 16
+)
+
+// DefaultWorkers returns the default of Config.Workers: 16 for each processor
+// that the program may use. Workers only start while connections wait for one,
+// so handlers that never block keep about one running per processor; the rest
+// is for handlers that do.
+func DefaultWorkers() int { return 16 * runtime.GOMAXPROCS(0) }
+
+// withDefaults returns the configuration with every zero replaced.
+func (c Config) withDefaults() Config {
+	or(&c.MaxMessageBytes, defaultMaxMessage)
+	or(&c.SendChunkBytes, defaultChunk)
+	or(&c.HighWaterBytes, defaultHighWater)
+	or(&c.LowWaterBytes, c.HighWaterBytes/4)
+	or(&c.CorkBytes, defaultCork)
+	or(&c.ReadBufferBytes, defaultReadBuffer)
+	or(&c.InboxMessages, defaultInbox)
+	or(&c.InboxBytes, c.MaxMessageBytes)
+	or(&c.Workers, DefaultWorkers())
+	or(&c.MaxBackground, defaultBackground)
+	or(&c.PingInterval, 30*time.Second)
+	or(&c.IdleTimeout, 75*time.Second)
+	or(&c.WriteStallTimeout, 10*time.Second)
+	or(&c.CloseTimeout, 5*time.Second)
+	or(&c.HandshakeTimeout, 10*time.Second)
+	or(&c.ShutdownTimeout, 10*time.Second)
+	or(&c.Logger, slog.Default())
+	return c
+}
+
+// or sets a value that is zero.
+func or[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Validate returns every mistake in c, joined, or nil. New calls it.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	var errs []error
+	size := func(name string, value, least, most int) {
+		if value < least || value > most {
+			errs = append(errs, fmt.Errorf("%s is %d; allowed are %d to %d", name, value, least, most))
+		}
+	}
+	size("MaxMessageBytes", c.MaxMessageBytes, 1, largestMaxMessage)
+	size("SendChunkBytes", c.SendChunkBytes, frame.MaxControlPayload, largestMaxMessage)
+	size("HighWaterBytes", c.HighWaterBytes, 1, largestMaxMessage)
+	size("LowWaterBytes", c.LowWaterBytes, 0, largestMaxMessage)
+	size("CorkBytes", c.CorkBytes, 1, largestMaxMessage)
+	size("ReadBufferBytes", c.ReadBufferBytes, smallestBuffer, 1<<20)
+	size("InboxMessages", c.InboxMessages, 1, 1<<20)
+	size("InboxBytes", c.InboxBytes, 1, largestMaxMessage)
+	size("Workers", c.Workers, 1, 1<<20)
+	size("MaxBackground", c.MaxBackground, 1, 1<<24)
+	if c.LowWaterBytes >= c.HighWaterBytes {
+		errs = append(errs, fmt.Errorf("LowWaterBytes is %d; it must be below HighWaterBytes, %d", c.LowWaterBytes, c.HighWaterBytes))
+	}
+	if c.OverflowClose != 0 && !c.OverflowClose.Sendable() {
+		errs = append(errs, fmt.Errorf("OverflowClose is %d, which may not stand in a close frame; 1008 and 1013 suit", c.OverflowClose))
+	}
+	errs = append(errs, c.validateTimes()...)
+	for i, p := range c.AllowedOrigins {
+		if _, err := parseOrigin(p); err != nil {
+			errs = append(errs, fmt.Errorf("AllowedOrigins[%d]: %w", i, err))
+		}
+	}
+	for i, ic := range c.Interceptors {
+		if ic == nil {
+			errs = append(errs, fmt.Errorf("Interceptors[%d] is nil", i))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) validateTimes() (errs []error) {
+	positive := func(name string, d time.Duration) {
+		if d <= 0 {
+			errs = append(errs, fmt.Errorf("%s is %v; it must be positive, for this cannot be switched off", name, d))
+		}
+	}
+	positive("CloseTimeout", c.CloseTimeout)
+	positive("HandshakeTimeout", c.HandshakeTimeout)
+	positive("ShutdownTimeout", c.ShutdownTimeout)
+	if c.ShutdownSpread < 0 {
+		errs = append(errs, fmt.Errorf("ShutdownSpread is %v; it must not be negative", c.ShutdownSpread))
+	}
+	if c.PingInterval > 0 && c.IdleTimeout > 0 && c.IdleTimeout <= c.PingInterval {
+		errs = append(errs, fmt.Errorf("IdleTimeout is %v; it must be above PingInterval, %v, or quiet peers are ended before they are pinged",
+			c.IdleTimeout, c.PingInterval))
+	}
+	return errs
+}
+
+// outbound returns what queues need to know.
+func (c Config) outbound(pool *frame.Pool) *backpressure.Config {
+	return &backpressure.Config{
+		HighWater:  c.HighWaterBytes,
+		LowWater:   c.LowWaterBytes,
+		ChunkSize:  c.SendChunkBytes,
+		CorkSize:   c.CorkBytes,
+		Disconnect: c.OverflowClose,
+		Pool:       pool,
+	}
+}

@@ -1,0 +1,210 @@
+package engine
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lxzan/gws"
+
+	"github.com/penstock-ws/penstock/backpressure"
+	"github.com/penstock-ws/penstock/interceptors"
+)
+
+// Conn is one WebSocket connection. Any goroutine may call any method at any
+// time; no method waits for the peer except those that take a context.
+type Conn struct {
+	// immutable
+	e     *Engine
+	ep    *endpoint
+	id    uint64
+	scope *Scope
+	sock  socket
+	queue backpressure.Queue // locks itself
+
+	// reader goroutine
+	transport   transport
+	pending     *batch // received and not yet handed over
+	inlineBurst *burst
+
+	// worker: whoever runs the callbacks, one at a time
+	call interceptors.Context
+	seq  uint64
+	work batches // handed over and not yet handled
+
+	// the goroutine in Receive, of an endpoint without OnMessage
+	last        *gws.Message // its memory is valid until the next Receive
+	receivedMsg Message      // passed by the chain
+	hasReceived bool
+
+	// sweeper
+	watch watch
+
+	// atomic
+	lastRead atomic.Int64          // engine clock
+	closing  atomic.Bool           // our close frame is queued, or the socket has failed
+	deaf     atomic.Bool           // what the peer still sends is dropped
+	burst    atomic.Pointer[burst] // of the worker that runs this connection
+
+	// registry shard's lock
+	position int
+
+	// executor's lock
+	nextRunnable *Conn
+
+	// guarded by mu; mu may be held while taking the queue's lock, never the
+	// other way round
+	mu         sync.Mutex
+	run        runState
+	inbox      batches       // handed over by the reader, not yet taken by a worker
+	messages   int           // received and not yet handled
+	bytes      int           // their payload
+	receivedN  uint64        // messages, over the connection's life
+	receivedB  uint64        // bytes of payload, likewise
+	room       chan struct{} // not nil: the reader waits for room
+	paused     bool          // the reader waits
+	arrival    chan struct{} // not nil: Receive waits for a message
+	receiving  bool          // a goroutine is in Receive
+	opened     bool          // OnOpen has been called
+	drainOwed  bool          // OnDrain is to be called
+	noMore     bool          // no message will be handed over any more; cause is set
+	answered   bool          // the closing handshake has been begun by us, or answered
+	readDone   bool          // the reader has seen the end
+	writeDone  bool          // the queue has
+	sockClosed bool
+	ended      bool // OnClose has been called
+	background int  // functions given to Go that run
+	cause      *CloseError
+	closeSince int64         // engine clock when closing began; 0: it has not
+	done       chan struct{} // closed when the context ends; made when asked for
+	cancelled  bool
+	values     map[any]any
+}
+
+// ID returns the connection's number, unique in the process.
+func (c *Conn) ID() uint64 { return c.id }
+
+// Scope returns the handshake that opened the connection.
+func (c *Conn) Scope() *Scope { return c.scope }
+
+// Context returns the context that ends with the connection: when it is closed by
+// this side, when it fails, or when all has been handled that came before its
+// orderly end. FromContext finds the connection in it.
+func (c *Conn) Context() context.Context { return (*connContext)(c) }
+
+// Get returns the value stored under key for the connection's life, or nil.
+func (c *Conn) Get(key any) any {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.values[key]
+}
+
+// Set stores value under key for the connection's life; nil deletes.
+func (c *Conn) Set(key, value any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if value == nil {
+		delete(c.values, key)
+		return
+	}
+	if c.values == nil {
+		c.values = make(map[any]any)
+	}
+	c.values[key] = value
+}
+
+// Go runs fn on a goroutine of its own, for work that may wait: a long stream, a
+// call to a slow service. ctx ends with the connection, and OnClose is called
+// only when fn has returned. If fn panics the connection is closed with 1011.
+// It returns ErrTooMuchBackground if Config.MaxBackground functions run already,
+// or the connection's *CloseError if it has ended.
+func (c *Conn) Go(fn func(ctx context.Context)) error {
+	if c.e.background.Add(1) > int64(c.e.cfg.MaxBackground) {
+		c.e.background.Add(-1)
+		return ErrTooMuchBackground
+	}
+	c.mu.Lock()
+	if c.cancelled {
+		c.mu.Unlock()
+		c.e.background.Add(-1)
+		return c.closeError()
+	}
+	c.background++
+	c.mu.Unlock()
+	c.e.goroutines.Go(func() { c.runBackground(fn) }) // ends when fn returns
+	return nil
+}
+
+func (c *Conn) runBackground(fn func(context.Context)) {
+	returned := false
+	defer func() {
+		if !returned {
+			c.crashed(recover())
+		}
+		c.e.background.Add(-1)
+		c.mu.Lock()
+		c.background--
+		c.kickLocked()
+	}()
+	fn(c.Context())
+	returned = true
+}
+
+// A connContext is the connection as a context.Context.
+type connContext Conn
+
+type connKey struct{}
+
+// FromContext returns the connection of a context that a callback or Conn.Context
+// gave, however it was wrapped, or nil.
+func FromContext(ctx context.Context) *Conn {
+	c, _ := ctx.Value(connKey{}).(*Conn)
+	return c
+}
+
+// Deadline: there is none.
+func (cc *connContext) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+// Done returns a channel that is closed when the connection ends.
+func (cc *connContext) Done() <-chan struct{} {
+	c := (*Conn)(cc)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.done == nil {
+		c.done = make(chan struct{})
+		if c.cancelled {
+			close(c.done)
+		}
+	}
+	return c.done
+}
+
+// Err returns context.Canceled once the connection has ended.
+func (cc *connContext) Err() error {
+	c := (*Conn)(cc)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cancelled {
+		return context.Canceled
+	}
+	return nil
+}
+
+// Value knows the connection only.
+func (cc *connContext) Value(key any) any {
+	if _, ok := key.(connKey); ok {
+		return (*Conn)(cc)
+	}
+	return nil
+}
+
+func (c *Conn) cancelLocked() {
+	if c.cancelled {
+		return
+	}
+	c.cancelled = true
+	if c.done != nil {
+		close(c.done)
+	}
+}

@@ -1,0 +1,222 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lxzan/gws"
+
+	"github.com/penstock-ws/penstock/backpressure"
+	"github.com/penstock-ws/penstock/frame"
+	"github.com/penstock-ws/penstock/interceptors"
+)
+
+// Engine accepts WebSocket connections and runs their handlers. It is an
+// http.Handler for the endpoint that New was given; Endpoint makes more that
+// share its workers, limits and shutdown.
+type Engine struct {
+	// immutable
+	*endpoint // the one that New was given
+	cfg       Config
+	outbound  *backpressure.Config
+	rules     *frame.Rules
+	origins   origins
+	upgrader  *gws.Upgrader
+	executor  *executor
+	ticker    *ticker
+	sweeper   *sweeper
+
+	pool         frame.Pool
+	clock        clock
+	registry     registry
+	counters     counters
+	goroutines   sync.WaitGroup // everything the engine has started, workers apart
+	background   atomic.Int64   // functions given to Conn.Go
+	outboundRuns atomic.Uint64
+
+	draining atomic.Bool // no more upgrades
+	stopOnce sync.Once
+	empty    chan struct{} // closed when draining and the last connection has ended
+	stopped  chan struct{}
+	mu       sync.Mutex // orders the last removal against draining
+}
+
+// An endpoint is an Endpoint made ready.
+type endpoint struct {
+	e            *Engine
+	handler      Handler
+	inline       bool
+	pull         bool // messages wait for Receive
+	events       bool // somebody wants to see pings, pongs and closes
+	subprotocols []string
+	inbound      interceptors.InboundFunc
+	outboundRun  interceptors.OutboundFunc // nil without interceptors
+}
+
+// New starts an engine whose own endpoint is ep. It returns every mistake in cfg,
+// joined. The engine runs until Shutdown.
+func New(cfg Config, ep Endpoint) (*Engine, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("engine: %w", err)
+	}
+	cfg = cfg.withDefaults()
+	x, err := newExecutor(cfg.Workers)
+	if err != nil {
+		return nil, fmt.Errorf("engine: %w", err)
+	}
+	e := &Engine{
+		cfg:      cfg,
+		rules:    &frame.Rules{ExpectMask: true, MaxMessage: int64(cfg.MaxMessageBytes)},
+		origins:  newOrigins(cfg.AllowedOrigins),
+		executor: x,
+		empty:    make(chan struct{}),
+		stopped:  make(chan struct{}),
+	}
+	e.outbound = cfg.outbound(&e.pool)
+	e.clock.start = time.Now()
+	e.clock.advance()
+	e.upgrader = gws.NewUpgrader(events{}, &gws.ServerOption{
+		ReadMaxPayloadSize: cfg.MaxMessageBytes,
+		ReadBufferSize:     gwsBuffer,
+		CheckUtf8Enabled:   true,
+		ParallelGolimit:    1,
+		NewSession:         func() gws.SessionStorage { return nil },
+		Logger:             gwsLogger{},
+	})
+	e.endpoint = e.newEndpoint(ep)
+	e.ticker = newTicker(e)
+	e.sweeper = newSweeper(e)
+	e.goroutines.Go(e.ticker.run)  // ends with Shutdown
+	e.goroutines.Go(e.sweeper.run) // ends with Shutdown
+	return e, nil
+}
+
+// gwsLogger is silent: what gws logs, the engine reports in its own words.
+type gwsLogger struct{}
+
+// Error drops the message.
+func (gwsLogger) Error(...any) {}
+
+// Endpoint returns an http.Handler that upgrades requests for another use of the
+// engine. It panics if an interceptor is nil.
+func (e *Engine) Endpoint(ep Endpoint) http.Handler { return e.newEndpoint(ep) }
+
+func (e *Engine) newEndpoint(ep Endpoint) *endpoint {
+	chain := interceptors.NewChain(e.cfg.Interceptors...).Append(ep.Interceptors...)
+	p := &endpoint{
+		e:            e,
+		handler:      ep.Handler,
+		inline:       ep.Inline,
+		pull:         ep.Handler.OnMessage == nil,
+		events:       chain.Len() > 0,
+		subprotocols: slices.Clone(ep.Subprotocols),
+	}
+	p.inbound = chain.Inbound(p.receive)
+	if chain.Len() > 0 {
+		p.outboundRun = chain.Outbound(sendOut)
+	}
+	return p
+}
+
+// receive is the end of the inbound chain.
+func (p *endpoint) receive(ctx context.Context, in Message) error {
+	if in.Type != frame.Text && in.Type != frame.Binary {
+		return nil
+	}
+	c := FromContext(ctx)
+	if p.pull {
+		c.receivedMsg = in
+		c.hasReceived = true
+		return nil
+	}
+	return p.handler.OnMessage(ctx, c, in)
+}
+
+// start makes a connection of an upgraded socket.
+func (e *Engine) start(p *endpoint, conn net.Conn, early []byte, scope *Scope) {
+	c := &Conn{e: e, ep: p, id: e.registry.lastID.Add(1), scope: scope, opened: p.inline}
+	c.sock = newSocket(conn, e.goroutines.Go)
+	c.queue.Init(e.outbound, c.sock, c)
+	c.lastRead.Store(e.clock.now())
+	c.transport.init(c, e.rules, early)
+	socket, err := c.transport.attach(e.upgrader)
+	if err != nil { // gws refuses nothing that attach asks
+		e.cfg.Logger.Error("penstock: gws refused a connection", "error", err)
+		_ = conn.Close()
+		return
+	}
+	if !e.admit(c) {
+		_ = conn.Close()
+		return
+	}
+	c.kick()
+	e.goroutines.Go(func() { c.read(socket) }) // ends with the connection
+}
+
+// admit registers a connection unless Shutdown has begun meanwhile.
+func (e *Engine) admit(c *Conn) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.draining.Load() {
+		return false
+	}
+	e.registry.add(c)
+	e.counters.opened.Add(1)
+	return true
+}
+
+// remove forgets a connection whose OnClose has returned.
+func (e *Engine) remove(c *Conn, err *CloseError) {
+	e.counters.close(err, c)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.registry.remove(c) == 0 && e.draining.Load() {
+		e.signalEmpty()
+	}
+}
+
+func (e *Engine) signalEmpty() {
+	e.stopOnce.Do(func() { close(e.empty) })
+}
+
+// Serve accepts connections on ln, upgrades every request, and returns when ctx
+// is done and Shutdown has ended, or with the listener's error.
+func (e *Engine) Serve(ctx context.Context, ln net.Listener) error {
+	return e.ServeWith(ctx, ln, e)
+}
+
+// ServeWith is Serve for a program whose handler h routes requests, some of them
+// to the engine or its endpoints.
+func (e *Engine) ServeWith(ctx context.Context, ln net.Listener, h http.Handler) error {
+	srv := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: e.cfg.HandshakeTimeout,
+		IdleTimeout:       e.cfg.HandshakeTimeout,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          quietLog(e.cfg.Logger),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(ln) }() // ends with srv.Shutdown below
+	select {
+	case err := <-failed:
+		return errors.Join(err, e.shutdownWithin(e.cfg.ShutdownTimeout))
+	case <-ctx.Done():
+	}
+	err := e.shutdownWithin(e.cfg.ShutdownTimeout)
+	_ = srv.Close() // connections that were never upgraded
+	<-failed
+	return err
+}
+
+func (e *Engine) shutdownWithin(d time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	return e.Shutdown(ctx)
+}

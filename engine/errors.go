@@ -1,0 +1,79 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+
+	"github.com/penstock-ws/penstock/frame"
+)
+
+var (
+	// ErrCongested: more than HighWaterBytes are queued for the peer, the message
+	// was not taken. Wait with Drain, use SendWait, or drop it.
+	ErrCongested = errors.New("engine: connection congested")
+
+	// ErrMessageTooBig: a message to send is larger than MaxMessageBytes. The
+	// connection is being closed with 1009.
+	ErrMessageTooBig = errors.New("engine: message exceeds MaxMessageBytes")
+
+	// ErrInvalidUTF8: a text message to send is not UTF-8 (RFC 6455 §8.1). It was
+	// not sent; the connection is unharmed.
+	ErrInvalidUTF8 = errors.New("engine: text message is not valid UTF-8")
+
+	// ErrTooMuchBackground: MaxBackground functions are running.
+	ErrTooMuchBackground = errors.New("engine: MaxBackground functions are running")
+
+	// ErrNotPull: Receive on a connection whose endpoint has an OnMessage.
+	ErrNotPull = errors.New("engine: Receive needs an endpoint without OnMessage")
+
+	// ErrReceiving: two goroutines in Receive at once.
+	ErrReceiving = errors.New("engine: another goroutine is in Receive")
+
+	// ErrShutdown: the engine has been shut down.
+	ErrShutdown = errors.New("engine: shut down")
+)
+
+// CloseError says how a connection ended. It satisfies
+// errors.Is(err, net.ErrClosed).
+type CloseError struct {
+	// Code is the close code: the one that was sent or received, 1005 if the
+	// peer's close frame had none, 1006 if the connection ended without one.
+	Code frame.CloseCode
+
+	// Reason is the text sent or received with it, at most 123 bytes, or our
+	// own words for an end without a close frame.
+	Reason string
+
+	// Remote is true if the peer ended the connection, false if this side did.
+	Remote bool
+}
+
+// Error tells code, side and reason.
+func (e *CloseError) Error() string {
+	side := "by this side"
+	if e.Remote {
+		side = "by the peer"
+	}
+	if e.Reason == "" {
+		return fmt.Sprintf("engine: connection closed %s: %v", side, e.Code)
+	}
+	return fmt.Sprintf("engine: connection closed %s: %v: %s", side, e.Code, e.Reason)
+}
+
+// Is makes every CloseError a net.ErrClosed.
+func (e *CloseError) Is(target error) bool { return target == net.ErrClosed }
+
+// HandshakeError refuses an upgrade. The response has the status, the headers,
+// and the reason as its plain-text body.
+type HandshakeError struct {
+	Status int
+	Reason string
+	Header http.Header
+}
+
+// Error tells status and reason.
+func (e *HandshakeError) Error() string {
+	return fmt.Sprintf("engine: handshake refused with %d: %s", e.Status, e.Reason)
+}

@@ -1,0 +1,70 @@
+package engine
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/penstock-ws/penstock/interceptors"
+)
+
+// Message is what a handler receives: see [interceptors.Inbound]. Its Data is
+// borrowed, valid until the handler returns; Clone makes a copy to keep.
+type Message = interceptors.Inbound
+
+// Handler is what a program does with connections. Every field may be nil.
+//
+// Unless the endpoint runs inline, the callbacks of one connection never overlap
+// and run on the engine's workers, of which there are Config.Workers: a callback
+// that waits for something slow belongs into Conn.Go. OnOpen comes before the
+// first message, OnClose after the last, exactly once if OnOpen was called.
+type Handler struct {
+	// Admit may refuse a request before it is upgraded, by returning an error: a
+	// *HandshakeError is answered as it says, any other with 403. It runs on the
+	// goroutine of net/http.
+	Admit func(r *http.Request) error
+
+	// OnOpen is called when a connection has been upgraded. An error ends it, as
+	// with OnMessage.
+	OnOpen func(ctx context.Context, c *Conn) error
+
+	// OnMessage is called for each text and binary message, in order. If it is
+	// nil, messages wait for Conn.Receive.
+	//
+	// ctx ends with the connection; it also carries the run's
+	// interceptors.Context, which is valid until OnMessage returns.
+	//
+	// What an error means: an interceptors.Refusal is answered to the peer as
+	// a text message {"type":"error","status":…,"message":…}; a *CloseError
+	// closes with its code and reason; ErrCongested, which says that a reply was
+	// not taken, closes with 1013; an error of a connection that is closed already
+	// does nothing; any other is logged and closes with 1011. So does a panic.
+	OnMessage func(ctx context.Context, c *Conn, m Message) error
+
+	// OnDrain is called when the bytes queued for the peer have fallen to
+	// LowWaterBytes after having been above HighWaterBytes, once for each time.
+	OnDrain func(c *Conn)
+
+	// OnClose is called when the connection has ended: its socket is closed and
+	// the functions given to Go have returned. err says how it ended; it is never
+	// nil.
+	OnClose func(c *Conn, err *CloseError)
+}
+
+// Endpoint is one use of an engine: a handler and how it is run. Engine.Endpoint
+// makes an http.Handler of it.
+type Endpoint struct {
+	Handler Handler
+
+	// Inline runs OnOpen and OnMessage on the goroutine that reads the
+	// connection, without a worker: the shortest way, for handlers that never
+	// block. A blocking one delays only its own connection, but pings to it are
+	// not answered meanwhile. OnDrain may overlap with OnMessage then.
+	Inline bool
+
+	// Interceptors follow those of Config.
+	Interceptors []interceptors.Interceptor
+
+	// Subprotocols that the endpoint speaks, the preferred first. The first that
+	// the client offers is chosen; if there is none, none is (RFC 6455 §4.2.2).
+	Subprotocols []string
+}

@@ -1,0 +1,180 @@
+package engine
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha1" //nolint:gosec // RFC 6455 §4.2.2 names it; nothing secret depends on it
+	"encoding/base64"
+	"errors"
+	"net"
+	"net/http"
+	"net/textproto"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// ServeHTTP checks the request by RFC 6455 §4.2.1 and upgrades it, or answers
+// with the HTTP status that fits.
+func (ep *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := ep.upgrade(w, r); err != nil {
+		ep.e.counters.refused.Add(1)
+		refuse(w, err)
+	}
+}
+
+// refuse writes the response to a request that is not upgraded, whoever refused.
+func refuse(w http.ResponseWriter, err error) {
+	var h *HandshakeError
+	if !errors.As(err, &h) {
+		h = &HandshakeError{Status: http.StatusForbidden, Reason: "not admitted"}
+	}
+	for name, values := range h.Header {
+		w.Header()[name] = values
+	}
+	http.Error(w, h.Reason, h.Status)
+}
+
+func bad(reason string) error {
+	return &HandshakeError{Status: http.StatusBadRequest, Reason: reason}
+}
+
+func (ep *endpoint) upgrade(w http.ResponseWriter, r *http.Request) error {
+	if ep.e.draining.Load() {
+		return &HandshakeError{Status: http.StatusServiceUnavailable, Reason: "shutting down", Header: http.Header{"Retry-After": {"1"}}}
+	}
+	if err := checkRequest(r); err != nil {
+		return err
+	}
+	scope := newScope(r, ep.e.cfg.TrustedProxies)
+	if origin := r.Header.Get("Origin"); origin != "" && !ep.e.origins.allow(origin, scope) {
+		return &HandshakeError{Status: http.StatusForbidden, Reason: "origin not allowed"}
+	}
+	if admit := ep.handler.Admit; admit != nil {
+		if err := admit(r); err != nil {
+			return err
+		}
+	}
+	scope.subprotocol = chooseSubprotocol(ep.subprotocols, r.Header["Sec-Websocket-Protocol"])
+	conn, early, err := ep.hijack(w, r.Header.Get("Sec-WebSocket-Key"), scope.subprotocol)
+	if err != nil || conn == nil {
+		return err
+	}
+	ep.e.start(ep, conn, early, scope)
+	return nil
+}
+
+// checkRequest holds a request against RFC 6455 §4.2.1.
+func checkRequest(r *http.Request) error {
+	switch {
+	case r.Method != http.MethodGet:
+		return &HandshakeError{Status: http.StatusMethodNotAllowed, Reason: "a WebSocket handshake is a GET request", Header: http.Header{"Allow": {"GET"}}}
+	case !r.ProtoAtLeast(1, 1) || r.ProtoMajor != 1:
+		return &HandshakeError{Status: http.StatusHTTPVersionNotSupported, Reason: "a WebSocket handshake is HTTP/1.1"}
+	case r.Host == "":
+		return bad("Host is missing")
+	case !hasToken(r.Header["Upgrade"], "websocket"):
+		return upgradeRequired("this is a WebSocket endpoint: Upgrade must contain websocket")
+	case !hasToken(r.Header["Connection"], "upgrade"):
+		return bad("Connection must contain upgrade")
+	case r.Header.Get("Sec-WebSocket-Version") != "13" || len(r.Header["Sec-Websocket-Version"]) != 1:
+		return upgradeRequired("Sec-WebSocket-Version must be 13")
+	case !validKey(r.Header["Sec-Websocket-Key"]):
+		return bad("Sec-WebSocket-Key must be 16 bytes in base64")
+	case r.ContentLength != 0 || len(r.TransferEncoding) > 0:
+		return bad("a WebSocket handshake has no body")
+	}
+	return nil
+}
+
+// upgradeRequired is the answer of RFC 6455 §4.4.
+func upgradeRequired(reason string) error {
+	return &HandshakeError{
+		Status: http.StatusUpgradeRequired,
+		Reason: reason,
+		Header: http.Header{"Sec-Websocket-Version": {"13"}, "Upgrade": {"websocket"}, "Connection": {"Upgrade"}},
+	}
+}
+
+func validKey(values []string) bool {
+	if len(values) != 1 {
+		return false
+	}
+	key, err := base64.StdEncoding.DecodeString(values[0])
+	return err == nil && len(key) == 16
+}
+
+// acceptKey computes Sec-WebSocket-Accept (RFC 6455 §4.2.2, step 5.4).
+func acceptKey(key string) string {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // see the import
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// chooseSubprotocol returns the first of ours that stands in any of the
+// client's header lines, or "".
+func chooseSubprotocol(ours, lines []string) string {
+	for _, want := range ours {
+		for _, line := range lines {
+			for token := range strings.SplitSeq(line, ",") {
+				if textproto.TrimString(token) == want {
+					return want
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// hijack takes the connection from net/http and writes the 101 response. The
+// headers that a wrapping handler has set on w go out with it. early is what
+// net/http had read beyond the request. After a failure there is nobody left to
+// answer: conn is nil.
+func (ep *endpoint) hijack(w http.ResponseWriter, key, subprotocol string) (conn net.Conn, early []byte, err error) {
+	header := w.Header().Clone()
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, nil, &HandshakeError{Status: http.StatusInternalServerError, Reason: "this server cannot upgrade connections"}
+	}
+	early = buffered(rw.Reader)
+	_ = conn.SetDeadline(time.Now().Add(ep.e.cfg.HandshakeTimeout))
+	if _, err := conn.Write(switchingProtocols(key, subprotocol, header)); err != nil {
+		_ = conn.Close()
+		ep.e.counters.refused.Add(1)
+		return nil, nil, nil
+	}
+	_ = conn.SetDeadline(time.Time{})
+	return conn, early, nil
+}
+
+func buffered(r *bufio.Reader) []byte {
+	b, _ := r.Peek(r.Buffered())
+	return bytes.Clone(b)
+}
+
+// switchingProtocols builds the response of RFC 6455 §4.2.2.
+func switchingProtocols(key, subprotocol string, header http.Header) []byte {
+	for _, ours := range []string{"Connection", "Upgrade", "Sec-Websocket-Accept", "Sec-Websocket-Protocol", "Sec-Websocket-Extensions", "Content-Length", "Transfer-Encoding"} {
+		header.Del(ours)
+	}
+	var b bytes.Buffer
+	b.WriteString("HTTP/1.1 " + strconv.Itoa(http.StatusSwitchingProtocols) + " Switching Protocols\r\n" +
+		"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + acceptKey(key) + "\r\n")
+	if subprotocol != "" {
+		b.WriteString("Sec-WebSocket-Protocol: " + subprotocol + "\r\n")
+	}
+	_ = header.Write(&b) // a bytes.Buffer takes everything; Write also keeps line breaks out of values
+	b.WriteString("\r\n")
+	return b.Bytes()
+}
+
+// hasToken reports whether a comma-separated header contains token, in any case.
+func hasToken(lines []string, token string) bool {
+	for _, line := range lines {
+		for t := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(textproto.TrimString(t), token) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,165 @@
+package engine
+
+import (
+	"github.com/penstock-ws/penstock/frame"
+)
+
+// How a connection ends. There are two directions, and each ends once:
+//
+//   - reading: the reader has seen EOF or an error (readDone);
+//   - writing: the queue has written the close frame, or has failed (writeDone).
+//
+// When both have, the socket is closed, and when the functions given to Go have
+// returned as well, OnClose is called. What begins the end sets cause, and the
+// first cause stays:
+//
+//   - this side closes (shut): our frame is queued at once; nothing inbound is
+//     handled any more;
+//   - the peer closes, or is gone, or the engine shuts down (finish): what had been
+//     received is handled, then the handshake is answered (answerLocked);
+//   - the peer violates the protocol (shut, by the reader);
+//   - the socket fails, or a timeout forces the end (abort).
+
+// shut closes from this side with the code and reason of cause, behind what is
+// queued or, with discard, instead of it. It reports whether this call was the
+// first to begin the end.
+func (c *Conn) shut(cause *CloseError, discard bool) bool {
+	c.mu.Lock()
+	first := c.causeLocked(cause)
+	c.noMore, c.answered = true, true
+	c.beginCloseLocked()
+	cause = c.cause
+	c.mu.Unlock()
+	c.queue.Close(cause.Code, cause.replyReason(), discard)
+	c.kick()
+	return first
+}
+
+// finish says that nothing more will be received, and why; what has been is
+// still handled.
+func (c *Conn) finish(cause *CloseError) {
+	c.mu.Lock()
+	c.causeLocked(cause)
+	c.noMore = true
+	c.deaf.Store(true)
+	c.wakeReaderLocked()
+	c.wakeReceiverLocked()
+	if c.ep.pull && !c.answered {
+		c.answerLocked() // Receive goes on with what has arrived
+		c.mu.Lock()
+	}
+	c.kickLocked()
+}
+
+// answerLocked begins or answers the closing handshake once everything received
+// has been handled. It unlocks.
+func (c *Conn) answerLocked() {
+	c.answered = true
+	c.beginCloseLocked()
+	cause := c.cause
+	c.mu.Unlock()
+	c.queue.Close(cause.Code, cause.replyReason(), false)
+}
+
+// abort ends the connection without ceremony.
+func (c *Conn) abort(cause *CloseError) {
+	c.mu.Lock()
+	c.causeLocked(cause)
+	c.noMore, c.answered = true, true
+	c.beginCloseLocked()
+	c.mu.Unlock()
+	c.queue.Fail(cause)
+	c.closeSocket()
+	c.kick()
+}
+
+func (c *Conn) causeLocked(cause *CloseError) bool {
+	if c.cause != nil {
+		return false
+	}
+	c.cause = cause
+	return true
+}
+
+// beginCloseLocked: from here on nothing is handled, and everybody who waits is
+// told.
+func (c *Conn) beginCloseLocked() {
+	if c.closeSince == 0 {
+		c.closeSince = c.e.clock.now()
+	}
+	c.closing.Store(true)
+	c.deaf.Store(true)
+	c.cancelLocked()
+	c.wakeReaderLocked()
+	c.wakeReceiverLocked()
+}
+
+// Drained implements backpressure.Events.
+func (c *Conn) Drained() {
+	c.mu.Lock()
+	c.drainOwed = c.drainOwed || c.ep.handler.OnDrain != nil
+	c.wakeReaderLocked()
+	c.kickLocked()
+}
+
+// Finished implements backpressure.Events: the writing direction has ended.
+func (c *Conn) Finished(err error) {
+	c.mu.Lock()
+	if c.cause == nil { // the queue closed by itself: a write failed, or overflow
+		c.cause = &CloseError{Code: frame.CloseAbnormal, Reason: "write failed", Remote: err != nil}
+		if err == nil {
+			c.cause = &CloseError{Code: c.e.cfg.OverflowClose, Reason: "outbound queue overflow"}
+		}
+	}
+	c.noMore, c.answered = true, true
+	c.beginCloseLocked()
+	c.writeDone = true
+	over := c.readDone || err != nil
+	c.mu.Unlock()
+	if over {
+		c.closeSocket()
+	} else {
+		_ = c.sock.closeWrite() // fails if the peer is gone; then the reader sees it
+	}
+	c.kick()
+}
+
+// readEnded: everything until the peer's EOF has been read.
+func (c *Conn) readEnded() {
+	c.mu.Lock()
+	c.readDone = true
+	over := c.writeDone
+	c.mu.Unlock()
+	if over {
+		c.closeSocket()
+	}
+	c.kick()
+}
+
+func (c *Conn) closeSocket() {
+	c.mu.Lock()
+	first := !c.sockClosed
+	c.sockClosed = true
+	c.mu.Unlock()
+	if first {
+		_ = c.sock.close() // nothing can be done about an error here
+	}
+}
+
+func (c *Conn) closeError() *CloseError {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cause
+}
+
+// ending reports whether inbound data is to be dropped.
+func (c *Conn) ending() bool { return c.deaf.Load() }
+
+// replyReason is the reason in our close frame, whose code is the cause's, as
+// RFC 6455 §5.5.1 wants it: not the peer's own words.
+func (e *CloseError) replyReason() string {
+	if e.Remote {
+		return ""
+	}
+	return e.Reason
+}

@@ -1,0 +1,77 @@
+package engine
+
+import (
+	"fmt"
+	"net/url"
+	"path"
+	"strings"
+)
+
+// An originPattern is one element of Config.AllowedOrigins.
+type originPattern struct {
+	any    bool
+	scheme string // "" matches any
+	host   string // with port, lower case, may hold stars
+}
+
+// parseOrigin understands "*", "scheme://host[:port]" and "host[:port]".
+func parseOrigin(pattern string) (originPattern, error) {
+	if pattern == "*" {
+		return originPattern{any: true}, nil
+	}
+	scheme, host, ok := strings.Cut(strings.ToLower(pattern), "://")
+	if !ok {
+		scheme, host = "", scheme
+	}
+	_, err := path.Match(host, "")
+	if host == "" || err != nil || strings.ContainsAny(host, "/ ") {
+		return originPattern{}, fmt.Errorf(`%q is not an origin pattern; like "https://*.example.com", "example.com:8443" or "*"`, pattern)
+	}
+	return originPattern{scheme: scheme, host: host}, nil
+}
+
+// origins decides on Origin headers (RFC 6455 §10.2).
+type origins []originPattern
+
+func newOrigins(patterns []string) origins {
+	var list origins
+	for _, p := range patterns {
+		if o, err := parseOrigin(p); err == nil { // Validate has reported the others
+			list = append(list, o)
+		}
+	}
+	return list
+}
+
+// allow reports whether a page of this origin may connect: the same scheme, host
+// and port as the request's, or a pattern that matches.
+func (list origins) allow(origin string, s *Scope) bool {
+	for _, p := range list {
+		if p.any {
+			return true
+		}
+	}
+	u, err := url.Parse(origin)
+	if err != nil || u.Host == "" || u.Scheme == "" {
+		return false // "null" among others
+	}
+	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
+	page := scheme + "://" + withoutDefaultPort(host, scheme)
+	if page == s.pageScheme()+"://"+withoutDefaultPort(strings.ToLower(s.host), s.pageScheme()) {
+		return true
+	}
+	for _, p := range list {
+		ok, _ := path.Match(p.host, host)
+		if ok && (p.scheme == "" || p.scheme == scheme) {
+			return true
+		}
+	}
+	return false
+}
+
+func withoutDefaultPort(host, scheme string) string {
+	if scheme == "https" {
+		return strings.TrimSuffix(host, ":443")
+	}
+	return strings.TrimSuffix(host, ":80")
+}

@@ -1,0 +1,235 @@
+package engine
+
+import (
+	"bytes"
+	"runtime/debug"
+
+	"github.com/lxzan/gws"
+
+	"github.com/penstock-ws/penstock/frame"
+)
+
+// read runs gws's loop over the transport until the connection ends, on a
+// goroutine of its own: a fresh one, because the stack that net/http's goroutine
+// has grown would stay as large for the connection's life.
+func (c *Conn) read(socket *gws.Conn) {
+	defer c.finishReading() // also after runtime.Goexit in an inline handler
+	if c.ep.inline {
+		c.open()
+	}
+	c.readLoop(socket)
+}
+
+// readLoop keeps a panic inside gws from ending the process.
+func (c *Conn) readLoop(socket *gws.Conn) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.e.counters.panics.Add(1)
+			c.e.cfg.Logger.Error("penstock: the read loop panicked", "conn", c.id, "panic", p, "stack", string(debug.Stack()))
+			c.shut(&CloseError{Code: frame.CloseInternalError, Reason: "internal error"}, false)
+		}
+	}()
+	socket.ReadLoop()
+}
+
+// finishReading begins the end if nothing else has, and reads to the peer's EOF.
+func (c *Conn) finishReading() {
+	c.handOver()
+	c.endInlineBurst()
+	t := &c.transport
+	t.giveBack()
+	switch cause := t.cause(); {
+	case c.ending():
+	case cause.violation():
+		c.e.counters.violations.Add(1)
+		c.shut(cause, false)
+	default:
+		c.finish(cause)
+	}
+	t.discard()
+	c.readEnded()
+}
+
+// cause tells how the loop ended.
+func (t *transport) cause() *CloseError {
+	switch {
+	case t.fault != nil:
+		return &CloseError{Code: t.fault.Code, Reason: t.fault.Reason}
+	case t.peerClose != nil && t.gwsCode == frame.CloseProtocolError:
+		return &CloseError{Code: frame.CloseProtocolError, Reason: "invalid close frame"}
+	case t.peerClose != nil && t.gwsCode == frame.CloseInvalidPayload:
+		return &CloseError{Code: frame.CloseInvalidPayload, Reason: "close reason is not UTF-8"}
+	case t.peerClose != nil:
+		code := frame.CloseCode(t.peerClose.Code)
+		if code == 0 {
+			code = frame.CloseNoStatus
+		}
+		return &CloseError{Code: code, Reason: string(t.peerClose.Reason), Remote: true}
+	case t.err == nil && t.gwsCode == frame.CloseInvalidPayload:
+		return &CloseError{Code: frame.CloseInvalidPayload, Reason: "text message is not UTF-8"}
+	case t.err == nil && t.gwsCode != 0:
+		return &CloseError{Code: t.gwsCode, Reason: "protocol error"}
+	}
+	return &CloseError{Code: frame.CloseAbnormal, Reason: "peer is gone", Remote: true}
+}
+
+// violation: the peer broke a rule, and is told at once.
+func (e *CloseError) violation() bool { return !e.Remote }
+
+// received notes that the peer is alive.
+func (c *Conn) received() { c.lastRead.Store(c.e.clock.now()) }
+
+// take accepts a message from gws on the reader: inline it is handled right
+// here, else it joins what is handed over before the reader waits again.
+func (c *Conn) take(m *gws.Message) {
+	if c.ep.inline {
+		c.handleInline(m)
+		return
+	}
+	if c.pending == nil {
+		c.pending = batchPool.Get().(*batch)
+	}
+	b := c.pending
+	b.list[b.n] = m
+	b.n++
+	b.bytes += m.Data.Len()
+	if b.n == batchSize {
+		c.handOver()
+	}
+}
+
+// handOver gives the worker what has been received.
+func (c *Conn) handOver() {
+	b := c.pending
+	if b == nil {
+		return
+	}
+	c.pending = nil
+	c.mu.Lock()
+	c.messages += b.n
+	c.bytes += b.bytes
+	c.receivedN += uint64(b.n)
+	c.receivedB += uint64(b.bytes)
+	c.inbox.push(b)
+	c.wakeReceiverLocked()
+	c.kickLocked()
+}
+
+// beforeWait is called by the transport before it waits for the socket: it hands
+// over, and waits until there is room for more. It returns false if the
+// connection is ending.
+func (c *Conn) beforeWait() bool {
+	c.handOver()
+	c.endInlineBurst()
+	c.awaitRoom()
+	return !c.ending()
+}
+
+// awaitRoom keeps the reader from reading while the connection's inbox is full
+// or its outbound queue congested, so that TCP pushes back on the peer.
+func (c *Conn) awaitRoom() {
+	c.mu.Lock()
+	for c.fullLocked() {
+		c.paused = true
+		if c.room == nil {
+			c.room = make(chan struct{})
+		}
+		room := c.room
+		c.mu.Unlock()
+		<-room
+		c.mu.Lock()
+	}
+	if c.paused {
+		c.paused = false
+		c.received() // the peer could not show that it is alive
+	}
+	c.mu.Unlock()
+}
+
+// fullLocked: at a bound; once the reader waits, until half of it is free again.
+func (c *Conn) fullLocked() bool {
+	if c.closing.Load() || c.noMore {
+		return false
+	}
+	messages, bytes := c.e.cfg.InboxMessages, c.e.cfg.InboxBytes
+	if c.paused {
+		messages, bytes = (messages+1)/2, (bytes+1)/2
+	}
+	return c.messages >= messages || c.bytes >= bytes || c.queue.Congested()
+}
+
+func (c *Conn) wakeReaderLocked() {
+	if c.room != nil && !c.fullLocked() {
+		close(c.room)
+		c.room = nil
+	}
+}
+
+// handleInline runs the chain on the reader. Replies are corked while more
+// frames of the same read wait.
+func (c *Conn) handleInline(m *gws.Message) {
+	if c.queue.Congested() {
+		c.awaitRoom()
+	}
+	c.mu.Lock()
+	c.receivedN++
+	c.receivedB += uint64(m.Data.Len())
+	c.mu.Unlock()
+	t := &c.transport
+	if t.pos < t.safe && c.inlineBurst == nil {
+		b := c.e.ticker.bursts.Get().(*burst)
+		c.inlineBurst = b
+		b.begin(c)
+		c.queue.SetCorked(true)
+	}
+	c.handle(m)
+}
+
+// endInlineBurst writes the replies to all that was in the last read.
+func (c *Conn) endInlineBurst() {
+	b := c.inlineBurst
+	if b == nil {
+		return
+	}
+	c.inlineBurst = nil
+	c.queue.SetCorked(false)
+	b.end()
+	c.e.ticker.bursts.Put(b)
+}
+
+// events are gws's callbacks; all of them come on the reader goroutine.
+type events struct{}
+
+func connOf(s *gws.Conn) *Conn { return s.NetConn().(*transport).c }
+
+// OnOpen is not of use: the engine has its own order of events.
+func (events) OnOpen(*gws.Conn) {}
+
+// OnMessage takes a whole message.
+func (events) OnMessage(s *gws.Conn, m *gws.Message) { connOf(s).take(m) }
+
+// OnPing answers at once, whatever the workers do (RFC 6455 §5.5.3).
+func (events) OnPing(s *gws.Conn, payload []byte) {
+	c := connOf(s)
+	c.queue.SendControl(frame.Pong, payload)
+	c.takeEvent(gws.OpcodePing, payload)
+}
+
+// OnPong shows that the peer is alive, which its arrival already did.
+func (events) OnPong(s *gws.Conn, payload []byte) {
+	connOf(s).takeEvent(gws.OpcodePong, payload)
+}
+
+// OnClose keeps the peer's code and reason for transport.cause.
+func (events) OnClose(s *gws.Conn, err error) {
+	if e, ok := err.(*gws.CloseError); ok {
+		connOf(s).transport.peerClose = e
+	}
+}
+
+// takeEvent shows a ping or pong to the interceptors, in order, if there are any.
+func (c *Conn) takeEvent(op gws.Opcode, payload []byte) {
+	if c.ep.events {
+		c.take(&gws.Message{Opcode: op, Data: bytes.NewBuffer(payload)})
+	}
+}

@@ -1,0 +1,125 @@
+package engine
+
+import (
+	"context"
+	"iter"
+
+	"github.com/lxzan/gws"
+
+	"github.com/penstock-ws/penstock/frame"
+)
+
+// Receive returns the next message of a connection whose endpoint has no
+// OnMessage, after the interceptors have passed it. Its Data is valid until the
+// next Receive. When all that came has been received it returns the connection's
+// *CloseError. One goroutine at a time may receive.
+func (c *Conn) Receive(ctx context.Context) (Message, error) {
+	if !c.ep.pull {
+		return Message{}, ErrNotPull
+	}
+	c.mu.Lock()
+	if c.receiving {
+		c.mu.Unlock()
+		return Message{}, ErrReceiving
+	}
+	c.receiving = true
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		c.receiving = false
+		c.mu.Unlock()
+	}()
+	return c.receiveNext(ctx)
+}
+
+// Messages yields what Receive returns until it fails; the last pair has the
+// error, unless the peer closed with 1000 or 1001, or ctx has ended.
+func (c *Conn) Messages(ctx context.Context) iter.Seq2[Message, error] {
+	return func(yield func(Message, error) bool) {
+		for {
+			m, err := c.Receive(ctx)
+			if err == nil {
+				if !yield(m, nil) {
+					return
+				}
+				continue
+			}
+			if !c.endsQuietly(ctx, err) {
+				yield(Message{}, err)
+			}
+			return
+		}
+	}
+}
+
+func (c *Conn) endsQuietly(ctx context.Context, err error) bool {
+	closed, ok := err.(*CloseError)
+	return ctx.Err() != nil || ok && (closed.Code == frame.CloseNormal || closed.Code == frame.CloseGoingAway)
+}
+
+func (c *Conn) receiveNext(ctx context.Context) (Message, error) {
+	c.releaseLast()
+	for {
+		m, err := c.awaitMessage(ctx)
+		if err != nil {
+			return Message{}, err
+		}
+		c.last, c.hasReceived = m, false
+		c.deliver(message(m))
+		if c.hasReceived {
+			in := c.receivedMsg
+			c.receivedMsg = Message{}
+			return in, nil
+		}
+		c.releaseLast() // an interceptor kept it, or it was a control event
+	}
+}
+
+// releaseLast gives back the memory and the room of the message before.
+func (c *Conn) releaseLast() {
+	m := c.last
+	if m == nil {
+		return
+	}
+	c.last = nil
+	size := m.Data.Len()
+	_ = m.Close()
+	c.mu.Lock()
+	c.messages--
+	c.bytes -= size
+	c.wakeReaderLocked()
+	c.mu.Unlock()
+}
+
+func (c *Conn) awaitMessage(ctx context.Context) (*gws.Message, error) {
+	for {
+		c.mu.Lock()
+		c.work.append(&c.inbox)
+		if m := c.work.pop(); m != nil {
+			c.mu.Unlock()
+			return m, nil
+		}
+		if c.noMore {
+			cause := c.cause
+			c.mu.Unlock()
+			return nil, cause
+		}
+		if c.arrival == nil {
+			c.arrival = make(chan struct{})
+		}
+		arrival := c.arrival
+		c.mu.Unlock()
+		select {
+		case <-arrival:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (c *Conn) wakeReceiverLocked() {
+	if c.arrival != nil {
+		close(c.arrival)
+		c.arrival = nil
+	}
+}

@@ -1,0 +1,167 @@
+package engine
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/penstock-ws/penstock/frame"
+)
+
+// shardCount spreads the locks of the registry, and the sweeper's work.
+const shardCount = 16
+
+// A registry holds all connections of an engine.
+type registry struct {
+	lastID atomic.Uint64
+	open   atomic.Int64
+	shards [shardCount]shard
+}
+
+type shard struct {
+	mu    sync.Mutex
+	conns []*Conn // unordered; each knows its position
+	_     [32]byte
+}
+
+func (r *registry) add(c *Conn) {
+	r.open.Add(1)
+	s := &r.shards[c.id%shardCount]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.position = len(s.conns)
+	s.conns = append(s.conns, c)
+}
+
+func (r *registry) remove(c *Conn) (left int64) {
+	s := &r.shards[c.id%shardCount]
+	s.mu.Lock()
+	last := len(s.conns) - 1
+	moved := s.conns[last]
+	s.conns[c.position] = moved
+	moved.position = c.position
+	s.conns[last] = nil
+	s.conns = s.conns[:last]
+	s.mu.Unlock()
+	return r.open.Add(-1)
+}
+
+// each calls f for every connection of a shard, under the shard's lock.
+func (s *shard) each(f func(*Conn)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.conns {
+		f(c)
+	}
+}
+
+// all returns every connection of the moment.
+func (r *registry) all() []*Conn {
+	list := make([]*Conn, 0, r.open.Load())
+	for i := range r.shards {
+		r.shards[i].each(func(c *Conn) { list = append(list, c) })
+	}
+	return list
+}
+
+// A clock is the engine's coarse time, in nanoseconds from its start, never
+// zero. It moves once for each sweep of a shard.
+type clock struct {
+	start time.Time
+	time  atomic.Int64
+}
+
+func (k *clock) now() int64 { return k.time.Load() }
+func (k *clock) advance()   { k.time.Store(int64(time.Since(k.start)) + 1) }
+
+// A sweeper holds every connection against the timeouts, one shard after the
+// other: no timer per connection.
+type sweeper struct {
+	e      *Engine
+	period time.Duration // between two visits to a shard
+	stop   chan struct{}
+	due    []func() // reused between shards
+}
+
+// watch is what the sweeper remembers of a connection.
+type watch struct {
+	written uint64 // Progress at the last visit
+	moved   int64  // when that last changed, or nothing waited
+	pinged  int64
+}
+
+// newSweeper visits often enough to be exact to an eighth of the shortest
+// timeout, but to no more than a second.
+func newSweeper(e *Engine) *sweeper {
+	period := time.Second
+	for _, d := range []time.Duration{e.cfg.PingInterval, e.cfg.IdleTimeout, e.cfg.WriteStallTimeout, e.cfg.CloseTimeout} {
+		if d > 0 {
+			period = min(period, d/8)
+		}
+	}
+	return &sweeper{e: e, period: max(period, shardCount*100*time.Microsecond), stop: make(chan struct{})}
+}
+
+// run is the sweeper's goroutine; it ends when stop is closed.
+func (w *sweeper) run() {
+	tick := time.NewTicker(w.period / shardCount)
+	defer tick.Stop()
+	for i := 0; ; i++ {
+		select {
+		case <-w.stop:
+			return
+		case <-tick.C:
+		}
+		w.e.clock.advance()
+		w.sweep(&w.e.registry.shards[i%shardCount])
+	}
+}
+
+func (w *sweeper) sweep(s *shard) {
+	now := w.e.clock.now()
+	s.each(func(c *Conn) {
+		if act := w.check(c, now); act != nil {
+			w.due = append(w.due, act)
+		}
+	})
+	for _, act := range w.due {
+		act()
+	}
+	clear(w.due)
+	w.due = w.due[:0]
+}
+
+// check returns what is to be done about a connection, if anything.
+func (w *sweeper) check(c *Conn, now int64) func() {
+	cfg := &w.e.cfg
+	written, blocked := c.queue.Progress()
+	if !blocked || written != c.watch.written {
+		c.watch.written, c.watch.moved = written, now
+	}
+	c.mu.Lock()
+	closing, paused, over := c.closeSince, c.paused, c.sockClosed
+	c.mu.Unlock()
+	silence := now - c.lastRead.Load()
+	switch {
+	case over:
+	case closing != 0 && now-closing > int64(cfg.CloseTimeout):
+		return func() { c.abort(&CloseError{Code: frame.CloseAbnormal, Reason: "close timeout"}) }
+	case blocked && exceeds(now-c.watch.moved, cfg.WriteStallTimeout):
+		return func() {
+			w.e.counters.stalled.Add(1)
+			c.abort(&CloseError{Code: frame.CloseAbnormal, Reason: "write stalled"})
+		}
+	case closing != 0 || paused:
+	case exceeds(silence, cfg.IdleTimeout):
+		return func() { c.shut(&CloseError{Code: frame.CloseGoingAway, Reason: "idle timeout"}, false) }
+	case exceeds(silence, cfg.PingInterval) && exceeds(now-c.watch.pinged, cfg.PingInterval):
+		c.watch.pinged = now
+		return func() { c.queue.SendControl(frame.Ping, nil) }
+	}
+	return nil
+}
+
+// exceeds: a timeout that is not positive is switched off.
+func exceeds(elapsed int64, timeout time.Duration) bool {
+	return timeout > 0 && elapsed > int64(timeout)
+}

@@ -1,0 +1,245 @@
+package engine
+
+import (
+	"errors"
+	"net"
+	"runtime/debug"
+
+	"github.com/lxzan/gws"
+
+	"github.com/penstock-ws/penstock/frame"
+	"github.com/penstock-ws/penstock/interceptors"
+)
+
+// quantum is how many messages of one connection a worker handles before it
+// turns to the next connection.
+const quantum = 64
+
+// runState says whether a connection waits for a worker.
+type runState uint8
+
+const (
+	parked  runState = iota // nothing to do, or nothing that may be done now
+	queued                  // in the executor's queue
+	running                 // on a worker
+)
+
+// wantsLocked reports whether there is something for a worker to do.
+func (c *Conn) wantsLocked() bool {
+	switch {
+	case c.ended:
+		return false
+	case !c.opened, c.drainOwed:
+		return true
+	case c.handlesLocked():
+		return c.closing.Load() || !c.queue.Congested()
+	case c.noMore && !c.answered:
+		return true
+	}
+	return c.overLocked()
+}
+
+// handlesLocked reports whether messages wait for OnMessage.
+func (c *Conn) handlesLocked() bool {
+	return !c.ep.pull && !(c.inbox.empty() && c.work.empty())
+}
+
+// overLocked reports whether only OnClose is left to do.
+func (c *Conn) overLocked() bool {
+	return c.readDone && c.writeDone && c.background == 0
+}
+
+// kickLocked hands the connection to the executor if it wants a worker and has
+// none. It unlocks.
+func (c *Conn) kickLocked() {
+	schedule := c.run == parked && c.wantsLocked()
+	if schedule {
+		c.run = queued
+	}
+	c.mu.Unlock()
+	if schedule {
+		c.e.executor.schedule(c)
+	}
+}
+
+func (c *Conn) kick() {
+	c.mu.Lock()
+	c.kickLocked()
+}
+
+// runOnce is a worker's turn with the connection. It returns true if there is
+// more to do.
+func (c *Conn) runOnce(b *burst) bool {
+	c.mu.Lock()
+	c.run = running
+	c.work.append(&c.inbox)
+	open, drain := !c.opened, c.drainOwed
+	c.opened, c.drainOwed = true, false
+	c.mu.Unlock()
+	if open {
+		c.open()
+	}
+	if drain {
+		c.guard(func() error { c.ep.handler.OnDrain(c); return nil })
+	}
+	n, bytes := 0, 0
+	if !c.ep.pull {
+		n, bytes = c.handleMessages(b)
+	}
+	return c.endTurn(n, bytes)
+}
+
+// handleMessages runs the chain over what is waiting, up to the quantum. While
+// more than one message waits, replies are corked: they leave together, with the
+// reply to the last one at the latest.
+func (c *Conn) handleMessages(b *burst) (n, bytes int) {
+	corked := false
+	for n < quantum && !c.work.empty() && (n == 0 || !b.overdue()) {
+		if c.queue.Congested() && !c.closing.Load() {
+			break
+		}
+		if more := c.work.more(); more != corked {
+			corked = more
+			c.cork(b, more)
+		}
+		m := c.work.pop()
+		n++
+		bytes += m.Data.Len()
+		c.handle(m)
+	}
+	if corked {
+		c.queue.SetCorked(false)
+	}
+	b.end()
+	return n, bytes
+}
+
+// cork starts or stops gathering the connection's replies.
+func (c *Conn) cork(b *burst, on bool) {
+	if on {
+		b.begin(c)
+	}
+	c.queue.SetCorked(on)
+}
+
+// endTurn gives back the room of what was handled and decides how to go on. It
+// returns true if the connection wants another turn.
+func (c *Conn) endTurn(n, bytes int) bool {
+	c.mu.Lock()
+	c.messages -= n
+	c.bytes -= bytes
+	c.wakeReaderLocked()
+	if c.noMore && !c.answered && !c.handlesLocked() {
+		c.answerLocked()
+		c.mu.Lock()
+	}
+	if c.overLocked() && !c.ended && !c.handlesLocked() {
+		c.ended = true
+		c.mu.Unlock()
+		c.close()
+		return false
+	}
+	again := c.wantsLocked()
+	c.run = parked
+	if again {
+		c.run = queued
+	}
+	c.mu.Unlock()
+	return again
+}
+
+// handle runs the chain over one message and frees it.
+func (c *Conn) handle(m *gws.Message) {
+	if !c.closing.Load() {
+		c.deliver(message(m))
+	}
+	_ = m.Close() // gives the buffer back to gws; it has no way to fail
+}
+
+// message leaves no spare capacity that an append could write into.
+func message(m *gws.Message) Message {
+	b := m.Bytes()
+	return Message{Type: frame.Opcode(m.Opcode), Final: true, Data: b[:len(b):len(b)]}
+}
+
+// deliver runs the chain over one message or event and acts on its error.
+func (c *Conn) deliver(in Message) {
+	c.seq++
+	c.call.Reset((*connContext)(c), c.id, c.seq)
+	c.guard(func() error { return c.ep.inbound(&c.call, in) })
+}
+
+// deliverClose shows the end to the interceptors. A goroutine in Receive may be
+// using c.call.
+func (c *Conn) deliverClose(err *CloseError) {
+	var call interceptors.Context
+	call.Reset((*connContext)(c), c.id, 0)
+	in := Message{Type: frame.Close, Final: true, CloseCode: err.Code, CloseReason: err.Reason}
+	c.guard(func() error { return c.ep.inbound(&call, in) })
+}
+
+func (c *Conn) open() {
+	if c.ep.handler.OnOpen != nil {
+		c.guard(func() error { return c.ep.handler.OnOpen(c.Context(), c) })
+	}
+}
+
+// close tells the chain and the handler that the connection has ended, and lets
+// go of it.
+func (c *Conn) close() {
+	err := c.closeError()
+	if c.ep.events {
+		c.deliverClose(err)
+	}
+	if c.ep.handler.OnClose != nil {
+		c.guard(func() error { c.ep.handler.OnClose(c, err); return nil })
+	}
+	c.e.remove(c, err)
+}
+
+// guard calls a callback. A panic, or runtime.Goexit, ends this connection with
+// 1011 and nothing else; after Goexit the worker repairs itself (see
+// executor.exit).
+func (c *Conn) guard(callback func() error) {
+	returned := false
+	defer func() {
+		if !returned {
+			c.crashed(recover())
+		}
+	}()
+	err := callback()
+	returned = true
+	if err != nil {
+		c.outcome(err)
+	}
+}
+
+// crashed deals with a callback that did not return: p is nil after Goexit.
+func (c *Conn) crashed(p any) {
+	c.e.counters.panics.Add(1)
+	if p == nil {
+		c.e.cfg.Logger.Error("penstock: a handler called runtime.Goexit", "conn", c.id)
+	} else {
+		c.e.cfg.Logger.Error("penstock: a handler panicked", "conn", c.id, "panic", p, "stack", string(debug.Stack()))
+	}
+	c.shut(&CloseError{Code: frame.CloseInternalError, Reason: "internal error"}, false)
+}
+
+// outcome acts on the error of a handler or interceptor, as Handler.OnMessage
+// documents.
+func (c *Conn) outcome(err error) {
+	var refusal interceptors.Refusal
+	var closed *CloseError
+	switch {
+	case errors.As(err, &refusal):
+		c.answerRefusal(refusal)
+	case errors.Is(err, ErrCongested):
+		c.shut(&CloseError{Code: frame.CloseTryAgainLater, Reason: "congested"}, false)
+	case errors.As(err, &closed) && !c.closing.Load() && frame.ValidateClose(closed.Code, closed.Reason) == nil:
+		c.shut(&CloseError{Code: closed.Code, Reason: closed.Reason}, false)
+	case errors.Is(err, net.ErrClosed) && c.closing.Load(), errors.Is(err, ErrMessageTooBig):
+	default:
+		c.e.cfg.Logger.Error("penstock: a handler failed", "conn", c.id, "error", err)
+		c.shut(&CloseError{Code: frame.CloseInternalError, Reason: "internal error"}, false)
+	}
+}

@@ -1,0 +1,141 @@
+package engine
+
+import (
+	"iter"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// Scope is the handshake of a connection, kept for its life and read-only.
+type Scope struct {
+	path        string
+	rawQuery    string
+	host        string
+	header      http.Header
+	remote      string
+	secure      bool
+	subprotocol string
+}
+
+func newScope(r *http.Request, trusted []netip.Prefix) *Scope {
+	s := &Scope{
+		path:     r.URL.Path,
+		rawQuery: r.URL.RawQuery,
+		host:     r.Host,
+		header:   r.Header,
+		remote:   r.RemoteAddr,
+		secure:   r.TLS != nil,
+	}
+	if len(trusted) > 0 {
+		s.believe(trusted)
+	}
+	return s
+}
+
+// believe takes client address and scheme from the headers of trusted proxies:
+// the rightmost address in X-Forwarded-For that is not itself a proxy, because
+// everything left of it may be the client's invention.
+func (s *Scope) believe(trusted []netip.Prefix) {
+	if !isTrusted(s.remote, trusted) {
+		return
+	}
+	if proto := lastToken(s.header["X-Forwarded-Proto"]); proto != "" {
+		s.secure = strings.EqualFold(proto, "https") || strings.EqualFold(proto, "wss")
+	}
+	hops := strings.Split(strings.Join(s.header["X-Forwarded-For"], ","), ",")
+	for _, hop := range slices.Backward(hops) {
+		hop = strings.TrimSpace(hop)
+		if _, ok := parseAddr(hop); !ok {
+			return
+		}
+		s.remote = hop
+		if !isTrusted(hop, trusted) {
+			return
+		}
+	}
+}
+
+func lastToken(lines []string) string {
+	if len(lines) == 0 {
+		return ""
+	}
+	last := lines[len(lines)-1]
+	return strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
+}
+
+func isTrusted(addr string, trusted []netip.Prefix) bool {
+	ip, ok := parseAddr(addr)
+	return ok && slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(ip) })
+}
+
+// parseAddr reads an address with or without a port.
+func parseAddr(s string) (netip.Addr, bool) {
+	if host, _, err := net.SplitHostPort(s); err == nil {
+		s = host
+	}
+	ip, err := netip.ParseAddr(strings.Trim(s, "[]"))
+	return ip.Unmap(), err == nil
+}
+
+// Path returns the path of the request's URL.
+func (s *Scope) Path() string { return s.path }
+
+// RawQuery returns the query of the request's URL, undecoded.
+func (s *Scope) RawQuery() string { return s.rawQuery }
+
+// Query decodes the query; each call makes a new map. Malformed pairs are left
+// out.
+func (s *Scope) Query() url.Values {
+	v, _ := url.ParseQuery(s.rawQuery)
+	return v
+}
+
+// Host returns the Host header.
+func (s *Scope) Host() string { return s.host }
+
+// Header returns the first value of a header, or "".
+func (s *Scope) Header(name string) string { return s.header.Get(name) }
+
+// Headers yields every header line: its canonical name and value.
+func (s *Scope) Headers() iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for name, values := range s.header {
+			for _, v := range values {
+				if !yield(name, v) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// RemoteAddr returns the client's address, as net/http has it (host:port) or as
+// trusted proxies tell it.
+func (s *Scope) RemoteAddr() string { return s.remote }
+
+// Secure reports whether the client came by TLS, here or at a trusted proxy.
+func (s *Scope) Secure() bool { return s.secure }
+
+// Subprotocol returns the chosen subprotocol, or "".
+func (s *Scope) Subprotocol() string { return s.subprotocol }
+
+// URL returns the ws:// or wss:// URL that the client asked for.
+func (s *Scope) URL() string {
+	u := url.URL{Scheme: "ws", Host: s.host, Path: s.path, RawQuery: s.rawQuery}
+	if s.secure {
+		u.Scheme = "wss"
+	}
+	return u.String()
+}
+
+// pageScheme is the scheme of a page of the same origin.
+func (s *Scope) pageScheme() string {
+	if s.secure {
+		return "https"
+	}
+	return "http"
+}

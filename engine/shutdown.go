@@ -1,0 +1,97 @@
+package engine
+
+import (
+	"context"
+	"io"
+	"log"
+	"log/slog"
+	"time"
+
+	"github.com/penstock-ws/penstock/frame"
+)
+
+// Shutdown ends the engine. New upgrades are answered with 503. Every connection
+// stops reading, handles what it has received, and is closed with 1001, spread
+// over Config.ShutdownSpread. When ctx is done before all have ended, the rest is
+// cut off. Shutdown returns when everything that the engine started has ended;
+// ctx's error says that force was needed, or that a handler still runs.
+// A second call returns ErrShutdown.
+func (e *Engine) Shutdown(ctx context.Context) error {
+	e.mu.Lock()
+	if e.draining.Swap(true) {
+		e.mu.Unlock()
+		return ErrShutdown
+	}
+	if e.registry.open.Load() == 0 {
+		e.signalEmpty()
+	}
+	e.mu.Unlock()
+	e.closeAll(ctx)
+	err := e.awaitEmpty(ctx)
+	if err != nil {
+		e.abortAll()
+		if !e.awaitHandlers() {
+			return err
+		}
+	}
+	close(e.ticker.stop)
+	close(e.sweeper.stop)
+	e.goroutines.Wait()
+	if stopErr := e.executor.stop(context.Background()); err == nil {
+		err = stopErr
+	}
+	return err
+}
+
+// closeAll begins the end of every connection, evenly over the spread.
+func (e *Engine) closeAll(ctx context.Context) {
+	conns := e.registry.all()
+	start := time.Now()
+	for i, c := range conns {
+		at := e.cfg.ShutdownSpread * time.Duration(i) / time.Duration(len(conns))
+		if wait := at - time.Since(start); wait > 0 {
+			select {
+			case <-time.After(wait):
+			case <-ctx.Done():
+			}
+		}
+		c.finish(&CloseError{Code: frame.CloseGoingAway, Reason: "server is shutting down"})
+	}
+}
+
+func (e *Engine) awaitEmpty(ctx context.Context) error {
+	select {
+	case <-e.empty:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (e *Engine) abortAll() {
+	for _, c := range e.registry.all() {
+		c.abort(&CloseError{Code: frame.CloseAbnormal, Reason: "shutdown deadline"})
+	}
+}
+
+// handlerGrace is how long Shutdown waits for handlers whose connection it has
+// cut off. One that does not return cannot be ended, and must not keep the
+// program from ending.
+const handlerGrace = time.Second
+
+func (e *Engine) awaitHandlers() bool {
+	select {
+	case <-e.empty:
+		return true
+	case <-time.After(handlerGrace):
+		return false
+	}
+}
+
+// quietLog keeps net/http's complaints about broken requests at debug level.
+func quietLog(l *slog.Logger) *log.Logger {
+	if l == nil {
+		return log.New(io.Discard, "", 0)
+	}
+	return slog.NewLogLogger(l.Handler(), slog.LevelDebug)
+}

@@ -1,0 +1,99 @@
+package engine
+
+import (
+	"crypto/tls"
+	"net"
+
+	"github.com/penstock-ws/penstock/backpressure"
+)
+
+// A socket is how a transport waits for its connection and writes to it: the
+// seam between everything above and the ways to wait. Reads belong to the
+// reader, writes to the queue's owner, closing to anyone.
+type socket interface {
+	backpressure.Wire
+
+	// read waits until there is something to read, and reads it into memory that
+	// it borrows from m no sooner than it must, so that none is held while
+	// waiting. It returns n > 0, or 0 and an error, io.EOF included.
+	read(m memory) (n int, err error)
+
+	// closeWrite ends our direction: the peer reads to the end, then EOF.
+	closeWrite() error
+
+	// close ends both directions and makes pending reads and writes return.
+	close() error
+}
+
+// memory lends what is read into: lend before an attempt, giveBack after one in
+// vain.
+type memory interface {
+	lend() []byte
+	giveBack()
+}
+
+// newSocket chooses by what the connection is: plain TCP is written without
+// blocking and read without holding memory; anything else by the means that
+// every net.Conn has.
+func newSocket(conn net.Conn, spawn func(func())) socket {
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		if s := newTCPSocket(tcp, spawn); s != nil {
+			return s
+		}
+	}
+	return &streamSocket{conn: conn, spawn: spawn}
+}
+
+// A streamSocket serves TLS and other connections that can only block. All
+// writing is done by a goroutine that lives while there is something to write.
+type streamSocket struct {
+	conn  net.Conn
+	spawn func(func())
+}
+
+func (s *streamSocket) read(m memory) (int, error) {
+	n, err := s.conn.Read(m.lend())
+	if n > 0 {
+		return n, nil // an error comes again
+	}
+	m.giveBack()
+	return 0, err
+}
+
+func (s *streamSocket) Write(bufs [][]byte, wait bool) (n int, err error) {
+	if !wait {
+		return 0, nil
+	}
+	for _, b := range bufs {
+		m, err := s.conn.Write(b)
+		n += m
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+func (s *streamSocket) Await(q *backpressure.Queue) {
+	s.spawn(func() { q.Resume(true) })
+}
+
+func (s *streamSocket) closeWrite() error {
+	switch c := s.conn.(type) {
+	case *tls.Conn:
+		return c.CloseWrite()
+	case *net.TCPConn:
+		return c.CloseWrite()
+	case *net.UnixConn:
+		return c.CloseWrite()
+	}
+	return nil // the peer sees the end when the socket is closed
+}
+
+// close closes what is under TLS, because tls.Conn.Close waits for a writer.
+func (s *streamSocket) close() error {
+	if c, ok := s.conn.(*tls.Conn); ok {
+		return c.NetConn().Close()
+	}
+	return s.conn.Close()
+}

@@ -1,0 +1,8 @@
+//go:build !unix
+
+package engine
+
+import "net"
+
+// newTCPSocket: there is no raw descriptor to work with here.
+func newTCPSocket(*net.TCPConn, func(func())) socket { return nil }

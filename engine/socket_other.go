@@ -1,0 +1,8 @@
+//go:build unix && !linux
+
+package engine
+
+import "syscall"
+
+// boundUnsent has nothing to set here.
+func boundUnsent(syscall.RawConn) {}

@@ -1,0 +1,78 @@
+package engine
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/penstock-ws/penstock/frame"
+)
+
+// Stats is a snapshot of an engine's figures. Unless they say otherwise they count
+// from the engine's start.
+type Stats struct {
+	Connections int    // open now
+	Opened      uint64 // upgraded
+	Refused     uint64 // requests that were not upgraded
+	Closed      map[frame.CloseCode]uint64
+
+	MessagesIn  uint64 // data messages received and handed over
+	BytesIn     uint64 // their payload
+	MessagesOut uint64 // data messages taken for sending
+	BytesOut    uint64 // taken by sockets, frame headers included
+
+	Pending    int    // bytes queued now, over all connections
+	Background int    // functions given to Conn.Go that run now
+	Panics     uint64 // callbacks that panicked or called runtime.Goexit
+	Violations uint64 // connections ended because the peer broke the protocol or a limit
+	Stalled    uint64 // connections ended by WriteStallTimeout
+}
+
+// counters holds what outlives a connection; what belongs to one is counted there.
+type counters struct {
+	opened, refused, panics, violations, stalled atomic.Uint64
+
+	mu   sync.Mutex
+	gone Stats // sums over connections that have ended
+}
+
+func (k *counters) close(err *CloseError, c *Conn) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.gone.Closed == nil {
+		k.gone.Closed = make(map[frame.CloseCode]uint64)
+	}
+	k.gone.Closed[err.Code]++
+	c.addTo(&k.gone)
+}
+
+func (c *Conn) addTo(s *Stats) {
+	out := c.queue.Totals()
+	s.MessagesOut += out.Messages
+	s.BytesOut += out.Written
+	s.Pending += out.Pending
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.MessagesIn += c.receivedN
+	s.BytesIn += c.receivedB
+}
+
+// Stats returns the figures of the moment. It visits every connection.
+func (e *Engine) Stats() Stats {
+	k := &e.counters
+	k.mu.Lock()
+	s := k.gone
+	s.Closed = make(map[frame.CloseCode]uint64, len(k.gone.Closed))
+	for code, n := range k.gone.Closed {
+		s.Closed[code] = n
+	}
+	k.mu.Unlock()
+	conns := e.registry.all()
+	for _, c := range conns {
+		c.addTo(&s)
+	}
+	s.Connections = len(conns)
+	s.Opened, s.Refused = k.opened.Load(), k.refused.Load()
+	s.Panics, s.Violations, s.Stalled = k.panics.Load(), k.violations.Load(), k.stalled.Load()
+	s.Background = int(e.background.Load())
+	return s
+}

@@ -1,0 +1,199 @@
+package engine
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/lxzan/gws"
+
+	"github.com/penstock-ws/penstock/frame"
+)
+
+const (
+	// gwsBuffer is the size of the bufio.Reader under gws, the least that bufio
+	// allows: the transport buffers, so that an idle connection holds nothing.
+	gwsBuffer = 16
+
+	// directRead is the payload outstanding from which a frame is read straight
+	// into gws's buffer. Below, one read into ours brings the next frames, too.
+	directRead = 8 << 10
+)
+
+// errEnding makes gws leave its loop when the connection is ending.
+var errEnding = errors.New("engine: connection is ending")
+
+// A transport is the net.Conn that gws sees instead of the socket. Every inbound
+// byte passes the scanner here before gws gets it; what gws writes is read for
+// its meaning and goes no further, because the engine encodes all frames itself.
+//
+// It belongs to the reader goroutine.
+type transport struct {
+	c       *Conn
+	scanner frame.Scanner
+	buf     *frame.Buffer // nil while there is nothing to read
+	pos     int           // buf.B[pos:safe] is for gws
+	safe    int
+	frames  int // headers seen in buf
+	direct  []byte
+	err     error // what Read returns once buf is used up
+	fault   *frame.Error
+	ready   bool // gws's handshake is over
+
+	gwsCode   frame.CloseCode // from the close frame that gws wrote
+	peerClose *gws.CloseError // from the close frame that the peer sent
+}
+
+func (t *transport) init(c *Conn, rules *frame.Rules, early []byte) {
+	t.c = c
+	t.scanner = frame.NewScanner(rules)
+	if len(early) > 0 {
+		t.buf = c.e.pool.Get(len(early))
+		t.buf.B = append(t.buf.B, early...)
+		t.scan()
+	}
+}
+
+// attach runs gws's handshake with a request that always passes; ours has been
+// answered already.
+func (t *transport) attach(up *gws.Upgrader) (*gws.Conn, error) {
+	socket, err := up.UpgradeFromConn(t, bufio.NewReaderSize(t, gwsBuffer), gwsRequest)
+	t.ready = true
+	return socket, err
+}
+
+var gwsRequest = &http.Request{
+	Method: http.MethodGet,
+	Header: http.Header{
+		"Connection":            {"Upgrade"},
+		"Upgrade":               {"websocket"},
+		"Sec-Websocket-Version": {"13"},
+		"Sec-Websocket-Key":     {"cGVuc3RvY2sgZW5naW5lLg=="},
+	},
+}
+
+// Read gives gws bytes that the scanner has passed. Before it waits for more it
+// hands over what has been received so far, and waits for room.
+func (t *transport) Read(p []byte) (int, error) {
+	for {
+		if t.pos < t.safe {
+			n := copy(p, t.buf.B[t.pos:t.safe])
+			t.pos += n
+			return n, nil
+		}
+		t.giveBack()
+		if t.err != nil {
+			return 0, t.err
+		}
+		if !t.c.beforeWait() {
+			return 0, errEnding
+		}
+		if n, err := t.fill(p); n > 0 || err != nil {
+			return n, err
+		}
+	}
+}
+
+// fill waits for bytes. It returns n > 0 if it has read payload straight into p.
+func (t *transport) fill(p []byte) (int, error) {
+	left := t.scanner.Remaining()
+	if left >= directRead && len(p) >= directRead {
+		t.direct = p[:min(int64(len(p)), left)]
+	}
+	n, err := t.c.sock.read(t)
+	direct := t.direct != nil
+	t.direct = nil
+	if n > 0 {
+		t.c.received()
+	}
+	if t.c.ending() {
+		t.giveBack()
+		return 0, errEnding
+	}
+	if err != nil {
+		t.err = err
+		return 0, err
+	}
+	if direct {
+		t.scanner.Skip(int64(n))
+		return n, nil
+	}
+	t.buf.B = t.buf.B[:n]
+	t.scan()
+	return 0, nil
+}
+
+// scan passes the new bytes in buf up to the first violation.
+func (t *transport) scan() {
+	b := t.buf.B
+	t.pos, t.safe, t.frames = 0, 0, 0
+	for t.safe < len(b) {
+		_, n, ok, err := t.scanner.Next(b[t.safe:])
+		t.safe += n
+		if ok {
+			t.frames++
+		}
+		if err != nil {
+			t.fault, t.err = err.(*frame.Error), err
+			return
+		}
+	}
+}
+
+func (t *transport) lend() []byte {
+	if t.direct != nil {
+		return t.direct
+	}
+	if t.buf == nil {
+		t.buf = t.c.e.pool.Get(t.c.e.cfg.ReadBufferBytes)
+	}
+	return t.buf.B[:min(cap(t.buf.B), t.c.e.cfg.ReadBufferBytes)]
+}
+
+func (t *transport) giveBack() {
+	if t.buf != nil {
+		t.c.e.pool.Put(t.buf)
+		t.buf, t.pos, t.safe, t.frames = nil, 0, 0, 0
+	}
+}
+
+// discard reads until the peer has closed its direction, and drops it: so that
+// the peer gets to read our close frame instead of a reset (RFC 6455 §7.1.1).
+func (t *transport) discard() {
+	if errors.Is(t.err, io.EOF) {
+		return
+	}
+	for {
+		n, err := t.c.sock.read(t)
+		t.giveBack()
+		if err != nil || n == 0 {
+			return
+		}
+	}
+}
+
+// Write takes what gws writes: after the handshake only close frames, one for
+// each call. Their code tells what gws found.
+func (t *transport) Write(p []byte) (int, error) {
+	if t.ready {
+		h, n, err := frame.ParseHeader(p)
+		if err == nil && h.Opcode == frame.Close && len(p) >= n+2 {
+			t.gwsCode = frame.CloseCode(p[n])<<8 | frame.CloseCode(p[n+1])
+		}
+	}
+	return len(p), nil
+}
+
+// Close does nothing: gws calls it right after its close frame, but the closing
+// handshake is the engine's.
+func (t *transport) Close() error { return nil }
+
+// LocalAddr and the rest complete net.Conn. Deadlines are the engine's.
+func (t *transport) LocalAddr() net.Addr              { return &net.TCPAddr{} }
+func (t *transport) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
+func (t *transport) SetDeadline(time.Time) error      { return nil }
+func (t *transport) SetReadDeadline(time.Time) error  { return nil }
+func (t *transport) SetWriteDeadline(time.Time) error { return nil }
