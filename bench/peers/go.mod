@@ -1,0 +1,17 @@
+module github.com/penstock-ws/penstock/bench/peers
+
+go 1.26.0
+
+require (
+	github.com/lxzan/gws v1.9.1
+	github.com/penstock-ws/penstock v0.0.0-00010101000000-000000000000
+)
+
+require (
+	github.com/HdrHistogram/hdrhistogram-go v1.4.0 // indirect
+	github.com/klauspost/compress v1.20.3 // indirect
+	github.com/valyala/bytebufferpool v1.0.0 // indirect
+	golang.org/x/sys v0.49.0 // indirect
+)
+
+replace github.com/penstock-ws/penstock => ../..

@@ -1,0 +1,66 @@
+package bench
+
+import (
+	"math"
+	"sync/atomic"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// recorder counts the replies of one loop. It belongs to the loop's goroutine;
+// received alone may be read by others meanwhile.
+type recorder struct {
+	window   *window
+	counting bool
+	latency  *hdrhistogram.Histogram // nanoseconds, of counted replies
+	longest  int64                   // exact, where the histogram rounds
+	replies  uint64                  // counted or not
+	received atomic.Uint64           // replies, as of the last publish
+}
+
+// longestLatency is where the histogram ends; what takes longer is recorded as
+// this, and shows in full as the maximum.
+const longestLatency = int64(10 * time.Minute)
+
+func newRecorder(w *window) *recorder {
+	return &recorder{window: w, latency: newHistogram()}
+}
+
+func newHistogram() *hdrhistogram.Histogram {
+	return hdrhistogram.New(1, longestLatency, 3)
+}
+
+// at says when the replies that follow came.
+func (r *recorder) at(now int64) { r.counting = r.window.holds(now) }
+
+// reply takes one reply.
+func (r *recorder) reply(latency int64) {
+	r.replies++
+	if !r.counting {
+		return
+	}
+	r.longest = max(r.longest, latency)
+	// Cannot fail: the value lies between the histogram's ends.
+	_ = r.latency.RecordValue(min(max(latency, 0), longestLatency))
+}
+
+// publish makes the number of replies known to the progress bar.
+func (r *recorder) publish() { r.received.Store(r.replies) }
+
+// window is the span of time in which replies count, in nanoseconds of the
+// session's clock. It opens and shuts while loops ask.
+type window struct {
+	from, to atomic.Int64
+}
+
+func newWindow() *window {
+	w := new(window)
+	w.from.Store(math.MaxInt64)
+	w.to.Store(math.MaxInt64)
+	return w
+}
+
+func (w *window) open(now int64)       { w.from.Store(now) }
+func (w *window) shut(now int64)       { w.to.Store(now) }
+func (w *window) holds(now int64) bool { return w.from.Load() <= now && now < w.to.Load() }

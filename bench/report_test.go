@@ -1,0 +1,62 @@
+package bench
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func sampleResult() *Result {
+	cpu := 4321.5
+	return &Result{
+		Schema: Schema, Scenario: "echo", WindowNS: 5e9, Messages: 1234567, MessagesPerSecond: 246913.4,
+		LatencyMode: ClosedLoop, Latency: Latency{P50: 950, P90: 12_345, P99: 1_234_567, P999: 123_456_789, Max: 2e9},
+		ServerCPU: &cpu, Failures: []Failures{},
+		Settings: map[string]any{"connections": 100, "pipeline": 1, "payload": 128, "text": false},
+	}
+}
+
+func TestTable(t *testing.T) {
+	r := sampleResult()
+	var out strings.Builder
+	require.NoError(t, r.WriteTable(&out))
+	for _, want := range []string{
+		"echo: 100 connections, 1 in flight on each, 128 bytes binary, 5s counted",
+		"1,234,567", "246,913", "950 ns", "12.3 µs", "1.23 ms", "123 ms", "2.00 s", "4,322 ns", "closed-loop",
+	} {
+		require.Contains(t, out.String(), want)
+	}
+	for _, absent := range []string{"client CPU", "PARTIAL", "FAILED", "limited"} {
+		require.NotContains(t, out.String(), absent)
+	}
+
+	r.Partial = true
+	r.Failures = []Failures{{FailureSequence, 2, "connection 7: reply 5 came twice"}}
+	r.CPU = CPU{Client: 0.99, Driver: "epoll", Loops: 1}
+	out.Reset()
+	require.NoError(t, r.WriteTable(&out))
+	for _, want := range []string{"PARTIAL", "FAILED (sequence): 2", "connection 7", "limited the throughput"} {
+		require.Contains(t, out.String(), want)
+	}
+}
+
+// What is written as JSON can be read back, for reports that are made later.
+func TestResultJSON(t *testing.T) {
+	r := sampleResult()
+	r.Failures = []Failures{{FailureUnanswered, 1, "connection 0: 1 message"}}
+	text, err := json.Marshal(r)
+	require.NoError(t, err)
+	var back Result
+	require.NoError(t, json.Unmarshal(text, &back))
+	back.Settings = r.Settings // numbers come back as float64
+	require.Equal(t, r, &back)
+	require.Error(t, json.Unmarshal([]byte(`{"failures":[{"kind":"no such"}]}`), &back))
+}
+
+func TestGrouped(t *testing.T) {
+	for x, want := range map[float64]string{0: "0", 999: "999", 1000: "1,000", 999_999.6: "1,000,000", 12_345_678: "12,345,678"} {
+		require.Equal(t, want, grouped(x))
+	}
+}

@@ -1,0 +1,197 @@
+package bench
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/penstock-ws/penstock/frame"
+)
+
+// session is one run of a scenario.
+type session struct {
+	// immutable
+	cfg     Echo
+	target  Target
+	started time.Time // the session's clock counts from here
+	rules   *frame.Rules
+	pattern []byte
+	client  cpuClock
+	server  cpuClock // reads nothing without a PID
+
+	// the calling goroutine
+	driver    string
+	recorders []*recorder
+	before    sample // at the window's beginning
+	after     sample // at its end
+
+	window   *window
+	failures failureLog
+
+	phase    atomic.Int32  // a phase
+	draining chan struct{} // closed when phase is phaseDrain or later
+	stopped  chan struct{} // closed when phase is phaseStop
+}
+
+// phase is what the drivers are to do.
+type phase = int32
+
+const (
+	phaseRun   phase = iota // keep messages in flight
+	phaseDrain              // send no more, await the replies, say goodbye
+	phaseStop               // hang up
+)
+
+func newSession(cfg Echo, t Target) *session {
+	return &session{
+		cfg:      cfg,
+		target:   t,
+		started:  time.Now(),
+		rules:    &frame.Rules{MaxMessage: int64(cfg.PayloadBytes)},
+		pattern:  newPattern(cfg.PayloadBytes),
+		client:   ownCPU(),
+		server:   processCPU(t.PID),
+		window:   newWindow(),
+		draining: make(chan struct{}),
+		stopped:  make(chan struct{}),
+	}
+}
+
+// now is the session's clock, in nanoseconds.
+func (s *session) now() int64 { return int64(time.Since(s.started)) }
+
+// conduct drives the connections through warm-up, window and goodbye.
+func (s *session) conduct(ctx context.Context, conns []*dialed, watch func(Progress)) {
+	carry := s.carriers(conns)
+	opened := s.cfg.Warmup == 0
+	if opened {
+		s.open()
+	}
+	var carried sync.WaitGroup
+	for _, run := range carry {
+		carried.Go(run) // until its connections are done or phaseStop
+	}
+	over := make(chan struct{})
+	go func() { carried.Wait(); close(over) }() // ends with the carriers
+
+	w := watcher{s, watch, s.now()}
+	if !opened && w.wait(ctx, over, s.cfg.Warmup) {
+		opened = true
+		s.open()
+	}
+	if opened {
+		w.wait(ctx, over, s.cfg.Duration)
+		s.after = s.sample()
+		s.window.shut(s.after.at)
+	}
+	release := s.finish(ctx)
+	<-over
+	release()
+}
+
+// open begins the counted window.
+func (s *session) open() {
+	s.before = s.sample()
+	s.window.open(s.before.at)
+}
+
+// finish lets the connections end in good order, or drops them once ctx is
+// over. release ends the watching of ctx.
+func (s *session) finish(ctx context.Context) (release func() bool) {
+	if ctx.Err() == nil {
+		s.phase.Store(phaseDrain)
+	}
+	close(s.draining)
+	return context.AfterFunc(ctx, func() {
+		s.phase.Store(phaseStop)
+		close(s.stopped)
+	})
+}
+
+// flow prepares the n-th connection's flow, with the bytes that came on the
+// heels of the handshake.
+func (s *session) flow(d *dialed, rec *recorder) (*flow, *failure) {
+	f := newFlow(s.cfg, s.rules, s.pattern)
+	rec.at(s.now())
+	return f, f.input(d.early, s.now(), rec)
+}
+
+func (s *session) recorder() *recorder {
+	r := newRecorder(s.window)
+	s.recorders = append(s.recorders, r)
+	return r
+}
+
+// received is the number of replies so far.
+func (s *session) received() (n uint64) {
+	for _, r := range s.recorders {
+		n += r.received.Load()
+	}
+	return n
+}
+
+// watcher waits, and reports progress meanwhile.
+type watcher struct {
+	s     *session
+	watch func(Progress)
+	began int64
+}
+
+const watchInterval = 100 * time.Millisecond
+
+// wait returns true when d has passed, false if ctx or the run ended before.
+func (w watcher) wait(ctx context.Context, over <-chan struct{}, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	tick := time.NewTicker(watchInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-timer.C:
+			w.report()
+			return true
+		case <-tick.C:
+			w.report()
+		case <-ctx.Done():
+			return false
+		case <-over:
+			return false
+		}
+	}
+}
+
+func (w watcher) report() {
+	if w.watch == nil {
+		return
+	}
+	w.watch(Progress{
+		Elapsed:  time.Duration(w.s.now() - w.began),
+		Total:    w.s.cfg.Warmup + w.s.cfg.Duration,
+		Messages: w.s.received(),
+	})
+}
+
+// sample is a reading of all clocks at one instant.
+type sample struct {
+	at             int64
+	client, server cpuReading
+}
+
+// sample reads the three clocks as close to each other as can be had: being
+// preempted between two of them would charge one side's CPU to another span.
+func (s *session) sample() sample {
+	const tight, tries = int64(50 * time.Microsecond), 10
+	best, width := sample{}, int64(0)
+	for try := range tries {
+		at := s.now()
+		got := sample{at, s.client.read(), s.server.read()}
+		if w := s.now() - at; try == 0 || w < width {
+			best, width = got, w
+		}
+		if width < tight {
+			break
+		}
+	}
+	return best
+}

@@ -1,0 +1,44 @@
+package bench
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// NewCommand returns the command "bench" with its scenarios as subcommands. It
+// prints neither its errors nor, on an error, its usage: that is left to the program.
+//
+// Some errors have a method ExitCode() int with the exit status that they ask
+// for: *UsageError and *InterruptedError. Any other means 1.
+func NewCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:           "bench",
+		Short:         "Measure a WebSocket server under load",
+		Args:          noArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.SetFlagErrorFunc(flagError)
+	cmd.AddCommand(newEchoCommand())
+	return cmd
+}
+
+// noArgs refuses arguments that no flag and no subcommand has taken.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	allowed := "flags only"
+	var names []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() && sub.Name() != "help" {
+			names = append(names, sub.Name())
+		}
+	}
+	if len(names) > 0 {
+		allowed = "one of " + strings.Join(names, ", ")
+	}
+	return &UsageError{What: cmd.CommandPath(), Value: args[0], Allowed: allowed}
+}

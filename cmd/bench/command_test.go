@@ -1,0 +1,288 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/stretchr/testify/require"
+
+	"github.com/penstock-ws/penstock/bench"
+)
+
+// ran is what a run of the command left.
+type ran struct {
+	err            error
+	stdout, stderr string
+}
+
+func run(ctx context.Context, args ...string) ran {
+	cmd := NewCommand()
+	var stdout, stderr bytes.Buffer
+	cmd.SetOut(&stdout)
+	cmd.SetErr(&stderr)
+	cmd.SetArgs(args)
+	err := cmd.ExecuteContext(ctx)
+	return ran{err, stdout.String(), stderr.String()}
+}
+
+// record prepares for a child to leave its arguments and process number, which
+// the returned function reads.
+func record(t *testing.T) func() (args string, pid int) {
+	path := filepath.Join(t.TempDir(), "record")
+	t.Setenv(recordVariable, path)
+	return func() (string, int) {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		number, args, _ := strings.Cut(string(text), " ")
+		pid, err := strconv.Atoi(number)
+		require.NoError(t, err)
+		return args, pid
+	}
+}
+
+func echoURL(t *testing.T) string {
+	server := httptest.NewServer(http.HandlerFunc(echo))
+	t.Cleanup(server.Close)
+	return "ws" + strings.TrimPrefix(server.URL, "http") + "/"
+}
+
+func exitCode(t *testing.T, err error) int {
+	var coded interface{ ExitCode() int }
+	if !errors.As(err, &coded) {
+		return 1
+	}
+	return coded.ExitCode()
+}
+
+// The whole way: a server of its own, a table, a JSON file, and nothing left behind.
+func TestEchoWithServerOfItsOwn(t *testing.T) {
+	child := record(t)
+	file := filepath.Join(t.TempDir(), "echo.json")
+	got := run(t.Context(), "echo", "--connections", "4", "--pipeline", "2", "--payload", "64", "--duration", "200ms",
+		"--warmup", "50ms", "--json", file, "--inline", "--workers", "3")
+	require.NoError(t, got.err)
+	require.Contains(t, got.stdout, "echo: 4 connections, 2 in flight on each, 64 bytes binary")
+	require.Contains(t, got.stdout, "p99.9")
+	require.Contains(t, got.stdout, "server CPU/message")
+	require.Empty(t, got.stderr) // no terminal, no progress bar
+
+	args, pid := child()
+	require.Equal(t, "serve --host 127.0.0.1 --port 0 -f echo_messages --allow-origin * --inline --workers 3", args)
+	require.ErrorIs(t, syscall.Kill(pid, 0), syscall.ESRCH)
+	checkJSON(t, file)
+	left, err := os.ReadDir(filepath.Dir(file))
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+}
+
+// checkJSON checks the fields that others rely on.
+func checkJSON(t *testing.T, file string) {
+	t.Helper()
+	var r map[string]any
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(text, &r))
+	require.EqualValues(t, bench.Schema, r["schema"])
+	for _, name := range []string{"messages", "messages_per_second", "client_cpu_ns_per_message", "window_ns"} {
+		require.Positive(t, r[name], name)
+	}
+	if runtime.GOOS == "linux" {
+		require.Positive(t, r["server_cpu_ns_per_message"])
+	}
+	latency := r["latency_ns"].(map[string]any)
+	for _, name := range []string{"p50", "p90", "p99", "p999", "max"} {
+		require.Positive(t, latency[name], name)
+	}
+	settings := r["settings"].(map[string]any)
+	for name, want := range map[string]any{
+		"connections": 4.0, "pipeline": 2.0, "payload": 64.0, "duration": "200ms", "warmup": "50ms",
+		"inline": true, "workers": 3.0, "text": false, "server_cpu": nil, "client_cpu": nil,
+	} {
+		require.Equal(t, want, settings[name], name)
+	}
+	require.Equal(t, runtime.GOARCH, r["machine"].(map[string]any)["arch"])
+	require.Equal(t, false, r["partial"])
+	require.Equal(t, "closed loop", r["latency_mode"])
+	require.Empty(t, r["failures"])
+}
+
+// A server that is named is used; its CPU is not known, and null says so.
+func TestEchoAgainstURL(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "echo.json")
+	got := run(t.Context(), "echo", "--url", echoURL(t), "--connections", "2", "--duration", "50ms", "--warmup", "0s",
+		"--text", "--quiet", "--json", file)
+	require.NoError(t, got.err)
+	require.Empty(t, got.stdout)
+	require.Empty(t, got.stderr)
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Contains(t, string(text), `"server_cpu_ns_per_message": null`)
+	require.Contains(t, string(text), `"text": true`)
+}
+
+// Wrong usage says which flag, which value and what is allowed, asks for exit
+// status 2, and starts no server.
+func TestEchoUsageErrors(t *testing.T) {
+	t.Setenv(recordVariable, "/nonexistent/record") // a child would panic
+	for _, c := range []struct {
+		args string
+		want []string
+	}{
+		{"echo --connections 0", []string{"--connections", `"0"`, "from 1 to 60000"}},
+		{"echo --connections many", []string{"--connections", `"many"`, "a whole number"}},
+		{"echo --connections 60001", []string{"--connections", `"60001"`}},
+		{"echo --pipeline -1", []string{"--pipeline", `"-1"`, "from 1 to 65536"}},
+		{"echo --payload 1e3", []string{"--payload", `"1e3"`, "from 1 to 67108864"}},
+		{"echo --duration 5", []string{"--duration", `"5"`, "500ms"}},
+		{"echo --duration 0s", []string{"--duration", `"0s"`, "from 1ms"}},
+		{"echo --warmup -1s", []string{"--warmup", `"-1s"`, "from 0s"}},
+		{"echo --workers 0", []string{"--workers", `"0"`, "from 1"}},
+		{"echo --server-cpu 1023", []string{"--server-cpu", `"1023"`, "CPU"}},
+		{"echo --client-cpu x", []string{"--client-cpu", `"x"`, "CPU"}},
+		{"echo --inline=perhaps", []string{"--inline", `"perhaps"`, "true or false"}},
+		{"echo --duration", []string{"--duration", "without a value", "500ms"}},
+		{"echo --no-such-flag", []string{"no-such-flag", "--help"}},
+		{"echo -z", []string{"z", "--help"}},
+		{"echo extra", []string{"bench echo", "extra", "flags only"}},
+		{"no-such-scenario", []string{"bench", "no-such-scenario", "echo"}},
+		{"echo --url http://127.0.0.1:1/", []string{"--url", "http://127.0.0.1:1/", "ws://host:port/path"}},
+		{"echo --url ws://127.0.0.1:1/ --inline", []string{"--inline", "without --url"}},
+		{"echo --url ws://127.0.0.1:1/ --workers 2", []string{"--workers 2", "without --url"}},
+		{"echo --connections 60000 --pipeline 60000", []string{"--connections", "--pipeline", "--payload", "at most"}},
+		{"echo --json /nonexistent/echo.json", []string{"--json", "/nonexistent/echo.json"}},
+		{"echo --json /", []string{"--json", "/"}},
+	} {
+		got := run(t.Context(), strings.Fields(c.args)...)
+		require.ErrorAs(t, got.err, new(*UsageError), c.args)
+		require.Equal(t, 2, exitCode(t, got.err), c.args)
+		for _, want := range c.want {
+			require.Contains(t, got.err.Error(), want, c.args)
+		}
+		require.NotContains(t, got.err.Error(), "\n", c.args)
+		require.Empty(t, got.stdout, c.args)
+	}
+}
+
+// An interrupted run writes what it has, says so, and leaves no child.
+func TestEchoInterrupted(t *testing.T) {
+	child := record(t)
+	file := filepath.Join(t.TempDir(), "echo.json")
+	ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
+	defer cancel()
+	got := run(ctx, "echo", "--connections", "4", "--duration", "1h", "--warmup", "0s", "--json", file)
+	require.ErrorAs(t, got.err, new(*InterruptedError))
+	require.Equal(t, 130, exitCode(t, got.err))
+	_, pid := child()
+	require.ErrorIs(t, syscall.Kill(pid, 0), syscall.ESRCH)
+	require.Contains(t, got.stdout, "PARTIAL")
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Contains(t, string(text), `"partial": true`)
+
+	// Before the server has started: no file, and no half of one.
+	none, cancel := context.WithCancel(t.Context())
+	cancel()
+	other := filepath.Join(t.TempDir(), "other.json")
+	got = run(none, "echo", "--json", other)
+	require.ErrorAs(t, got.err, new(*InterruptedError))
+	left, err := os.ReadDir(filepath.Dir(other))
+	require.NoError(t, err)
+	require.Empty(t, left)
+}
+
+// Ctrl-C, as a process sees it: whenever it comes, there is no child left, and
+// a file is whole or not there.
+func TestEchoSignalled(t *testing.T) {
+	for _, after := range []time.Duration{5, 30, 60, 300} {
+		child := record(t)
+		file := filepath.Join(t.TempDir(), "echo.json")
+		cmd := exec.Command(os.Args[0], "bench", "echo", "--duration", "1h", "--warmup", "0s", "--json", file)
+		require.NoError(t, cmd.Start())
+		time.Sleep(after * time.Millisecond) // the moment is what is being tested
+		require.NoError(t, cmd.Process.Signal(os.Interrupt))
+		_ = cmd.Wait()
+		if _, err := os.Stat(os.Getenv(recordVariable)); err == nil {
+			_, pid := child()
+			require.ErrorIs(t, syscall.Kill(pid, 0), syscall.ESRCH)
+		}
+		text, err := os.ReadFile(file)
+		if err == nil {
+			require.Equal(t, 130, cmd.ProcessState.ExitCode())
+			require.True(t, json.Valid(text))
+			require.Contains(t, string(text), `"partial": true`)
+		}
+	}
+}
+
+// A run whose connections failed, or could not be had, is an error.
+func TestEchoFails(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	url := "ws" + strings.TrimPrefix(server.URL, "http") + "/"
+	got := run(t.Context(), "echo", "--url", url, "--connections", "2")
+	require.Error(t, got.err)
+	require.Equal(t, 1, exitCode(t, got.err))
+
+	silent := httptest.NewServer(http.HandlerFunc(hangUp))
+	defer silent.Close()
+	url = "ws" + strings.TrimPrefix(silent.URL, "http") + "/"
+	got = run(t.Context(), "echo", "--url", url, "--connections", "2")
+	require.ErrorContains(t, got.err, "2 connections failed")
+	require.Equal(t, 1, exitCode(t, got.err))
+	require.Contains(t, got.stdout, "FAILED (closed): 2")
+}
+
+// hangUp shakes hands and goes.
+func hangUp(w http.ResponseWriter, r *http.Request) {
+	upgrader := websocket.Upgrader{}
+	if conn, err := upgrader.Upgrade(w, r, nil); err == nil {
+		conn.Close()
+	}
+}
+
+// A bar is drawn on what is given as a terminal, and removed.
+func TestProgress(t *testing.T) {
+	var screen bytes.Buffer
+	bar := newProgress(&screen, "echo")
+	for i := range 10 {
+		bar.show(bench.Progress{Elapsed: time.Duration(i+1) * 100 * time.Millisecond, Total: time.Second, Messages: uint64(i * 1000)})
+	}
+	bar.end()
+	require.Contains(t, screen.String(), "messages/s")
+
+	bar = newProgress(nil, "echo")
+	bar.show(bench.Progress{Total: time.Second})
+	bar.end()
+	require.Nil(t, terminal(&screen))
+	null, err := os.Open(os.DevNull)
+	require.NoError(t, err)
+	defer null.Close()
+	require.Nil(t, terminal(null))
+}
+
+func TestHelp(t *testing.T) {
+	got := run(t.Context())
+	require.NoError(t, got.err)
+	require.Contains(t, got.stdout, "echo")
+	got = run(t.Context(), "echo", "--help")
+	require.NoError(t, got.err)
+	for _, flag := range []string{"url", "connections", "pipeline", "payload", "duration", "warmup", "json", "inline", "workers", "server-cpu", "client-cpu", "quiet"} {
+		require.Contains(t, got.stdout, fmt.Sprintf("--%s ", flag))
+	}
+	require.Contains(t, got.stdout, "(default 100)")
+}

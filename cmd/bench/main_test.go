@@ -1,0 +1,81 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/gorilla/websocket"
+)
+
+// recordVariable names the file in which a served child leaves its process
+// number and arguments.
+const recordVariable = "BENCH_TEST_RECORD"
+
+// TestMain lets the test binary be a program that has the commands "bench" and
+// "serve".
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "serve" {
+		serveChild()
+		return
+	}
+	if len(os.Args) > 1 && os.Args[1] == "bench" {
+		benchChild()
+		return
+	}
+	// Children built with -race would sleep for a second each before they exit.
+	os.Setenv("GORACE", "atexit_sleep_ms=0")
+	os.Exit(m.Run())
+}
+
+// benchChild runs the command as a program's main would.
+func benchChild() {
+	cmd := NewCommand()
+	cmd.SetArgs(os.Args[2:])
+	err := cmd.Execute()
+	var coded interface{ ExitCode() int }
+	switch {
+	case errors.As(err, &coded):
+		os.Exit(coded.ExitCode())
+	case err != nil:
+		os.Exit(1)
+	}
+}
+
+// serveChild is an echo server until SIGTERM.
+func serveChild() {
+	record := fmt.Sprintf("%d %s", os.Getpid(), strings.Join(os.Args[1:], " "))
+	if err := os.WriteFile(os.Getenv(recordVariable), []byte(record), 0o600); err != nil {
+		panic(err)
+	}
+	terminated := make(chan os.Signal, 1)
+	signal.Notify(terminated, syscall.SIGTERM)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	fmt.Printf("listening on ws://%v/\n", ln.Addr())
+	go http.Serve(ln, http.HandlerFunc(echo)) // until the process ends
+	<-terminated
+}
+
+func echo(w http.ResponseWriter, r *http.Request) {
+	upgrader := websocket.Upgrader{}
+	conn, err := upgrader.Upgrade(w, r, nil)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	for {
+		kind, message, err := conn.ReadMessage()
+		if err != nil || conn.WriteMessage(kind, message) != nil {
+			return
+		}
+	}
+}
