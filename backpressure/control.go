@@ -12,7 +12,7 @@ const controlLimit = 4 << 10
 type controlLane struct {
 	waiting *frame.Buffer
 	flying  *frame.Buffer
-	off     int // bytes of flying that have been written
+	off     int // bytes of flying that have been written; 0: no frame is under way
 }
 
 // push encodes one frame and returns by how much pending bytes have changed,

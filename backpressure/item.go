@@ -28,7 +28,7 @@ type item struct {
 	headOff, headLen uint8
 
 	begun   bool // some byte of the fragment under way has been written
-	flying  bool // gathered for a write that has not returned
+	flying  int  // bytes gathered for a write that has not returned; a segment may have grown since
 	segment bool // small frames may be appended
 	train   bool // rest is in use
 	final   bool // the close frame
@@ -83,8 +83,9 @@ func (it *item) more() bool {
 	return it.stream != nil || it.rest.Remaining() > 0
 }
 
-// cutOff gives up all but a fragment of which some bytes are written or being
-// written, and returns the bytes given up. The close frame stays.
+// cutOff gives up all but the bytes that are being written, or else the rest of
+// a frame of which some bytes have been, and returns the bytes given up. The
+// close frame stays.
 func (it *item) cutOff(chunk int) int {
 	if it.final {
 		return 0
@@ -92,9 +93,39 @@ func (it *item) cutOff(chunk int) int {
 	dropped := trainSize(it.rest.Remaining(), chunk)
 	it.train, it.rest = false, frame.Fragmenter{}
 	it.endStream()
-	if !it.begun && !it.flying {
-		dropped += it.ready()
+	keep := it.flying
+	if keep == 0 && it.begun {
+		keep = it.underWay()
+	}
+	return dropped + it.truncate(keep)
+}
+
+// underWay returns how many of the bytes to write next belong to a frame that has
+// begun. Only a segment may hold frames behind it.
+func (it *item) underWay() int {
+	if !it.segment {
+		return it.ready()
+	}
+	all := it.buf.B
+	written, end := len(all)-len(it.body), 0
+	for end < written {
+		h, n, _ := frame.ParseHeader(all[end:])
+		end += n + int(h.Length)
+	}
+	return end - written
+}
+
+// truncate leaves the first keep of the bytes to write next, and returns how many
+// were behind them.
+func (it *item) truncate(keep int) int {
+	dropped := it.ready() - keep
+	if keep == 0 {
 		it.headOff, it.body = it.headLen, nil
+		return dropped
+	}
+	it.body = it.body[:len(it.body)-dropped]
+	if it.segment {
+		it.buf.B = it.buf.B[:len(it.buf.B)-dropped]
 	}
 	return dropped
 }
@@ -108,17 +139,16 @@ func (it *item) endStream() {
 	}
 }
 
-// consume takes n written bytes off the fragment under way and returns how many
-// of them were the item's.
-func (it *item) consume(n int) int {
+// land takes up to n written bytes off what was gathered and returns how many of
+// them were the item's.
+func (it *item) land(n int) int {
+	n = min(n, it.flying)
+	it.flying = 0
 	took := min(n, int(it.headLen-it.headOff))
 	it.headOff += uint8(took)
-	b := min(n-took, len(it.body))
-	it.body = it.body[b:]
-	if took+b > 0 {
-		it.begun = true
-	}
-	return took + b
+	it.body = it.body[n-took:]
+	it.begun = it.begun || n > 0
+	return n
 }
 
 // settle copies what is left of a message in its sender's memory into memory of the queue's

@@ -18,7 +18,7 @@ func (q *Queue) admitLocked() Verdict {
 	switch {
 	case q.closing || q.dead:
 		return Closed
-	case !q.over:
+	case !q.over.Load():
 		return Queued
 	case q.cfg.Disconnect == 0:
 		return Congested
@@ -28,8 +28,21 @@ func (q *Queue) admitLocked() Verdict {
 	return Overflowed
 }
 
+// refuseLocked ends a send that was not admitted. An overflow has queued the close
+// frame, and perhaps nobody else is there to write it. It unlocks.
+func (q *Queue) refuseLocked(v Verdict) {
+	if v == Overflowed {
+		q.flushNowLocked(0)
+		return
+	}
+	q.unlockAndTell()
+}
+
+// smallest is the payload size up to which a message is one small frame.
+func (q *Queue) smallest() int { return min(smallMessage, q.cfg.ChunkSize) }
+
 func (q *Queue) pushLocked(op frame.Opcode, payload []byte) {
-	if len(payload) <= smallMessage && len(payload) <= q.cfg.ChunkSize {
+	if len(payload) <= q.smallest() {
 		h := frame.Header{Fin: true, Opcode: op, Length: int64(len(payload))}
 		size := h.Size() + len(payload)
 		it := q.segmentLocked(size, false)
@@ -54,7 +67,7 @@ func (q *Queue) pushPreparedLocked(p *Prepared, hold bool) {
 		it := newItem()
 		it.startTrain(p.op, p.Payload(), q.cfg.ChunkSize)
 		q.linkLocked(it, trainSize(p.Len(), q.cfg.ChunkSize))
-	case p.Len() <= smallMessage && (hold || q.corked || q.state != idle):
+	case p.Len() <= q.smallest() && (hold || q.corked || q.state != idle):
 		it := q.segmentLocked(size, hold)
 		it.buf.B = append(it.buf.B, p.wire...)
 		q.grownLocked(it, size)
@@ -63,6 +76,21 @@ func (q *Queue) pushPreparedLocked(p *Prepared, hold bool) {
 		it.body = p.wire
 		q.linkLocked(it, size)
 	}
+}
+
+// Preface corks the queue and puts bytes that are no frame before all frames: the
+// response to the handshake. It copies b and must come first.
+func (q *Queue) Preface(b []byte) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.corked = true
+	it := newItem()
+	it.buf = q.cfg.Pool.Get(len(b))
+	it.buf.B = append(it.buf.B, b...)
+	it.body = it.buf.B
+	it.begun = true // no control frame goes before it, and it is never discarded
+	q.linkLocked(it, 0)
+	q.pending += len(b) // not by countLocked: it makes nobody congested
 }
 
 // segmentLocked returns a segment at the tail with room for size bytes.

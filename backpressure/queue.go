@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 
 	"github.com/penstock-ws/penstock/frame"
 )
@@ -57,13 +58,17 @@ type Queue struct {
 	wire   Wire
 	events Events
 
+	over atomic.Bool // crossed HighWater and not yet back at LowWater; written under mu
+
 	// guarded by mu
 	mu       sync.Mutex
 	state    state
 	corked   bool
-	over     bool // crossed HighWater and not yet back at LowWater
+	full     bool // the socket did not take all of a direct write
 	drained  bool // Drained is owed
 	closing  bool // the close frame is queued: nothing may follow
+	discard  bool // Close asked for it during a write: what that leaves is dropped, too
+	lost     bool // bytes that were taken will not be written
 	dead     bool // finished or failed: nothing will be written
 	finished bool // Finished has been reported
 	err      error
@@ -94,12 +99,16 @@ func (q *Queue) Init(cfg *Config, wire Wire, events Events) {
 func (q *Queue) Send(op frame.Opcode, payload []byte) Verdict {
 	q.mu.Lock()
 	if v := q.admitLocked(); v != Queued {
-		q.unlockAndTell()
+		q.refuseLocked(v)
 		return v
 	}
 	q.messages++
+	if len(payload) <= q.smallest() && q.clearLocked() {
+		q.sendDirectLocked(op, payload)
+		return Queued
+	}
 	q.pushLocked(op, payload)
-	q.flushLocked(len(payload))
+	q.flushLocked(trainSize(len(payload), q.cfg.ChunkSize))
 	return Queued
 }
 
@@ -109,16 +118,20 @@ func (q *Queue) Send(op frame.Opcode, payload []byte) Verdict {
 func (q *Queue) SendPrepared(p *Prepared, hold bool) Verdict {
 	q.mu.Lock()
 	if v := q.admitLocked(); v != Queued {
-		q.unlockAndTell()
+		q.refuseLocked(v)
 		return v
 	}
 	q.messages++
+	if !hold && p.Len() <= q.cfg.ChunkSize && q.clearLocked() {
+		q.sendPreparedDirectLocked(p)
+		return Queued
+	}
 	q.pushPreparedLocked(p, hold)
 	if hold && q.pending < q.cfg.CorkSize {
 		q.mu.Unlock()
 		return Queued
 	}
-	q.flushLocked(p.Len())
+	q.flushLocked(trainSize(p.Len(), q.cfg.ChunkSize))
 	return Queued
 }
 
@@ -150,6 +163,7 @@ func (q *Queue) SendControl(op frame.Opcode, payload []byte) Verdict {
 		return Closed
 	}
 	q.pending += q.control.push(q.cfg.Pool, op, payload)
+	q.fellLocked() // older ones may have given way
 	q.flushLocked(0)
 	return Queued
 }
@@ -203,11 +217,7 @@ func (q *Queue) Flush() {
 
 // Congested reports whether the queue is between its water marks on the way
 // down: sends are refused.
-func (q *Queue) Congested() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.over
-}
+func (q *Queue) Congested() bool { return q.over.Load() }
 
 // Pending returns the bytes taken and not yet handed to the socket, frame
 // headers included.
@@ -241,14 +251,11 @@ func (q *Queue) Totals() Totals {
 }
 
 // Drain waits until at most n bytes are pending. It returns nil then, ctx's
-// error, or ErrClosed once the queue can write nothing any more.
+// error, or ErrClosed if bytes that were taken have been dropped by a discard, an
+// overflow or a failure.
 func (q *Queue) Drain(ctx context.Context, n int) error {
 	q.mu.Lock()
-	if q.pending <= n && !q.dead {
-		q.mu.Unlock()
-		return nil
-	}
-	if q.dead {
+	if q.pending <= n || q.dead {
 		defer q.mu.Unlock()
 		return q.endLocked()
 	}
@@ -269,7 +276,7 @@ func (q *Queue) Drain(ctx context.Context, n int) error {
 // endLocked returns ErrClosed if bytes that were taken have not been written and
 // never will be.
 func (q *Queue) endLocked() error {
-	if q.dead && q.err != nil {
+	if q.lost {
 		return ErrClosed
 	}
 	return nil

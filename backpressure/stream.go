@@ -21,7 +21,7 @@ type Stream struct {
 func (q *Queue) OpenStream(op frame.Opcode) (*Stream, Verdict) {
 	q.mu.Lock()
 	if v := q.admitLocked(); v != Queued {
-		q.unlockAndTell()
+		q.refuseLocked(v)
 		return nil, v
 	}
 	s := &Stream{q: q, it: newItem(), op: op, wake: make(chan struct{}, 1)}
@@ -32,10 +32,10 @@ func (q *Queue) OpenStream(op frame.Opcode) (*Stream, Verdict) {
 	return s, Queued
 }
 
-// Write sends the next fragment, copying p, once the one before has been handed
-// to the socket; fin ends the message. It waits for that, for ctx, or for the
-// end of the queue: then it returns ErrClosed. After an error the message is
-// incomplete, and the connection must be closed with discard.
+// Write sends the next fragment, copying p of at most ChunkSize bytes, once the
+// one before has been handed to the socket; fin ends the message. It waits for
+// that, for ctx, or for the end of the queue: then it returns ErrClosed. After an
+// error the message is incomplete, and the connection must be closed with discard.
 func (s *Stream) Write(ctx context.Context, p []byte, fin bool) error {
 	if err := s.await(ctx); err != nil {
 		return err

@@ -13,7 +13,8 @@ type Wire interface {
 	Write(bufs [][]byte, wait bool) (n int, err error)
 
 	// Await arranges for one later call of q.Resume, when the socket may have
-	// room again, and returns at once. A wire that cannot wait for readiness
+	// room again, and returns at once. It may have room already: an owner hands
+	// over when it has had its turn, too. A wire that cannot wait for readiness
 	// starts a goroutine that calls q.Resume(true).
 	Await(q *Queue)
 }

@@ -47,7 +47,7 @@ func (v *vector) addItem(it *item) {
 	v.add(it.head[it.headOff:it.headLen])
 	v.add(it.body)
 	v.from = append(v.from, it)
-	it.flying = true
+	it.flying = it.ready()
 }
 
 // Resume continues writing after the socket had been full. The wire calls it
@@ -130,14 +130,15 @@ func (q *Queue) leaveLocked(handOver bool) {
 // gatherLocked fills v with what may be written next and reports whether that
 // is anything. A frame under way is finished first, then control frames go, then
 // data; of a message in fragments only one at a time, so that control frames get
-// their turn and the socket its say between them.
+// their turn and the socket its say between them. While a control frame is under
+// way the head is at the end of a frame, even if it has begun: a segment grows.
 func (q *Queue) gatherLocked(v *vector) bool {
 	v.reset()
 	if q.dead {
 		return false
 	}
 	it := q.head
-	if it != nil && it.begun && it.ready() > 0 {
+	if it != nil && it.begun && it.ready() > 0 && q.control.off == 0 {
 		v.addItem(it)
 		if it.more() {
 			return true
@@ -149,6 +150,9 @@ func (q *Queue) gatherLocked(v *vector) bool {
 		v.from = append(v.from, nil)
 	}
 	for ; it != nil && it.ready() > 0 && v.total < vectorBytes && len(v.bufs) < vectorParts; it = it.next {
+		if it.final && q.control.waiting != nil {
+			break // nothing may follow the close frame
+		}
 		v.addItem(it)
 		if it.more() {
 			break
@@ -162,23 +166,41 @@ func (q *Queue) gatherLocked(v *vector) bool {
 
 // consumeLocked takes n written bytes off the parts of v, in order.
 func (q *Queue) consumeLocked(v *vector, n int) {
-	q.pending -= n
-	q.written += uint64(n)
+	q.takenLocked(n)
+	if q.dead {
+		return // failed meanwhile: the owner frees everything when it leaves
+	}
 	for _, it := range v.from {
 		if it == nil {
 			n -= q.control.land(q.cfg.Pool, n)
 			continue
 		}
-		it.flying = false
-		n -= it.consume(n)
+		n -= it.land(n)
 		if it.ready() == 0 {
 			q.advanceLocked(it)
 		}
 	}
-	if q.over && q.pending <= q.cfg.LowWater {
-		q.over, q.drained = false, true
+	q.discardAgainLocked()
+}
+
+// takenLocked: the socket has taken n bytes.
+func (q *Queue) takenLocked(n int) {
+	q.written += uint64(n)
+	if !q.dead {
+		q.pending -= n
+		q.fellLocked()
 	}
-	q.wakeLocked()
+}
+
+// fellLocked must follow whatever makes pending less.
+func (q *Queue) fellLocked() {
+	if q.pending <= q.cfg.LowWater && q.over.Load() {
+		q.over.Store(false)
+		q.drained = true
+	}
+	if q.waiters != nil {
+		q.wakeLocked()
+	}
 }
 
 // landLocked undoes a gather whose vector was not written.
@@ -227,8 +249,8 @@ func (q *Queue) linkLocked(it *item, size int) {
 
 func (q *Queue) countLocked(size int) {
 	q.pending += size
-	if q.pending > q.cfg.HighWater {
-		q.over = true
+	if q.pending > q.cfg.HighWater && !q.over.Load() {
+		q.over.Store(true)
 	}
 }
 
@@ -303,8 +325,13 @@ func (q *Queue) failLocked(err error) {
 	if q.dead {
 		return
 	}
-	q.dead, q.closing, q.err = true, true, err
+	q.dead, q.closing, q.lost, q.err = true, true, true, err
+	q.pending = 0
+	q.over.Store(false)
 	q.wakeLocked()
+	for it := q.head; it != nil; it = it.next {
+		it.endStream()
+	}
 	if q.state != writing {
 		q.releaseLocked() // the owner does it when it leaves
 	}
@@ -316,13 +343,14 @@ func (q *Queue) releaseLocked() {
 		q.popLocked()
 	}
 	q.control.release(q.cfg.Pool)
-	q.pending = 0
-	q.over = false
 }
 
 // discardLocked drops what is not on its way: whole messages, and of a message
-// in fragments all but the one being written.
+// in fragments all but the one being written. What is in a write that has not
+// returned can only be dropped when it has.
 func (q *Queue) discardLocked() {
+	q.discard = q.state == writing
+	before := q.pending
 	var kept, last *item
 	for it := q.head; it != nil; {
 		next := it.next
@@ -344,7 +372,16 @@ func (q *Queue) discardLocked() {
 		it = next
 	}
 	q.head, q.tail = kept, last
-	q.wakeLocked()
+	q.lost = q.lost || q.pending < before
+	q.fellLocked()
+}
+
+// discardAgainLocked goes on with a discard that came during the write that has
+// just returned.
+func (q *Queue) discardAgainLocked() {
+	if q.discard && !q.dead {
+		q.discardLocked()
+	}
 }
 
 // trainSize returns the bytes on the wire of n payload bytes in fragments of at

@@ -72,8 +72,11 @@ func (b *burst) tick() {
 	if !b.late.Swap(true) {
 		return
 	}
+	var touched []*Conn
 	b.mu.Lock()
-	touched := slices.Clone(b.touched)
+	if b.active {
+		touched = slices.Clone(b.touched)
+	}
 	b.mu.Unlock()
 	for _, c := range touched {
 		c.queue.Flush()

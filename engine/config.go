@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/penstock-ws/penstock/backpressure"
@@ -125,6 +127,10 @@ type Config struct {
 	// Logger receives what an operator must know: handler panics, forced ends.
 	// Never payloads. Default: slog.Default().
 	Logger *slog.Logger
+
+	// CountBuffers makes Stats.Buffers count, to look for leaks. Default off: it
+	// costs all processors a write to one shared counter for every buffer.
+	CountBuffers bool
 }
 
 const (
@@ -164,6 +170,7 @@ func (c Config) withDefaults() Config {
 	or(&c.HandshakeTimeout, 10*time.Second)
 	or(&c.ShutdownTimeout, 10*time.Second)
 	or(&c.Logger, slog.Default())
+	c.TrustedProxies = slices.Clone(c.TrustedProxies)
 	return c
 }
 
@@ -175,62 +182,75 @@ func or[T comparable](field *T, value T) {
 	}
 }
 
-// Validate returns every mistake in c, joined, or nil. New calls it.
+// A ConfigError is one mistake in a Config.
+type ConfigError struct {
+	Field   string // of Config
+	Value   any    // what it is
+	Allowed string // what would be right
+}
+
+// Error names the field, its value and what is allowed.
+func (e *ConfigError) Error() string {
+	return fmt.Sprintf("%s is %v: allowed is %s", e.Field, e.Value, e.Allowed)
+}
+
+// Validate returns every mistake in c as joined values of *ConfigError, or nil.
+// New calls it.
 func (c Config) Validate() error {
 	c = c.withDefaults()
 	var errs []error
-	size := func(name string, value, least, most int) {
+	mistake := func(field string, value any, allowed string) {
+		errs = append(errs, &ConfigError{field, value, allowed})
+	}
+	size := func(field string, value, least, most int) {
 		if value < least || value > most {
-			errs = append(errs, fmt.Errorf("%s is %d; allowed are %d to %d", name, value, least, most))
+			mistake(field, value, fmt.Sprintf("%d to %d", least, most))
 		}
 	}
 	size("MaxMessageBytes", c.MaxMessageBytes, 1, largestMaxMessage)
 	size("SendChunkBytes", c.SendChunkBytes, frame.MaxControlPayload, largestMaxMessage)
 	size("HighWaterBytes", c.HighWaterBytes, 1, largestMaxMessage)
-	size("LowWaterBytes", c.LowWaterBytes, 0, largestMaxMessage)
+	if c.LowWaterBytes < 0 || c.LowWaterBytes >= c.HighWaterBytes {
+		mistake("LowWaterBytes", c.LowWaterBytes, fmt.Sprintf("0 to below HighWaterBytes, %d", c.HighWaterBytes))
+	}
 	size("CorkBytes", c.CorkBytes, 1, largestMaxMessage)
 	size("ReadBufferBytes", c.ReadBufferBytes, smallestBuffer, 1<<20)
 	size("InboxMessages", c.InboxMessages, 1, 1<<20)
 	size("InboxBytes", c.InboxBytes, 1, largestMaxMessage)
 	size("Workers", c.Workers, 1, 1<<20)
 	size("MaxBackground", c.MaxBackground, 1, 1<<24)
-	if c.LowWaterBytes >= c.HighWaterBytes {
-		errs = append(errs, fmt.Errorf("LowWaterBytes is %d; it must be below HighWaterBytes, %d", c.LowWaterBytes, c.HighWaterBytes))
-	}
 	if c.OverflowClose != 0 && !c.OverflowClose.Sendable() {
-		errs = append(errs, fmt.Errorf("OverflowClose is %d, which may not stand in a close frame; 1008 and 1013 suit", c.OverflowClose))
+		mistake("OverflowClose", uint16(c.OverflowClose), "a code that may stand in a close frame; 1008 and 1013 suit")
 	}
-	errs = append(errs, c.validateTimes()...)
+	c.checkTimes(mistake)
 	for i, p := range c.AllowedOrigins {
 		if _, err := parseOrigin(p); err != nil {
-			errs = append(errs, fmt.Errorf("AllowedOrigins[%d]: %w", i, err))
+			mistake(fmt.Sprintf("AllowedOrigins[%d]", i), strconv.Quote(p), err.Error())
 		}
 	}
 	for i, ic := range c.Interceptors {
 		if ic == nil {
-			errs = append(errs, fmt.Errorf("Interceptors[%d] is nil", i))
+			mistake(fmt.Sprintf("Interceptors[%d]", i), "nil", "an Interceptor")
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (c Config) validateTimes() (errs []error) {
-	positive := func(name string, d time.Duration) {
+func (c Config) checkTimes(mistake func(field string, value any, allowed string)) {
+	positive := func(field string, d time.Duration) {
 		if d <= 0 {
-			errs = append(errs, fmt.Errorf("%s is %v; it must be positive, for this cannot be switched off", name, d))
+			mistake(field, d, "a positive duration; this cannot be switched off")
 		}
 	}
 	positive("CloseTimeout", c.CloseTimeout)
 	positive("HandshakeTimeout", c.HandshakeTimeout)
 	positive("ShutdownTimeout", c.ShutdownTimeout)
 	if c.ShutdownSpread < 0 {
-		errs = append(errs, fmt.Errorf("ShutdownSpread is %v; it must not be negative", c.ShutdownSpread))
+		mistake("ShutdownSpread", c.ShutdownSpread, "zero or a positive duration")
 	}
 	if c.PingInterval > 0 && c.IdleTimeout > 0 && c.IdleTimeout <= c.PingInterval {
-		errs = append(errs, fmt.Errorf("IdleTimeout is %v; it must be above PingInterval, %v, or quiet peers are ended before they are pinged",
-			c.IdleTimeout, c.PingInterval))
+		mistake("IdleTimeout", c.IdleTimeout, fmt.Sprintf("more than PingInterval, %v, or quiet peers are ended before they are pinged", c.PingInterval))
 	}
-	return errs
 }
 
 // outbound returns what queues need to know.

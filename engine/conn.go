@@ -15,75 +15,90 @@ import (
 // Conn is one WebSocket connection. Any goroutine may call any method at any
 // time; no method waits for the peer except those that take a context.
 type Conn struct {
+	// The groups stand in the order of how often they are used: with many
+	// connections every cache line counts.
+
 	// immutable
-	e     *Engine
-	ep    *endpoint
-	id    uint64
-	scope *Scope
-	sock  socket
-	queue backpressure.Queue // locks itself
+	e    *Engine
+	ep   *endpoint
+	sock socket
 
 	// reader goroutine
 	transport   transport
 	pending     *batch // received and not yet handed over
 	inlineBurst *burst
-
-	// worker: whoever runs the callbacks, one at a time
-	call interceptors.Context
-	seq  uint64
-	work batches // handed over and not yet handled
-
-	// the goroutine in Receive, of an endpoint without OnMessage
-	last        *gws.Message // its memory is valid until the next Receive
-	receivedMsg Message      // passed by the chain
-	hasReceived bool
-
-	// sweeper
-	watch watch
+	inlineN     uint64 // messages handled inline and not yet counted
+	inlineB     uint64 // their payload
 
 	// atomic
 	lastRead atomic.Int64          // engine clock
 	closing  atomic.Bool           // our close frame is queued, or the socket has failed
 	deaf     atomic.Bool           // what the peer still sends is dropped
+	busy     atomic.Bool           // the reader has read what it has not handed over or, inline, handled
 	burst    atomic.Pointer[burst] // of the worker that runs this connection
-
-	// registry shard's lock
-	position int
-
-	// executor's lock
-	nextRunnable *Conn
 
 	// guarded by mu; mu may be held while taking the queue's lock, never the
 	// other way round
 	mu         sync.Mutex
 	run        runState
-	inbox      batches       // handed over by the reader, not yet taken by a worker
+	opened     bool // OnOpen has returned
+	drainOwed  bool // OnDrain is to be called
+	noMore     bool // no message will be handed over any more; cause is set
+	answered   bool // the closing handshake has been begun by us, or answered
+	readDone   bool // the reader has seen the end
+	writeDone  bool // the queue has
+	ended      bool // OnClose has been called
+	paused     bool // the reader waits for room
+	receiving  bool // a goroutine is in Receive
+	sockClosed bool
+	cancelled  bool
 	messages   int           // received and not yet handled
 	bytes      int           // their payload
+	inbox      batches       // handed over by the reader, not yet taken by a worker
+	room       chan struct{} // not nil: the reader waits for room
+	arrival    chan struct{} // not nil: Receive waits for a message
 	receivedN  uint64        // messages, over the connection's life
 	receivedB  uint64        // bytes of payload, likewise
-	room       chan struct{} // not nil: the reader waits for room
-	paused     bool          // the reader waits
-	arrival    chan struct{} // not nil: Receive waits for a message
-	receiving  bool          // a goroutine is in Receive
-	opened     bool          // OnOpen has been called
-	drainOwed  bool          // OnDrain is to be called
-	noMore     bool          // no message will be handed over any more; cause is set
-	answered   bool          // the closing handshake has been begun by us, or answered
-	readDone   bool          // the reader has seen the end
-	writeDone  bool          // the queue has
-	sockClosed bool
-	ended      bool // OnClose has been called
-	background int  // functions given to Go that run
+	background int           // functions given to Go that run
 	cause      *CloseError
 	closeSince int64         // engine clock when closing began; 0: it has not
 	done       chan struct{} // closed when the context ends; made when asked for
-	cancelled  bool
+	outRuns    uint64        // runs of the outbound chain
+	restingRun *outRun       // list of those to use again
 	values     map[any]any
+
+	// locks itself
+	queue backpressure.Queue
+
+	// worker: whoever runs the callbacks, one at a time
+	seq  uint64
+	call call
+	work batches // handed over and not yet handled
+
+	// executor's lock
+	nextRunnable *Conn
+
+	// immutable
+	id    uint64
+	scope *Scope
+
+	// sweeper
+	watch watch
+
+	// registry shard's lock
+	position int
+
+	// the goroutine in Receive, of an endpoint without OnMessage
+	last        *gws.Message // its memory is valid until the next Receive
+	receivedMsg Message      // passed by the chain
+	hasReceived bool
 }
 
 // ID returns the connection's number, unique in the process.
 func (c *Conn) ID() uint64 { return c.id }
+
+// Engine returns the engine that the connection belongs to.
+func (c *Conn) Engine() *Engine { return c.e }
 
 // Scope returns the handshake that opened the connection.
 func (c *Conn) Scope() *Scope { return c.scope }
@@ -151,6 +166,12 @@ func (c *Conn) runBackground(fn func(context.Context)) {
 	returned = true
 }
 
+// A call is the context of one run of a connection's inbound chain.
+type call struct {
+	interceptors.Context
+	conn *Conn
+}
+
 // A connContext is the connection as a context.Context.
 type connContext Conn
 
@@ -159,6 +180,9 @@ type connKey struct{}
 // FromContext returns the connection of a context that a callback or Conn.Context
 // gave, however it was wrapped, or nil.
 func FromContext(ctx context.Context) *Conn {
+	if run, ok := ctx.(*call); ok {
+		return run.conn
+	}
 	c, _ := ctx.Value(connKey{}).(*Conn)
 	return c
 }

@@ -33,13 +33,12 @@ type Engine struct {
 	ticker    *ticker
 	sweeper   *sweeper
 
-	pool         frame.Pool
-	clock        clock
-	registry     registry
-	counters     counters
-	goroutines   sync.WaitGroup // everything the engine has started, workers apart
-	background   atomic.Int64   // functions given to Conn.Go
-	outboundRuns atomic.Uint64
+	pool       frame.Pool
+	clock      clock
+	registry   registry
+	counters   counters
+	goroutines sync.WaitGroup // everything the engine has started, workers apart
+	background atomic.Int64   // functions given to Conn.Go
 
 	draining atomic.Bool // no more upgrades
 	stopOnce sync.Once
@@ -57,7 +56,8 @@ type endpoint struct {
 	events       bool // somebody wants to see pings, pongs and closes
 	subprotocols []string
 	inbound      interceptors.InboundFunc
-	outboundRun  interceptors.OutboundFunc // nil without interceptors
+	direct       func(context.Context, *Conn, Message) error // the handler, if there is no chain
+	outboundRun  interceptors.OutboundFunc                   // nil without interceptors
 }
 
 // New starts an engine whose own endpoint is ep. It returns every mistake in cfg,
@@ -79,11 +79,12 @@ func New(cfg Config, ep Endpoint) (*Engine, error) {
 		empty:    make(chan struct{}),
 		stopped:  make(chan struct{}),
 	}
+	e.pool.Count = cfg.CountBuffers
 	e.outbound = cfg.outbound(&e.pool)
 	e.clock.start = time.Now()
 	e.clock.advance()
-	e.upgrader = gws.NewUpgrader(events{}, &gws.ServerOption{
-		ReadMaxPayloadSize: cfg.MaxMessageBytes,
+	e.upgrader = gws.NewUpgrader(new(events), &gws.ServerOption{
+		ReadMaxPayloadSize: max(cfg.MaxMessageBytes, frame.MaxControlPayload), // gws holds control frames against it, too
 		ReadBufferSize:     gwsBuffer,
 		CheckUtf8Enabled:   true,
 		ParallelGolimit:    1,
@@ -119,7 +120,9 @@ func (e *Engine) newEndpoint(ep Endpoint) *endpoint {
 		subprotocols: slices.Clone(ep.Subprotocols),
 	}
 	p.inbound = chain.Inbound(p.receive)
-	if chain.Len() > 0 {
+	if chain.Len() == 0 {
+		p.direct = ep.Handler.OnMessage
+	} else {
 		p.outboundRun = chain.Outbound(sendOut)
 	}
 	return p
@@ -139,25 +142,42 @@ func (p *endpoint) receive(ctx context.Context, in Message) error {
 	return p.handler.OnMessage(ctx, c, in)
 }
 
-// start makes a connection of an upgraded socket.
-func (e *Engine) start(p *endpoint, conn net.Conn, early []byte, scope *Scope) {
-	c := &Conn{e: e, ep: p, id: e.registry.lastID.Add(1), scope: scope, opened: p.inline}
+// start makes a connection of a hijacked socket. OnOpen runs first, so that the
+// connection is where its handler wants it (in a room, say) before the client can
+// know that it is open; then the response to the handshake leaves, with
+// what OnOpen has sent behind it; then the reader starts.
+func (e *Engine) start(p *endpoint, conn net.Conn, early, response []byte, scope *Scope) {
+	c := &Conn{e: e, ep: p, id: e.registry.lastID.Add(1), scope: scope}
 	c.sock = newSocket(conn, e.goroutines.Go)
+	c.call.conn = c
 	c.queue.Init(e.outbound, c.sock, c)
+	c.queue.Preface(response)
 	c.lastRead.Store(e.clock.now())
+	c.busy.Store(true) // until the reader first waits
 	c.transport.init(c, e.rules, early)
 	socket, err := c.transport.attach(e.upgrader)
 	if err != nil { // gws refuses nothing that attach asks
 		e.cfg.Logger.Error("penstock: gws refused a connection", "error", err)
+	}
+	if err != nil || !e.admit(c) { // Shutdown has begun since the request was checked
+		c.queue.Fail(net.ErrClosed)
+		c.transport.giveBack()
 		_ = conn.Close()
 		return
 	}
-	if !e.admit(c) {
-		_ = conn.Close()
-		return
-	}
-	c.kick()
-	e.goroutines.Go(func() { c.read(socket) }) // ends with the connection
+	defer c.begin(socket) // deferred: OnOpen may end in runtime.Goexit
+	c.open()
+}
+
+// begin lets an opened connection go.
+func (c *Conn) begin(socket *gws.Conn) {
+	c.received() // the idle clock starts here
+	c.queue.SetCorked(false)
+	c.queue.Flush()
+	c.mu.Lock()
+	c.opened = true
+	c.kickLocked()
+	c.e.goroutines.Go(func() { c.read(socket) }) // ends with the connection
 }
 
 // admit registers a connection unless Shutdown has begun meanwhile.
@@ -206,11 +226,13 @@ func (e *Engine) ServeWith(ctx context.Context, ln net.Listener, h http.Handler)
 	go func() { failed <- srv.Serve(ln) }() // ends with srv.Shutdown below
 	select {
 	case err := <-failed:
-		return errors.Join(err, e.shutdownWithin(e.cfg.ShutdownTimeout))
+		err = errors.Join(err, e.shutdownWithin(e.cfg.ShutdownTimeout))
+		_ = srv.Close() // connections that were never upgraded
+		return err
 	case <-ctx.Done():
 	}
 	err := e.shutdownWithin(e.cfg.ShutdownTimeout)
-	_ = srv.Close() // connections that were never upgraded
+	_ = srv.Close() // likewise
 	<-failed
 	return err
 }

@@ -13,20 +13,26 @@ import (
 // workers. It is a FIFO of connections, linked through them. A worker takes the
 // first, gives it one turn, and puts it back at the end if it has more.
 //
-// The invariant: if the FIFO is not empty, a worker runs or is starting. A
-// worker that starts and leaves connections behind starts the next one before it
-// turns to its own, so that handlers that wait never keep others from running
-// while there are workers left.
+// The invariant: if the FIFO is not empty, a worker runs, is starting or lingers.
+// A worker that takes a connection and leaves others behind starts the next worker
+// before it turns to its own, so that handlers that wait never keep others from
+// running while there are workers left.
+//
+// A worker that finds nothing lingers: it lets the goroutines run that are ready
+// before it ends. They are often readers that are about to hand over, and starting
+// a worker for each would cost more than an echo's handler. One worker lingers at
+// a time, and while it does none is started.
 type executor struct {
 	pool  *ants.Pool
 	limit int
 	task  func() // x.workLoop, made once
 
-	mu       sync.Mutex
-	head     *Conn
-	tail     *Conn
-	running  int  // workers between start and exit
-	starting bool // one of them has not taken a connection yet
+	mu        sync.Mutex
+	head      *Conn
+	tail      *Conn
+	running   int  // workers between start and exit
+	starting  bool // one of them has not taken a connection yet
+	lingering bool // one of them looks once more before it ends
 }
 
 // newExecutor makes room in the pool for more than limit tasks: ants counts a
@@ -60,7 +66,7 @@ func (x *executor) schedule(c *Conn) {
 
 // startLocked reports whether the caller must spawn a worker.
 func (x *executor) startLocked() bool {
-	if x.head == nil || x.starting || x.running >= x.limit {
+	if x.head == nil || x.starting || x.lingering || x.running >= x.limit {
 		return false
 	}
 	x.running++
@@ -86,6 +92,9 @@ func (x *executor) next(first bool) (c *Conn) {
 	if first {
 		x.starting = false
 	}
+	if x.head == nil && !x.lingering {
+		x.lingerLocked()
+	}
 	c = x.head
 	if c == nil {
 		x.running--
@@ -102,6 +111,14 @@ func (x *executor) next(first bool) (c *Conn) {
 		x.spawn()
 	}
 	return c
+}
+
+func (x *executor) lingerLocked() {
+	x.lingering = true
+	x.mu.Unlock()
+	runtime.Gosched()
+	x.mu.Lock()
+	x.lingering = false
 }
 
 // workLoop is a worker; it ends when the FIFO is empty.
@@ -147,18 +164,21 @@ func (w *worker) exit() {
 	if c == nil {
 		return
 	}
+	defer w.x.lost() // also if OnClose calls it again
 	c.queue.SetCorked(false)
-	again := c.endTurn(0, 0)
-	x := w.x
+	if c.endTurn(0, 0) {
+		w.x.schedule(c)
+	}
+}
+
+// lost counts a worker out that did not end by itself, and replaces it.
+func (x *executor) lost() {
 	x.mu.Lock()
 	x.running--
 	start := x.startLocked()
 	x.mu.Unlock()
 	if start {
 		x.spawn()
-	}
-	if again {
-		x.schedule(c)
 	}
 }
 

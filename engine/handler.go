@@ -14,17 +14,21 @@ type Message = interceptors.Inbound
 // Handler is what a program does with connections. Every field may be nil.
 //
 // Unless the endpoint runs inline, the callbacks of one connection never overlap
-// and run on the engine's workers, of which there are Config.Workers: a callback
-// that waits for something slow belongs into Conn.Go. OnOpen comes before the
-// first message, OnClose after the last, exactly once if OnOpen was called.
+// and, but for Admit and OnOpen, run on the engine's workers, of which there are
+// Config.Workers: what waits for something slow belongs into Conn.Go. OnOpen comes
+// before the first message, OnClose after the last, exactly once if OnOpen was
+// called.
 type Handler struct {
 	// Admit may refuse a request before it is upgraded, by returning an error: a
 	// *HandshakeError is answered as it says, any other with 403. It runs on the
 	// goroutine of net/http.
 	Admit func(r *http.Request) error
 
-	// OnOpen is called when a connection has been upgraded. An error ends it, as
-	// with OnMessage.
+	// OnOpen is called when an upgrade is certain, on the goroutine of net/http,
+	// and before the response to the handshake leaves: whatever it arranges holds
+	// when the client learns that it is connected, and what it sends is the
+	// first that the client receives. An error ends the connection, as with
+	// OnMessage.
 	OnOpen func(ctx context.Context, c *Conn) error
 
 	// OnMessage is called for each text and binary message, in order. If it is
@@ -55,7 +59,7 @@ type Handler struct {
 type Endpoint struct {
 	Handler Handler
 
-	// Inline runs OnOpen and OnMessage on the goroutine that reads the
+	// Inline runs OnMessage on the goroutine that reads the
 	// connection, without a worker: the shortest way, for handlers that never
 	// block. A blocking one delays only its own connection, but pings to it are
 	// not answered meanwhile. OnDrain may overlap with OnMessage then.

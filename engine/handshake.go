@@ -6,12 +6,10 @@ import (
 	"crypto/sha1" //nolint:gosec // RFC 6455 §4.2.2 names it; nothing secret depends on it
 	"encoding/base64"
 	"errors"
-	"net"
 	"net/http"
 	"net/textproto"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // ServeHTTP checks the request by RFC 6455 §4.2.1 and upgrades it, or answers
@@ -56,11 +54,12 @@ func (ep *endpoint) upgrade(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	scope.subprotocol = chooseSubprotocol(ep.subprotocols, r.Header["Sec-Websocket-Protocol"])
-	conn, early, err := ep.hijack(w, r.Header.Get("Sec-WebSocket-Key"), scope.subprotocol)
-	if err != nil || conn == nil {
-		return err
+	response := switchingProtocols(r.Header.Get("Sec-WebSocket-Key"), scope.subprotocol, w.Header().Clone())
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return &HandshakeError{Status: http.StatusInternalServerError, Reason: "this server cannot upgrade connections"}
 	}
-	ep.e.start(ep, conn, early, scope)
+	ep.e.start(ep, conn, buffered(rw.Reader), response, scope)
 	return nil
 }
 
@@ -125,33 +124,14 @@ func chooseSubprotocol(ours, lines []string) string {
 	return ""
 }
 
-// hijack takes the connection from net/http and writes the 101 response. The
-// headers that a wrapping handler has set on w go out with it. early is what
-// net/http had read beyond the request. After a failure there is nobody left to
-// answer: conn is nil.
-func (ep *endpoint) hijack(w http.ResponseWriter, key, subprotocol string) (conn net.Conn, early []byte, err error) {
-	header := w.Header().Clone()
-	conn, rw, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		return nil, nil, &HandshakeError{Status: http.StatusInternalServerError, Reason: "this server cannot upgrade connections"}
-	}
-	early = buffered(rw.Reader)
-	_ = conn.SetDeadline(time.Now().Add(ep.e.cfg.HandshakeTimeout))
-	if _, err := conn.Write(switchingProtocols(key, subprotocol, header)); err != nil {
-		_ = conn.Close()
-		ep.e.counters.refused.Add(1)
-		return nil, nil, nil
-	}
-	_ = conn.SetDeadline(time.Time{})
-	return conn, early, nil
-}
-
+// buffered returns what net/http has read beyond the request.
 func buffered(r *bufio.Reader) []byte {
 	b, _ := r.Peek(r.Buffered())
 	return bytes.Clone(b)
 }
 
-// switchingProtocols builds the response of RFC 6455 §4.2.2.
+// switchingProtocols builds the response of RFC 6455 §4.2.2. The headers that a
+// wrapping handler has set go out with it.
 func switchingProtocols(key, subprotocol string, header http.Header) []byte {
 	for _, ours := range []string{"Connection", "Upgrade", "Sec-Websocket-Accept", "Sec-Websocket-Protocol", "Sec-Websocket-Extensions", "Content-Length", "Transfer-Encoding"} {
 		header.Del(ours)

@@ -1,7 +1,7 @@
 package engine
 
 import (
-	"fmt"
+	"errors"
 	"net/url"
 	"path"
 	"strings"
@@ -11,8 +11,10 @@ import (
 type originPattern struct {
 	any    bool
 	scheme string // "" matches any
-	host   string // with port, lower case, may hold stars
+	host   string // for path.Match; lower case, with port unless it is the default
 }
+
+var errOriginPattern = errors.New(`an origin pattern like "https://*.example.com", "example.com:8443" or "*"`)
 
 // parseOrigin understands "*", "scheme://host[:port]" and "host[:port]".
 func parseOrigin(pattern string) (originPattern, error) {
@@ -23,10 +25,10 @@ func parseOrigin(pattern string) (originPattern, error) {
 	if !ok {
 		scheme, host = "", scheme
 	}
-	_, err := path.Match(host, "")
-	if host == "" || err != nil || strings.ContainsAny(host, "/ ") {
-		return originPattern{}, fmt.Errorf(`%q is not an origin pattern; like "https://*.example.com", "example.com:8443" or "*"`, pattern)
+	if host == "" || strings.ContainsAny(host, `/ ?\`) {
+		return originPattern{}, errOriginPattern
 	}
+	host = strings.ReplaceAll(withoutDefaultPort(host, scheme), "[", `\[`) // of IPv6 addresses
 	return originPattern{scheme: scheme, host: host}, nil
 }
 
@@ -55,9 +57,9 @@ func (list origins) allow(origin string, s *Scope) bool {
 	if err != nil || u.Host == "" || u.Scheme == "" {
 		return false // "null" among others
 	}
-	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
-	page := scheme + "://" + withoutDefaultPort(host, scheme)
-	if page == s.pageScheme()+"://"+withoutDefaultPort(strings.ToLower(s.host), s.pageScheme()) {
+	scheme := strings.ToLower(u.Scheme)
+	host := withoutDefaultPort(strings.ToLower(u.Host), scheme)
+	if scheme == s.pageScheme() && host == withoutDefaultPort(strings.ToLower(s.host), scheme) {
 		return true
 	}
 	for _, p := range list {
@@ -70,8 +72,11 @@ func (list origins) allow(origin string, s *Scope) bool {
 }
 
 func withoutDefaultPort(host, scheme string) string {
-	if scheme == "https" {
+	switch scheme {
+	case "https":
 		return strings.TrimSuffix(host, ":443")
+	case "http":
+		return strings.TrimSuffix(host, ":80")
 	}
-	return strings.TrimSuffix(host, ":80")
+	return host
 }

@@ -14,9 +14,6 @@ import (
 // has grown would stay as large for the connection's life.
 func (c *Conn) read(socket *gws.Conn) {
 	defer c.finishReading() // also after runtime.Goexit in an inline handler
-	if c.ep.inline {
-		c.open()
-	}
 	c.readLoop(socket)
 }
 
@@ -34,8 +31,11 @@ func (c *Conn) readLoop(socket *gws.Conn) {
 
 // finishReading begins the end if nothing else has, and reads to the peer's EOF.
 func (c *Conn) finishReading() {
-	c.handOver()
 	c.endInlineBurst()
+	c.mu.Lock()
+	c.handOverLocked()
+	c.busy.Store(false)
+	c.kickLocked()
 	t := &c.transport
 	t.giveBack()
 	switch cause := t.cause(); {
@@ -50,12 +50,13 @@ func (c *Conn) finishReading() {
 	c.readEnded()
 }
 
-// cause tells how the loop ended.
+// cause tells how the loop ended. A fault that the loop has not come to, because
+// something before it in the same read ended the connection, does not count.
 func (t *transport) cause() *CloseError {
 	switch {
-	case t.fault != nil:
+	case t.fault != nil && t.err != nil:
 		return &CloseError{Code: t.fault.Code, Reason: t.fault.Reason}
-	case t.peerClose != nil && t.gwsCode == frame.CloseProtocolError:
+	case t.peerClose != nil && t.gwsCode == frame.CloseProtocolError && !frame.CloseCode(t.peerClose.Code).Sendable(): // gws does not know 1014
 		return &CloseError{Code: frame.CloseProtocolError, Reason: "invalid close frame"}
 	case t.peerClose != nil && t.gwsCode == frame.CloseInvalidPayload:
 		return &CloseError{Code: frame.CloseInvalidPayload, Reason: "close reason is not UTF-8"}
@@ -76,16 +77,26 @@ func (t *transport) cause() *CloseError {
 // violation: the peer broke a rule, and is told at once.
 func (e *CloseError) violation() bool { return !e.Remote }
 
-// received notes that the peer is alive.
-func (c *Conn) received() { c.lastRead.Store(c.e.clock.now()) }
+// received notes that the peer is alive. The coarse clock rarely moves, and
+// writing to what other cores read is dear.
+func (c *Conn) received() {
+	if now := c.e.clock.now(); c.lastRead.Load() != now {
+		c.lastRead.Store(now)
+	}
+}
 
-// take accepts a message from gws on the reader: inline it is handled right
-// here, else it joins what is handed over before the reader waits again.
-func (c *Conn) take(m *gws.Message) {
+// arrived: inline a message is handled right here, on the reader.
+func (c *Conn) arrived(m *gws.Message) {
 	if c.ep.inline {
 		c.handleInline(m)
-		return
+	} else {
+		c.take(m)
 	}
+}
+
+// take puts a message with those that are handed over before the reader waits
+// again.
+func (c *Conn) take(m *gws.Message) {
 	if c.pending == nil {
 		c.pending = batchPool.Get().(*batch)
 	}
@@ -100,28 +111,45 @@ func (c *Conn) take(m *gws.Message) {
 
 // handOver gives the worker what has been received.
 func (c *Conn) handOver() {
+	c.mu.Lock()
+	c.handOverLocked()
+	c.kickLocked()
+}
+
+func (c *Conn) handOverLocked() {
+	c.receivedN += c.inlineN
+	c.receivedB += c.inlineB
+	c.inlineN, c.inlineB = 0, 0
 	b := c.pending
 	if b == nil {
 		return
 	}
 	c.pending = nil
-	c.mu.Lock()
 	c.messages += b.n
 	c.bytes += b.bytes
 	c.receivedN += uint64(b.n)
 	c.receivedB += uint64(b.bytes)
 	c.inbox.push(b)
 	c.wakeReceiverLocked()
-	c.kickLocked()
 }
 
 // beforeWait is called by the transport before it waits for the socket: it hands
 // over, and waits until there is room for more. It returns false if the
 // connection is ending.
 func (c *Conn) beforeWait() bool {
-	c.handOver()
 	c.endInlineBurst()
-	c.awaitRoom()
+	if c.ep.inline {
+		c.received() // handlers may have taken their time
+	}
+	c.mu.Lock()
+	c.handOverLocked()
+	c.busy.Store(false)
+	full := c.fullLocked()
+	c.kickLocked()
+	if full {
+		c.transport.giveBack()
+		c.awaitRoom()
+	}
 	return !c.ending()
 }
 
@@ -171,10 +199,8 @@ func (c *Conn) handleInline(m *gws.Message) {
 	if c.queue.Congested() {
 		c.awaitRoom()
 	}
-	c.mu.Lock()
-	c.receivedN++
-	c.receivedB += uint64(m.Data.Len())
-	c.mu.Unlock()
+	c.inlineN++
+	c.inlineB += uint64(m.Data.Len())
 	t := &c.transport
 	if t.pos < t.safe && c.inlineBurst == nil {
 		b := c.e.ticker.bursts.Get().(*burst)
@@ -198,30 +224,30 @@ func (c *Conn) endInlineBurst() {
 }
 
 // events are gws's callbacks; all of them come on the reader goroutine.
-type events struct{}
+type events struct{ _ byte }
 
 func connOf(s *gws.Conn) *Conn { return s.NetConn().(*transport).c }
 
 // OnOpen is not of use: the engine has its own order of events.
-func (events) OnOpen(*gws.Conn) {}
+func (*events) OnOpen(*gws.Conn) {}
 
 // OnMessage takes a whole message.
-func (events) OnMessage(s *gws.Conn, m *gws.Message) { connOf(s).take(m) }
+func (*events) OnMessage(s *gws.Conn, m *gws.Message) { connOf(s).arrived(m) }
 
 // OnPing answers at once, whatever the workers do (RFC 6455 §5.5.3).
-func (events) OnPing(s *gws.Conn, payload []byte) {
+func (*events) OnPing(s *gws.Conn, payload []byte) {
 	c := connOf(s)
 	c.queue.SendControl(frame.Pong, payload)
 	c.takeEvent(gws.OpcodePing, payload)
 }
 
 // OnPong shows that the peer is alive, which its arrival already did.
-func (events) OnPong(s *gws.Conn, payload []byte) {
+func (*events) OnPong(s *gws.Conn, payload []byte) {
 	connOf(s).takeEvent(gws.OpcodePong, payload)
 }
 
 // OnClose keeps the peer's code and reason for transport.cause.
-func (events) OnClose(s *gws.Conn, err error) {
+func (*events) OnClose(s *gws.Conn, err error) {
 	if e, ok := err.(*gws.CloseError); ok {
 		connOf(s).transport.peerClose = e
 	}
@@ -230,6 +256,6 @@ func (events) OnClose(s *gws.Conn, err error) {
 // takeEvent shows a ping or pong to the interceptors, in order, if there are any.
 func (c *Conn) takeEvent(op gws.Opcode, payload []byte) {
 	if c.ep.events {
-		c.take(&gws.Message{Opcode: op, Data: bytes.NewBuffer(payload)})
+		c.arrived(&gws.Message{Opcode: op, Data: bytes.NewBuffer(payload)})
 	}
 }

@@ -65,7 +65,7 @@ func (c *Conn) receiveNext(ctx context.Context) (Message, error) {
 			return Message{}, err
 		}
 		c.last, c.hasReceived = m, false
-		c.deliver(message(m))
+		c.deliver(m)
 		if c.hasReceived {
 			in := c.receivedMsg
 			c.receivedMsg = Message{}

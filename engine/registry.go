@@ -151,7 +151,7 @@ func (w *sweeper) check(c *Conn, now int64) func() {
 			w.e.counters.stalled.Add(1)
 			c.abort(&CloseError{Code: frame.CloseAbnormal, Reason: "write stalled"})
 		}
-	case closing != 0 || paused:
+	case closing != 0 || paused || c.busy.Load():
 	case exceeds(silence, cfg.IdleTimeout):
 		return func() { c.shut(&CloseError{Code: frame.CloseGoingAway, Reason: "idle timeout"}, false) }
 	case exceeds(silence, cfg.PingInterval) && exceeds(now-c.watch.pinged, cfg.PingInterval):

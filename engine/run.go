@@ -29,14 +29,22 @@ func (c *Conn) wantsLocked() bool {
 	switch {
 	case c.ended:
 		return false
-	case !c.opened, c.drainOwed:
+	case !c.opened:
+		return false
+	case c.drainOwed:
 		return true
 	case c.handlesLocked():
 		return c.closing.Load() || !c.queue.Congested()
-	case c.noMore && !c.answered:
+	case c.answersLocked():
 		return true
 	}
 	return c.overLocked()
+}
+
+// answersLocked reports whether everything that was received before the end has
+// been handled, and the end is to be answered.
+func (c *Conn) answersLocked() bool {
+	return c.noMore && !c.answered && !c.handlesLocked() && !c.busy.Load()
 }
 
 // handlesLocked reports whether messages wait for OnMessage.
@@ -73,12 +81,9 @@ func (c *Conn) runOnce(b *burst) bool {
 	c.mu.Lock()
 	c.run = running
 	c.work.append(&c.inbox)
-	open, drain := !c.opened, c.drainOwed
-	c.opened, c.drainOwed = true, false
+	drain := c.drainOwed
+	c.drainOwed = false
 	c.mu.Unlock()
-	if open {
-		c.open()
-	}
 	if drain {
 		c.guard(func() error { c.ep.handler.OnDrain(c); return nil })
 	}
@@ -129,7 +134,7 @@ func (c *Conn) endTurn(n, bytes int) bool {
 	c.messages -= n
 	c.bytes -= bytes
 	c.wakeReaderLocked()
-	if c.noMore && !c.answered && !c.handlesLocked() {
+	if c.answersLocked() {
 		c.answerLocked()
 		c.mu.Lock()
 	}
@@ -151,7 +156,7 @@ func (c *Conn) endTurn(n, bytes int) bool {
 // handle runs the chain over one message and frees it.
 func (c *Conn) handle(m *gws.Message) {
 	if !c.closing.Load() {
-		c.deliver(message(m))
+		c.deliver(m)
 	}
 	_ = m.Close() // gives the buffer back to gws; it has no way to fail
 }
@@ -162,17 +167,34 @@ func message(m *gws.Message) Message {
 	return Message{Type: frame.Opcode(m.Opcode), Final: true, Data: b[:len(b):len(b)]}
 }
 
-// deliver runs the chain over one message or event and acts on its error.
-func (c *Conn) deliver(in Message) {
-	c.seq++
+// deliver runs the chain over one message or event and acts on its error. It is
+// guard without the frames of closures: on the readers' stacks, of which there
+// are as many as connections, depth costs cache misses.
+func (c *Conn) deliver(m *gws.Message) {
+	returned := false
+	defer func() {
+		if !returned {
+			c.crashed(recover())
+		}
+	}()
+	c.seq += 2 // outbound runs have the odd numbers
 	c.call.Reset((*connContext)(c), c.id, c.seq)
-	c.guard(func() error { return c.ep.inbound(&c.call, in) })
+	var err error
+	if direct := c.ep.direct; direct != nil {
+		err = direct(&c.call, c, message(m))
+	} else {
+		err = c.ep.inbound(&c.call, message(m))
+	}
+	if err != nil {
+		c.outcome(err) // runs the outbound chain if it answers, so it may crash, too
+	}
+	returned = true
 }
 
 // deliverClose shows the end to the interceptors. A goroutine in Receive may be
 // using c.call.
 func (c *Conn) deliverClose(err *CloseError) {
-	var call interceptors.Context
+	call := call{conn: c}
 	call.Reset((*connContext)(c), c.id, 0)
 	in := Message{Type: frame.Close, Final: true, CloseCode: err.Code, CloseReason: err.Reason}
 	c.guard(func() error { return c.ep.inbound(&call, in) })
@@ -188,13 +210,13 @@ func (c *Conn) open() {
 // go of it.
 func (c *Conn) close() {
 	err := c.closeError()
+	defer c.e.remove(c, err) // deferred: what comes before may end in runtime.Goexit
+	if c.ep.handler.OnClose != nil {
+		defer c.guard(func() error { c.ep.handler.OnClose(c, err); return nil })
+	}
 	if c.ep.events {
 		c.deliverClose(err)
 	}
-	if c.ep.handler.OnClose != nil {
-		c.guard(func() error { c.ep.handler.OnClose(c, err); return nil })
-	}
-	c.e.remove(c, err)
 }
 
 // guard calls a callback. A panic, or runtime.Goexit, ends this connection with
@@ -207,11 +229,10 @@ func (c *Conn) guard(callback func() error) {
 			c.crashed(recover())
 		}
 	}()
-	err := callback()
-	returned = true
-	if err != nil {
+	if err := callback(); err != nil {
 		c.outcome(err)
 	}
+	returned = true
 }
 
 // crashed deals with a callback that did not return: p is nil after Goexit.

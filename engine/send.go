@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"sync"
 	"unicode/utf8"
 	"unsafe"
 
@@ -114,16 +113,20 @@ func (c *Conn) sendError(err error) error {
 // Ping sends a ping with at most 125 bytes of payload. The peer's pong is seen by
 // interceptors. The engine pings quiet peers by itself.
 func (c *Conn) Ping(payload []byte) error {
-	if len(payload) > frame.MaxControlPayload {
-		return fmt.Errorf("engine: ping payload is %d bytes; at most %d are allowed", len(payload), frame.MaxControlPayload)
-	}
 	if c.ep.outboundRun != nil {
 		return c.intercept(context.Background(), interceptors.Outbound{Type: frame.Ping, Data: payload}, c.sendControl)
 	}
 	return c.sendControl(frame.Ping, payload)
 }
 
+// sendControl is the end of the outbound chain for pings.
 func (c *Conn) sendControl(op frame.Opcode, p []byte) error {
+	switch {
+	case op != frame.Ping && op != frame.Pong:
+		return fmt.Errorf("engine: cannot send a %v message in place of a ping", op)
+	case len(p) > frame.MaxControlPayload:
+		return fmt.Errorf("engine: %v payload is %d bytes; at most %d are allowed", op, len(p), frame.MaxControlPayload)
+	}
 	return c.verdict(c.queue.SendControl(op, p))
 }
 
@@ -147,7 +150,7 @@ func (c *Conn) Close(code frame.CloseCode, reason string) error {
 		return closeNow(code, reason)
 	}
 	out := interceptors.Outbound{Type: frame.Close, CloseCode: code, CloseReason: reason}
-	return c.interceptClose(out, closeNow)
+	return c.runOut(context.Background(), out, nil, closeNow)
 }
 
 // Flush writes what a batch of messages has held back for this connection.
@@ -162,25 +165,28 @@ func (c *Conn) Drain(ctx context.Context, n int) error {
 	return c.sendError(c.queue.Drain(ctx, n))
 }
 
-// An outRun is one run of the outbound chain: the context that it gets, and what
-// is at its end.
+// An outRun is one run of a connection's outbound chain: the context that it gets,
+// and what is at its end.
 type outRun struct {
 	interceptors.Context
+	conn  *Conn
 	send  func(frame.Opcode, []byte) error
 	close func(frame.CloseCode, string) error
+	next  *outRun // of those that rest
 }
 
 type outRunKey struct{}
 
-// Value knows the run itself.
+// Value knows the run and its connection.
 func (r *outRun) Value(key any) any {
-	if _, ok := key.(outRunKey); ok {
+	switch key.(type) {
+	case outRunKey:
 		return r
+	case connKey:
+		return r.conn
 	}
 	return r.Context.Value(key)
 }
-
-var outRuns = sync.Pool{New: func() any { return new(outRun) }}
 
 // sendOut is the end of every outbound chain.
 func sendOut(ctx context.Context, out interceptors.Outbound) error {
@@ -195,34 +201,53 @@ func sendOut(ctx context.Context, out interceptors.Outbound) error {
 }
 
 func (c *Conn) intercept(ctx context.Context, out interceptors.Outbound, send func(frame.Opcode, []byte) error) error {
-	r := outRuns.Get().(*outRun)
-	r.send = send
-	return c.runOut(ctx, r, out)
-}
-
-func (c *Conn) interceptClose(out interceptors.Outbound, closeNow func(frame.CloseCode, string) error) error {
-	r := outRuns.Get().(*outRun)
-	r.close = closeNow
-	return c.runOut(context.Background(), r, out)
+	return c.runOut(ctx, out, send, nil)
 }
 
 // runOut runs the chain. A caller's context, if any, is the parent; else the
 // connection is.
-func (c *Conn) runOut(ctx context.Context, r *outRun, out interceptors.Outbound) error {
-	if ctx == context.Background() {
+func (c *Conn) runOut(ctx context.Context, out interceptors.Outbound, send func(frame.Opcode, []byte) error, closeNow func(frame.CloseCode, string) error) error {
+	own := ctx == context.Background()
+	if own {
 		ctx = c.Context()
 	}
-	r.Reset(ctx, c.id, c.e.outboundRuns.Add(1))
+	r, seq := c.takeRun(own)
+	r.send, r.close = send, closeNow
+	r.Reset(ctx, c.id, seq)
 	out.Target = c.scope.URL()
 	out.Header = c.scope.header
 	if c.scope.subprotocol != "" {
 		out.Subprotocols = []string{c.scope.subprotocol}
 	}
 	err := c.ep.outboundRun(r, out)
-	r.Reset(nil, 0, 0)
-	r.send, r.close = nil, nil
-	outRuns.Put(r)
+	if own {
+		c.restRun(r)
+	}
 	return err
+}
+
+// takeRun returns a run and its number, odd where those of inbound runs are even.
+// Runs whose parent is the connection are used again, by this connection only:
+// contexts that an interceptor has derived may look at the parent for a moment
+// longer than the run, so it must not change (see interceptors.Context.Reset).
+func (c *Conn) takeRun(own bool) (*outRun, uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.outRuns++
+	seq := 2*c.outRuns - 1
+	r := c.restingRun
+	if r == nil || !own {
+		return &outRun{conn: c}, seq
+	}
+	c.restingRun, r.next = r.next, nil
+	return r, seq
+}
+
+func (c *Conn) restRun(r *outRun) {
+	r.send, r.close = nil, nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.restingRun, r.next = r, c.restingRun
 }
 
 // refusalMessage is how a refusal looks on the wire.

@@ -5,6 +5,7 @@ package engine
 import (
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"syscall"
 
@@ -26,6 +27,7 @@ type tcpSocket struct {
 	into    memory
 	n       int
 	err     error
+	yield   yield
 }
 
 func newTCPSocket(conn *net.TCPConn, spawn func(func())) socket {
@@ -41,6 +43,7 @@ func newTCPSocket(conn *net.TCPConn, spawn func(func())) socket {
 
 func (s *tcpSocket) read(m memory) (int, error) {
 	s.into = m
+	s.yield.before()
 	if err := s.raw.Read(s.tryRead); err != nil {
 		return 0, err
 	}
@@ -52,11 +55,12 @@ func (s *tcpSocket) read(m memory) (int, error) {
 func (s *tcpSocket) readOnce(fd uintptr) bool {
 	b := s.into.lend()
 	for {
-		s.n, s.err = unix.Read(int(fd), b)
+		s.n, s.err = readFD(int(fd), b)
 		if s.err != unix.EINTR {
 			break
 		}
 	}
+	s.yield.after(s.n > 0)
 	if s.n > 0 {
 		return true
 	}
@@ -71,51 +75,101 @@ func (s *tcpSocket) readOnce(fd uintptr) bool {
 	return true
 }
 
-// A writeOp is one call of Write: what the raw connection's callback needs.
+// A yield lets other goroutines run before a read that is expected to find
+// nothing: on a busy server they are readers of other connections, and when they
+// have had their turn the peer has often sent its next message. Then the read
+// succeeds, and a read in vain, a wait and a wake-up are saved: a tenth of an
+// echo's instructions, measured with 100 connections.
+//
+// On a server that is not busy it finds nothing but costs a switch, and the
+// waking of an idle processor. So it backs off where it fails.
+type yield struct {
+	skip    uint8 // reads to go without
+	backoff uint8
+	tried   bool
+}
+
+func (y *yield) before() {
+	if y.skip > 0 {
+		y.skip--
+		return
+	}
+	y.tried = true
+	runtime.Gosched()
+}
+
+// after takes note of the first attempt's outcome.
+func (y *yield) after(found bool) {
+	switch {
+	case !y.tried:
+		return
+	case found:
+		y.backoff = 0
+	default:
+		y.backoff = y.backoff<<1 | 1
+		y.skip = y.backoff
+	}
+	y.tried = false
+}
+
+// A writeOp is one call of Write: what the raw connection's callbacks need. They
+// are made with the op, for a method value allocates.
 type writeOp struct {
 	bufs [][]byte
-	wait bool
 	n    int
 	err  error
-	try  func(fd uintptr) bool
+	now  func(fd uintptr)
+	wait func(fd uintptr) bool
 }
 
 var writeOps = sync.Pool{New: func() any {
 	op := new(writeOp)
-	op.try = op.once
+	op.now = op.attempt
+	op.wait = op.attemptOrWait
 	return op
 }}
 
-func (op *writeOp) once(fd uintptr) bool {
+// attempt writes what the kernel takes at once.
+func (op *writeOp) attempt(fd uintptr) {
 	for {
 		if len(op.bufs) == 1 {
-			op.n, op.err = unix.Write(int(fd), op.bufs[0])
+			op.n, op.err = writeFD(int(fd), op.bufs[0])
 		} else {
 			op.n, op.err = unix.Writev(int(fd), op.bufs)
 		}
-		if op.err != unix.EINTR {
-			break
+		switch op.err {
+		case nil:
+			return
+		case unix.EINTR:
+			continue
+		case unix.EAGAIN:
+			op.err = nil
 		}
+		op.n = 0
+		return
 	}
-	if op.err == nil {
-		return true
-	}
-	op.n = 0
-	if op.err == unix.EAGAIN {
-		op.err = nil
-		return !op.wait
-	}
-	return true
 }
 
-func (s *tcpSocket) Write(bufs [][]byte, wait bool) (int, error) {
+// attemptOrWait has the poller wait after an attempt in vain.
+func (op *writeOp) attemptOrWait(fd uintptr) bool {
+	op.attempt(fd)
+	return op.n > 0 || op.err != nil
+}
+
+// Write uses the poller only if it may wait: Control, unlike RawConn.Write,
+// neither resets it nor queues behind a writer that it has parked.
+func (s *tcpSocket) Write(bufs [][]byte, wait bool) (n int, err error) {
 	op := writeOps.Get().(*writeOp)
-	op.bufs, op.wait = bufs, wait
-	err := s.raw.Write(op.try)
+	op.bufs = bufs
+	if wait {
+		err = s.raw.Write(op.wait)
+	} else {
+		err = s.raw.Control(op.now)
+	}
 	if err == nil {
 		err = op.err
 	}
-	n := op.n
+	n = op.n
 	op.bufs, op.n, op.err = nil, 0, nil
 	writeOps.Put(op)
 	return n, err

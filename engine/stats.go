@@ -21,6 +21,7 @@ type Stats struct {
 	BytesOut    uint64 // taken by sockets, frame headers included
 
 	Pending    int    // bytes queued now, over all connections
+	Buffers    int    // pooled buffers in use now; needs Config.CountBuffers
 	Background int    // functions given to Conn.Go that run now
 	Panics     uint64 // callbacks that panicked or called runtime.Goexit
 	Violations uint64 // connections ended because the peer broke the protocol or a limit
@@ -43,6 +44,7 @@ func (k *counters) close(err *CloseError, c *Conn) {
 	}
 	k.gone.Closed[err.Code]++
 	c.addTo(&k.gone)
+	k.gone.Pending = 0 // a writer that has just been cut off may not have dropped it yet
 }
 
 func (c *Conn) addTo(s *Stats) {
@@ -74,5 +76,6 @@ func (e *Engine) Stats() Stats {
 	s.Opened, s.Refused = k.opened.Load(), k.refused.Load()
 	s.Panics, s.Violations, s.Stalled = k.panics.Load(), k.violations.Load(), k.stalled.Load()
 	s.Background = int(e.background.Load())
+	s.Buffers = int(e.pool.Out())
 	return s
 }

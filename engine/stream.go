@@ -13,7 +13,8 @@ import (
 
 // SendStream sends what r yields as one message of type op, in fragments of at
 // most SendChunkBytes, and waits for the socket to take each before it reads on:
-// memory stays at one chunk whatever the size. Pings, pongs and other
+// memory stays at one chunk whatever the size. It begins when the connection is
+// not congested. Pings, pongs and other
 // connections pass meanwhile; other data of this one waits behind. It waits, so
 // it belongs on a goroutine of its own, such as one of Go.
 //
@@ -25,16 +26,29 @@ func (c *Conn) SendStream(ctx context.Context, op frame.Opcode, r io.Reader) err
 	if op != frame.Text && op != frame.Binary {
 		return fmt.Errorf("engine: cannot stream a %v message; text and binary are possible", op)
 	}
-	s, v := c.queue.OpenStream(op)
-	if v != backpressure.Queued {
-		return c.verdict(v)
+	s, err := c.openStream(ctx, op)
+	if err != nil {
+		return err
 	}
-	err := c.pump(ctx, s, r, op == frame.Text)
+	err = c.pump(ctx, s, r, op == frame.Text)
 	if err == nil {
 		return nil
 	}
 	c.shut(streamFailure(ctx, err), true)
 	return c.sendError(err)
+}
+
+// openStream waits while the connection is congested, as SendWait does.
+func (c *Conn) openStream(ctx context.Context, op frame.Opcode) (*backpressure.Stream, error) {
+	for {
+		s, v := c.queue.OpenStream(op)
+		if v != backpressure.Congested {
+			return s, c.verdict(v)
+		}
+		if err := c.queue.Drain(ctx, c.e.cfg.LowWaterBytes); err != nil {
+			return nil, c.sendError(err)
+		}
+	}
 }
 
 func streamFailure(ctx context.Context, err error) *CloseError {

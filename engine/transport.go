@@ -37,11 +37,12 @@ type transport struct {
 	buf     *frame.Buffer // nil while there is nothing to read
 	pos     int           // buf.B[pos:safe] is for gws
 	safe    int
-	frames  int // headers seen in buf
 	direct  []byte
 	err     error // what Read returns once buf is used up
 	fault   *frame.Error
 	ready   bool // gws's handshake is over
+
+	closeSeen bool // the header of the peer's close frame has passed
 
 	gwsCode   frame.CloseCode // from the close frame that gws wrote
 	peerClose *gws.CloseError // from the close frame that the peer sent
@@ -84,11 +85,15 @@ func (t *transport) Read(p []byte) (int, error) {
 			t.pos += n
 			return n, nil
 		}
-		t.giveBack()
+		if t.fault != nil { // all that came before it is used up
+			t.err = t.fault
+		}
 		if t.err != nil {
+			t.giveBack()
 			return 0, t.err
 		}
 		if !t.c.beforeWait() {
+			t.giveBack()
 			return 0, errEnding
 		}
 		if n, err := t.fill(p); n > 0 || err != nil {
@@ -106,73 +111,87 @@ func (t *transport) fill(p []byte) (int, error) {
 	n, err := t.c.sock.read(t)
 	direct := t.direct != nil
 	t.direct = nil
-	if n > 0 {
+	switch {
+	case n > 0:
+		t.c.busy.Store(true) // before ending is asked: Shutdown lets either this read count or none
 		t.c.received()
+	case err != nil:
+		t.err = err
+	}
+	switch {
+	case err != nil:
+		t.giveBack()
+	case direct:
+		t.scanner.Skip(int64(n))
+	default:
+		t.buf.B = t.buf.B[:n]
+		t.scan()
+		n = 0
 	}
 	if t.c.ending() {
-		t.giveBack()
 		return 0, errEnding
 	}
-	if err != nil {
-		t.err = err
-		return 0, err
-	}
-	if direct {
-		t.scanner.Skip(int64(n))
-		return n, nil
-	}
-	t.buf.B = t.buf.B[:n]
-	t.scan()
-	return 0, nil
+	return n, err
 }
 
 // scan passes the new bytes in buf up to the first violation.
 func (t *transport) scan() {
 	b := t.buf.B
-	t.pos, t.safe, t.frames = 0, 0, 0
+	t.pos, t.safe = 0, 0
 	for t.safe < len(b) {
-		_, n, ok, err := t.scanner.Next(b[t.safe:])
+		h, n, ok, err := t.scanner.Next(b[t.safe:])
 		t.safe += n
-		if ok {
-			t.frames++
-		}
 		if err != nil {
-			t.fault, t.err = err.(*frame.Error), err
+			t.fault = err.(*frame.Error)
 			return
 		}
+		t.closeSeen = t.closeSeen || ok && h.Opcode == frame.Close
 	}
 }
 
+// lend implements memory. The buffer of the read before is used up, and serves
+// for the attempt that finds nothing more.
 func (t *transport) lend() []byte {
 	if t.direct != nil {
 		return t.direct
 	}
-	if t.buf == nil {
-		t.buf = t.c.e.pool.Get(t.c.e.cfg.ReadBufferBytes)
+	size := t.c.e.cfg.ReadBufferBytes
+	if t.buf != nil && cap(t.buf.B) < size {
+		t.giveBack() // held what had come with the handshake
 	}
-	return t.buf.B[:min(cap(t.buf.B), t.c.e.cfg.ReadBufferBytes)]
+	if t.buf == nil {
+		t.buf = t.c.e.pool.Get(size)
+	}
+	t.pos, t.safe = 0, 0
+	return t.buf.B[:size]
 }
 
 func (t *transport) giveBack() {
 	if t.buf != nil {
 		t.c.e.pool.Put(t.buf)
-		t.buf, t.pos, t.safe, t.frames = nil, 0, 0, 0
+		t.buf, t.pos, t.safe = nil, 0, 0
 	}
 }
 
-// discard reads until the peer has closed its direction, and drops it: so that
-// the peer gets to read our close frame instead of a reset (RFC 6455 §7.1.1).
+// discard reads and drops until the peer has said its last: its close frame, or
+// EOF. Closing the socket with bytes unread would answer them with a reset, and
+// the peer might never read our close frame (RFC 6455 §7.1.1).
 func (t *transport) discard() {
-	if errors.Is(t.err, io.EOF) {
-		return
-	}
-	for {
+	defer t.giveBack()
+	for !t.peerDone() {
 		n, err := t.c.sock.read(t)
-		t.giveBack()
-		if err != nil || n == 0 {
+		if err != nil {
 			return
 		}
+		t.buf.B = t.buf.B[:n]
+		if t.fault == nil { // after a violation nothing makes sense any more
+			t.scan()
+		}
 	}
+}
+
+func (t *transport) peerDone() bool {
+	return errors.Is(t.err, io.EOF) || t.closeSeen && t.fault == nil && t.scanner.Remaining() == 0
 }
 
 // Write takes what gws writes: after the handshake only close frames, one for

@@ -1,0 +1,41 @@
+package filters
+
+import (
+	"context"
+
+	"github.com/penstock-ws/penstock/engine"
+)
+
+// Default is the name of the filter that runs where none is named.
+const Default = "broadcast_messages"
+
+// Stock returns a new registry with the filters of this package:
+//
+//   - broadcast_messages: BroadcastMessages
+//   - echo_messages: EchoMessages
+func Stock() *Registry {
+	return &Registry{constructors: map[string]Constructor{
+		"broadcast_messages": BroadcastMessages,
+		"echo_messages":      EchoMessages,
+	}}
+}
+
+// BroadcastMessages sends every message to every connection of the endpoint, the
+// sender's included, as a message of the same type. A connection that is
+// congested misses it, which Env.Hub counts and the sender does not notice.
+func BroadcastMessages(env Env) (Filter, error) {
+	broadcast := func(ctx context.Context, _ *engine.Conn, m engine.Message) error {
+		_, err := env.Hub.Broadcast(ctx, m.Type, m.Data)
+		return err
+	}
+	return Filter{Handler: engine.Handler{OnMessage: broadcast}}, nil
+}
+
+// EchoMessages sends every message back to its sender, as a message of the same
+// type. A sender too slow to read its echoes is not read from until it is not.
+func EchoMessages(Env) (Filter, error) {
+	echo := func(_ context.Context, c *engine.Conn, m engine.Message) error {
+		return c.Send(m.Type, m.Data)
+	}
+	return Filter{Handler: engine.Handler{OnMessage: echo}}, nil
+}
