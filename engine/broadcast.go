@@ -38,7 +38,7 @@ func (p Prepared) Len() int { return p.p.Len() }
 // encoded message is shared, not copied.
 func (c *Conn) SendPrepared(p Prepared) error {
 	if c.ep.outboundRun != nil {
-		return c.intercept(context.Background(), interceptors.Outbound{Type: p.p.Opcode(), Data: p.p.Payload()}, c.sendNow)
+		return c.intercept(context.Background(), interceptors.Outbound{Type: p.p.Opcode(), Data: p.p.Payload()}, (*Conn).sendNow)
 	}
 	return c.verdict(c.queue.SendPrepared(p.p, false))
 }

@@ -88,10 +88,15 @@ type Conn struct {
 	// registry shard's lock
 	position int
 
-	// the goroutine in Receive, of an endpoint without OnMessage
-	last        *gws.Message // its memory is valid until the next Receive
-	receivedMsg Message      // passed by the chain
-	hasReceived bool
+	// the goroutine in Receive; nil if the endpoint has an OnMessage
+	pulled *pulled
+}
+
+// pulled is what Receive has taken.
+type pulled struct {
+	last   *gws.Message // its memory is valid until the next Receive
+	passed Message      // by the chain
+	got    bool         // passed is set
 }
 
 // ID returns the connection's number, unique in the process.
@@ -147,7 +152,7 @@ func (c *Conn) Go(fn func(ctx context.Context)) error {
 	}
 	c.background++
 	c.mu.Unlock()
-	c.e.goroutines.Go(func() { c.runBackground(fn) }) // ends when fn returns
+	c.e.goroutines.spawn(func() { c.runBackground(fn) }) // ends when fn returns
 	return nil
 }
 

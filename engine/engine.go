@@ -37,8 +37,8 @@ type Engine struct {
 	clock      clock
 	registry   registry
 	counters   counters
-	goroutines sync.WaitGroup // everything the engine has started, workers apart
-	background atomic.Int64   // functions given to Conn.Go
+	goroutines group        // everything the engine has started, workers apart
+	background atomic.Int64 // functions given to Conn.Go
 
 	draining atomic.Bool // no more upgrades
 	stopOnce sync.Once
@@ -94,8 +94,8 @@ func New(cfg Config, ep Endpoint) (*Engine, error) {
 	e.endpoint = e.newEndpoint(ep)
 	e.ticker = newTicker(e)
 	e.sweeper = newSweeper(e)
-	e.goroutines.Go(e.ticker.run)  // ends with Shutdown
-	e.goroutines.Go(e.sweeper.run) // ends with Shutdown
+	e.goroutines.spawn(e.ticker.run)  // ends with Shutdown
+	e.goroutines.spawn(e.sweeper.run) // ends with Shutdown
 	return e, nil
 }
 
@@ -135,8 +135,7 @@ func (p *endpoint) receive(ctx context.Context, in Message) error {
 	}
 	c := FromContext(ctx)
 	if p.pull {
-		c.receivedMsg = in
-		c.hasReceived = true
+		c.pulled.passed, c.pulled.got = in, true
 		return nil
 	}
 	return p.handler.OnMessage(ctx, c, in)
@@ -148,8 +147,11 @@ func (p *endpoint) receive(ctx context.Context, in Message) error {
 // what OnOpen has sent behind it; then the reader starts.
 func (e *Engine) start(p *endpoint, conn net.Conn, early, response []byte, scope *Scope) {
 	c := &Conn{e: e, ep: p, id: e.registry.lastID.Add(1), scope: scope}
-	c.sock = newSocket(conn, e.goroutines.Go)
+	c.sock = newSocket(conn, &e.goroutines)
 	c.call.conn = c
+	if p.pull {
+		c.pulled = new(pulled)
+	}
 	c.queue.Init(e.outbound, c.sock, c)
 	c.queue.Preface(response)
 	c.lastRead.Store(e.clock.now())
@@ -177,7 +179,7 @@ func (c *Conn) begin(socket *gws.Conn) {
 	c.mu.Lock()
 	c.opened = true
 	c.kickLocked()
-	c.e.goroutines.Go(func() { c.read(socket) }) // ends with the connection
+	c.e.goroutines.spawn(func() { c.read(socket) }) // ends with the connection
 }
 
 // admit registers a connection unless Shutdown has begun meanwhile.

@@ -59,6 +59,9 @@ func (ep *endpoint) upgrade(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return &HandshakeError{Status: http.StatusInternalServerError, Reason: "this server cannot upgrade connections"}
 	}
+	if ep.outboundRun != nil {
+		scope.header = r.Header
+	}
 	ep.e.start(ep, conn, buffered(rw.Reader), response, scope)
 	return nil
 }

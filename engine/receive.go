@@ -64,11 +64,12 @@ func (c *Conn) receiveNext(ctx context.Context) (Message, error) {
 		if err != nil {
 			return Message{}, err
 		}
-		c.last, c.hasReceived = m, false
+		p := c.pulled
+		p.last, p.got = m, false
 		c.deliver(m)
-		if c.hasReceived {
-			in := c.receivedMsg
-			c.receivedMsg = Message{}
+		if p.got {
+			in := p.passed
+			p.passed = Message{}
 			return in, nil
 		}
 		c.releaseLast() // an interceptor kept it, or it was a control event
@@ -77,11 +78,11 @@ func (c *Conn) receiveNext(ctx context.Context) (Message, error) {
 
 // releaseLast gives back the memory and the room of the message before.
 func (c *Conn) releaseLast() {
-	m := c.last
+	m := c.pulled.last
 	if m == nil {
 		return
 	}
-	c.last = nil
+	c.pulled.last = nil
 	size := m.Data.Len()
 	_ = m.Close()
 	c.mu.Lock()

@@ -15,7 +15,8 @@ type Scope struct {
 	path        string
 	rawQuery    string
 	host        string
-	header      http.Header
+	lines       string      // the headers as name\nvalue\n…: a map of them costs four times the memory
+	header      http.Header // only for endpoints with interceptors, whose outbound side shows it
 	remote      string
 	secure      bool
 	subprotocol string
@@ -26,27 +27,40 @@ func newScope(r *http.Request, trusted []netip.Prefix) *Scope {
 		path:     r.URL.Path,
 		rawQuery: r.URL.RawQuery,
 		host:     r.Host,
-		header:   r.Header,
+		lines:    headerLines(r.Header),
 		remote:   r.RemoteAddr,
 		secure:   r.TLS != nil,
 	}
 	if len(trusted) > 0 {
-		s.believe(trusted)
+		s.believe(r.Header, trusted)
 	}
 	return s
+}
+
+func headerLines(h http.Header) string {
+	var b strings.Builder
+	for name, values := range h {
+		for _, v := range values {
+			b.WriteString(name)
+			b.WriteByte('\n') // neither names nor values have line breaks
+			b.WriteString(v)
+			b.WriteByte('\n')
+		}
+	}
+	return strings.Clone(b.String()) // without the builder's spare capacity
 }
 
 // believe takes client address and scheme from the headers of trusted proxies:
 // the rightmost address in X-Forwarded-For that is not itself a proxy, because
 // everything left of it may be the client's invention.
-func (s *Scope) believe(trusted []netip.Prefix) {
+func (s *Scope) believe(h http.Header, trusted []netip.Prefix) {
 	if !isTrusted(s.remote, trusted) {
 		return
 	}
-	if proto := lastToken(s.header["X-Forwarded-Proto"]); proto != "" {
+	if proto := lastToken(h["X-Forwarded-Proto"]); proto != "" {
 		s.secure = strings.EqualFold(proto, "https") || strings.EqualFold(proto, "wss")
 	}
-	hops := strings.Split(strings.Join(s.header["X-Forwarded-For"], ","), ",")
+	hops := strings.Split(strings.Join(h["X-Forwarded-For"], ","), ",")
 	for _, hop := range slices.Backward(hops) {
 		hop = strings.TrimSpace(hop)
 		if _, ok := parseAddr(hop); !ok {
@@ -98,16 +112,26 @@ func (s *Scope) Query() url.Values {
 func (s *Scope) Host() string { return s.host }
 
 // Header returns the first value of a header, or "".
-func (s *Scope) Header(name string) string { return s.header.Get(name) }
+func (s *Scope) Header(name string) string {
+	name = http.CanonicalHeaderKey(name)
+	for n, v := range s.Headers() {
+		if n == name {
+			return v
+		}
+	}
+	return ""
+}
 
-// Headers yields every header line: its canonical name and value.
+// Headers yields every header line: its canonical name and value. Lines of the
+// same name keep their order.
 func (s *Scope) Headers() iter.Seq2[string, string] {
 	return func(yield func(string, string) bool) {
-		for name, values := range s.header {
-			for _, v := range values {
-				if !yield(name, v) {
-					return
-				}
+		for rest := s.lines; rest != ""; {
+			var name, value string
+			name, rest, _ = strings.Cut(rest, "\n")
+			value, rest, _ = strings.Cut(rest, "\n")
+			if !yield(name, value) {
+				return
 			}
 		}
 	}

@@ -27,7 +27,7 @@ func (c *Conn) SendBytes(p []byte) error { return c.Send(frame.Binary, p) }
 // The caller keeps p and may reuse it.
 func (c *Conn) Send(op frame.Opcode, p []byte) error {
 	if c.ep.outboundRun != nil {
-		return c.intercept(context.Background(), interceptors.Outbound{Type: op, Data: p}, c.sendNow)
+		return c.intercept(context.Background(), interceptors.Outbound{Type: op, Data: p}, (*Conn).sendNow)
 	}
 	return c.sendNow(op, p)
 }
@@ -36,11 +36,12 @@ func (c *Conn) Send(op frame.Opcode, p []byte) error {
 // connection is congested it waits for LowWaterBytes. On a worker it would keep
 // the worker from others.
 func (c *Conn) SendWait(ctx context.Context, op frame.Opcode, p []byte) error {
-	send := func(op frame.Opcode, p []byte) error { return c.sendWaiting(ctx, op, p) }
 	if c.ep.outboundRun != nil {
-		return c.intercept(ctx, interceptors.Outbound{Type: op, Data: p}, send)
+		return c.intercept(ctx, interceptors.Outbound{Type: op, Data: p}, func(c *Conn, op frame.Opcode, p []byte) error {
+			return c.sendWaiting(ctx, op, p)
+		})
 	}
-	return send(op, p)
+	return c.sendWaiting(ctx, op, p)
 }
 
 func (c *Conn) sendWaiting(ctx context.Context, op frame.Opcode, p []byte) error {
@@ -114,7 +115,7 @@ func (c *Conn) sendError(err error) error {
 // interceptors. The engine pings quiet peers by itself.
 func (c *Conn) Ping(payload []byte) error {
 	if c.ep.outboundRun != nil {
-		return c.intercept(context.Background(), interceptors.Outbound{Type: frame.Ping, Data: payload}, c.sendControl)
+		return c.intercept(context.Background(), interceptors.Outbound{Type: frame.Ping, Data: payload}, (*Conn).sendControl)
 	}
 	return c.sendControl(frame.Ping, payload)
 }
@@ -169,10 +170,12 @@ func (c *Conn) Drain(ctx context.Context, n int) error {
 // and what is at its end.
 type outRun struct {
 	interceptors.Context
-	conn  *Conn
-	send  func(frame.Opcode, []byte) error
-	close func(frame.CloseCode, string) error
-	next  *outRun // of those that rest
+	conn         *Conn
+	target       string
+	subprotocols []string
+	send         func(*Conn, frame.Opcode, []byte) error
+	close        func(frame.CloseCode, string) error
+	next         *outRun // of those that rest
 }
 
 type outRunKey struct{}
@@ -197,16 +200,16 @@ func sendOut(ctx context.Context, out interceptors.Outbound) error {
 		}
 		return r.close(out.CloseCode, out.CloseReason)
 	}
-	return r.send(out.Type, out.Data)
+	return r.send(r.conn, out.Type, out.Data)
 }
 
-func (c *Conn) intercept(ctx context.Context, out interceptors.Outbound, send func(frame.Opcode, []byte) error) error {
+func (c *Conn) intercept(ctx context.Context, out interceptors.Outbound, send func(*Conn, frame.Opcode, []byte) error) error {
 	return c.runOut(ctx, out, send, nil)
 }
 
 // runOut runs the chain. A caller's context, if any, is the parent; else the
 // connection is.
-func (c *Conn) runOut(ctx context.Context, out interceptors.Outbound, send func(frame.Opcode, []byte) error, closeNow func(frame.CloseCode, string) error) error {
+func (c *Conn) runOut(ctx context.Context, out interceptors.Outbound, send func(*Conn, frame.Opcode, []byte) error, closeNow func(frame.CloseCode, string) error) error {
 	own := ctx == context.Background()
 	if own {
 		ctx = c.Context()
@@ -214,11 +217,7 @@ func (c *Conn) runOut(ctx context.Context, out interceptors.Outbound, send func(
 	r, seq := c.takeRun(own)
 	r.send, r.close = send, closeNow
 	r.Reset(ctx, c.id, seq)
-	out.Target = c.scope.URL()
-	out.Header = c.scope.header
-	if c.scope.subprotocol != "" {
-		out.Subprotocols = []string{c.scope.subprotocol}
-	}
+	out.Target, out.Header, out.Subprotocols = r.target, c.scope.header, r.subprotocols
 	err := c.ep.outboundRun(r, out)
 	if own {
 		c.restRun(r)
@@ -237,10 +236,18 @@ func (c *Conn) takeRun(own bool) (*outRun, uint64) {
 	seq := 2*c.outRuns - 1
 	r := c.restingRun
 	if r == nil || !own {
-		return &outRun{conn: c}, seq
+		return c.newRun(), seq
 	}
 	c.restingRun, r.next = r.next, nil
 	return r, seq
+}
+
+func (c *Conn) newRun() *outRun {
+	r := &outRun{conn: c, target: c.scope.URL()}
+	if c.scope.subprotocol != "" {
+		r.subprotocols = []string{c.scope.subprotocol}
+	}
+	return r
 }
 
 func (c *Conn) restRun(r *outRun) {

@@ -36,7 +36,7 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 	}
 	close(e.ticker.stop)
 	close(e.sweeper.stop)
-	e.goroutines.Wait()
+	e.goroutines.wait()
 	if stopErr := e.executor.stop(context.Background()); err == nil {
 		err = stopErr
 	}

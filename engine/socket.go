@@ -35,20 +35,24 @@ type memory interface {
 // newSocket chooses by what the connection is: plain TCP is written without
 // blocking and read without holding memory; anything else by the means that
 // every net.Conn has.
-func newSocket(conn net.Conn, spawn func(func())) socket {
+func newSocket(conn net.Conn, tasks *group) socket {
+	boundUnsent(conn)
 	if tcp, ok := conn.(*net.TCPConn); ok {
-		if s := newTCPSocket(tcp, spawn); s != nil {
+		if s := newTCPSocket(tcp, tasks); s != nil {
 			return s
 		}
 	}
-	return &streamSocket{conn: conn, spawn: spawn}
+	return &streamSocket{conn: conn, tasks: tasks}
 }
+
+// streamPiece is what one blocking write takes at the most: a TLS record.
+const streamPiece = 16 << 10
 
 // A streamSocket serves TLS and other connections that can only block. All
 // writing is done by a goroutine that lives while there is something to write.
 type streamSocket struct {
 	conn  net.Conn
-	spawn func(func())
+	tasks *group
 }
 
 func (s *streamSocket) read(m memory) (int, error) {
@@ -60,22 +64,17 @@ func (s *streamSocket) read(m memory) (int, error) {
 	return 0, err
 }
 
-func (s *streamSocket) Write(bufs [][]byte, wait bool) (n int, err error) {
+// Write writes a piece at a time, so that progress shows on a slow connection.
+// TLS gives no way to ask whether the socket has room.
+func (s *streamSocket) Write(bufs [][]byte, wait bool) (int, error) {
 	if !wait {
 		return 0, nil
 	}
-	for _, b := range bufs {
-		m, err := s.conn.Write(b)
-		n += m
-		if err != nil {
-			return n, err
-		}
-	}
-	return n, nil
+	return s.conn.Write(bufs[0][:min(len(bufs[0]), streamPiece)])
 }
 
 func (s *streamSocket) Await(q *backpressure.Queue) {
-	s.spawn(func() { q.Resume(true) })
+	s.tasks.spawn(func() { q.Resume(true) })
 }
 
 func (s *streamSocket) closeWrite() error {

@@ -1,8 +1,8 @@
-//go:build unix && !linux
+//go:build !linux
 
 package engine
 
-import "syscall"
+import "net"
 
 // boundUnsent has nothing to set here.
-func boundUnsent(syscall.RawConn) {}
+func boundUnsent(net.Conn) {}

@@ -20,7 +20,7 @@ import (
 type tcpSocket struct {
 	conn  *net.TCPConn
 	raw   syscall.RawConn
-	spawn func(func())
+	tasks *group
 
 	// reader
 	tryRead func(fd uintptr) bool // made once: a method value allocates
@@ -30,13 +30,12 @@ type tcpSocket struct {
 	yield   yield
 }
 
-func newTCPSocket(conn *net.TCPConn, spawn func(func())) socket {
+func newTCPSocket(conn *net.TCPConn, tasks *group) socket {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return nil
 	}
-	boundUnsent(raw)
-	s := &tcpSocket{conn: conn, raw: raw, spawn: spawn}
+	s := &tcpSocket{conn: conn, raw: raw, tasks: tasks}
 	s.tryRead = s.readOnce
 	return s
 }
@@ -176,7 +175,7 @@ func (s *tcpSocket) Write(bufs [][]byte, wait bool) (n int, err error) {
 }
 
 func (s *tcpSocket) Await(q *backpressure.Queue) {
-	s.spawn(func() { q.Resume(true) })
+	s.tasks.spawn(func() { q.Resume(true) })
 }
 
 func (s *tcpSocket) closeWrite() error { return s.conn.CloseWrite() }
