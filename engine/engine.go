@@ -145,9 +145,8 @@ func (p *endpoint) receive(ctx context.Context, in Message) error {
 // connection is where its handler wants it (in a room, say) before the client can
 // know that it is open; then the response to the handshake leaves, with
 // what OnOpen has sent behind it; then the reader starts.
-func (e *Engine) start(p *endpoint, conn net.Conn, early, response []byte, scope *Scope) {
-	c := &Conn{e: e, ep: p, id: e.registry.lastID.Add(1), scope: scope}
-	c.sock = newSocket(conn, &e.goroutines)
+func (e *Engine) start(p *endpoint, sock socket, early, response []byte, scope *Scope) {
+	c := &Conn{e: e, ep: p, sock: sock, id: e.registry.lastID.Add(1), scope: scope}
 	c.call.conn = c
 	if p.pull {
 		c.pulled = new(pulled)
@@ -164,7 +163,7 @@ func (e *Engine) start(p *endpoint, conn net.Conn, early, response []byte, scope
 	if err != nil || !e.admit(c) { // Shutdown has begun since the request was checked
 		c.queue.Fail(net.ErrClosed)
 		c.transport.giveBack()
-		_ = conn.Close()
+		_ = sock.close()
 		return
 	}
 	defer c.begin(socket) // deferred: OnOpen may end in runtime.Goexit

@@ -62,7 +62,7 @@ func (ep *endpoint) upgrade(w http.ResponseWriter, r *http.Request) error {
 	if ep.outboundRun != nil {
 		scope.header = r.Header
 	}
-	ep.e.start(ep, conn, buffered(rw.Reader), response, scope)
+	ep.e.start(ep, newSocket(conn, &ep.e.goroutines), buffered(rw.Reader), response, scope)
 	return nil
 }
 

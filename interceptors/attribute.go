@@ -1,7 +1,8 @@
 package interceptors
 
-// attribute is one link of a message's persistent list of attributes, the latest first. A link never changes, so messages that branched off one
-// another share the links that they have in common. nil is the empty list.
+// attribute is one link of a message's persistent list of attributes, the
+// latest first. A link never changes, so messages that branched off one another
+// share the links that they have in common. nil is the empty list.
 type attribute struct {
 	key   string
 	value any

@@ -5,16 +5,19 @@ import (
 	"slices"
 )
 
-// Chain is an ordered list of interceptors. It is immutable, any goroutine may use it, and its zero value is the empty chain.
+// Chain is an ordered list of interceptors. It is immutable, any goroutine may
+// use it, and its zero value is the empty chain.
 type Chain struct {
 	list []Interceptor
 }
 
-// NewChain returns the chain of list, whose first element is the first to see an inbound message and the last to see an outbound one. It panics if an
+// NewChain returns the chain of list, whose first element is the first to see
+// an inbound message and the last to see an outbound one. It panics if an
 // element is nil.
 func NewChain(list ...Interceptor) Chain { return Chain{}.Append(list...) }
 
-// Append returns a new chain: c's interceptors, then list (an engine's chain, then an endpoint's). c is unchanged. It panics if an element is nil.
+// Append returns a new chain: c's interceptors, then list (an engine's chain,
+// then an endpoint's). c is unchanged. It panics if an element is nil.
 func (c Chain) Append(list ...Interceptor) Chain {
 	for position, i := range list {
 		if i == nil {
@@ -28,8 +31,10 @@ func (c Chain) Append(list ...Interceptor) Chain {
 // Len returns the number of interceptors.
 func (c Chain) Len() int { return len(c.list) }
 
-// Inbound returns the function that runs an inbound message through the interceptors in the order of registration, and then final. Composing happens
-// here, once: call it when an endpoint is set up, not per message. Running the result allocates nothing. It panics if final is nil.
+// Inbound returns the function that runs an inbound message through the
+// interceptors in the order of registration, and then final. Composing happens
+// here, once: call it when an endpoint is set up, not per message. Running the
+// result allocates nothing. It panics if final is nil.
 func (c Chain) Inbound(final InboundFunc) InboundFunc {
 	if final == nil {
 		panic("interceptors: Chain.Inbound needs a final function: the handler of the message")
@@ -41,8 +46,9 @@ func (c Chain) Inbound(final InboundFunc) InboundFunc {
 	return run
 }
 
-// Outbound returns the function that runs an outbound message through the interceptors in the reverse of the order of registration, and then final.
-// The rest is as with [Chain.Inbound].
+// Outbound returns the function that runs an outbound message through the
+// interceptors in the reverse of the order of registration, and then final. The
+// rest is as with [Chain.Inbound].
 func (c Chain) Outbound(final OutboundFunc) OutboundFunc {
 	if final == nil {
 		panic("interceptors: Chain.Outbound needs a final function: the sending of the message")

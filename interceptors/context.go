@@ -6,14 +6,19 @@ import (
 	"time"
 )
 
-// Context is the context.Context of one run of a chain: it has an id, and metadata that every interceptor of the run, and the handler, can set and
-// read. Find it with [FromContext]. Deadline, Done, Err and Value are the parent's.
+// Context is the context.Context of one run of a chain: it has an id, and
+// metadata that every interceptor of the run, and the handler, can set and
+// read. Find it with [FromContext]. Deadline, Done, Err and Value are the
+// parent's.
 //
-// It belongs to the goroutine that runs the chain, and is valid until the chain returns; then the engine uses it again for the connection's next
-// message. A context derived from it that outlives the run still has the parent's deadline and cancellation, but must not be asked for the id or the
-// metadata. The zero value is a run without a parent (context.Background), with the id "0-0".
+// It belongs to the goroutine that runs the chain, and is valid until the chain
+// returns; then the engine uses it again for the connection's next message. A
+// context derived from it that outlives the run still has the parent's deadline
+// and cancellation, but must not be asked for the id or the metadata. The zero
+// value is a run without a parent (context.Background), with the id "0-0".
 type Context struct {
-	// Deadline, Done, Err and Value may be called by goroutines that a handler left behind, at the same time as Reset: see there.
+	// Deadline, Done, Err and Value may be called by goroutines that a handler
+	// left behind, at the same time as Reset: see there.
 	parent context.Context
 
 	// Owner: the goroutine that runs the chain.
@@ -23,18 +28,21 @@ type Context struct {
 
 type contextKey struct{}
 
-// FromContext returns the [Context] of the run that ctx belongs to, however ctx was wrapped by context.WithTimeout and the like, the innermost if runs
-// are nested (a handler that sends), or nil if there is none.
+// FromContext returns the [Context] of the run that ctx belongs to, however ctx
+// was wrapped by context.WithTimeout and the like, the innermost if runs are
+// nested (a handler that sends), or nil if there is none.
 func FromContext(ctx context.Context) *Context {
 	c, _ := ctx.Value(contextKey{}).(*Context)
 	return c
 }
 
-// Reset starts a run: the engine calls it before each. conn is the connection's number, unique in the process, and seq the run's, unique in the
-// connection. Metadata is dropped; the memory of up to 8 keys is kept.
+// Reset starts a run: the engine calls it before each. conn is the connection's
+// number, unique in the process, and seq the run's, unique in the connection.
+// Metadata is dropped; the memory of up to 8 keys is kept.
 //
-// parent's type must be comparable, as all of the standard library's are. A run with the same parent as the one before does not write it: contexts
-// derived from an earlier run may still be reading it.
+// parent's type must be comparable, as all of the standard library's are. A run
+// with the same parent as the one before does not write it: contexts derived
+// from an earlier run may still be reading it.
 func (c *Context) Reset(parent context.Context, conn, seq uint64) {
 	if c.parent != parent {
 		c.parent = parent
@@ -45,7 +53,8 @@ func (c *Context) Reset(parent context.Context, conn, seq uint64) {
 	}
 }
 
-// ChainID returns the id of the run, "conn-seq": unique in the process. It is built on demand, which allocates.
+// ChainID returns the id of the run, "conn-seq": unique in the process. It is
+// built on demand, which allocates.
 func (c *Context) ChainID() string {
 	id := make([]byte, 0, 41) // two uint64 and a hyphen
 	id = strconv.AppendUint(id, c.conn, 10)
@@ -53,8 +62,9 @@ func (c *Context) ChainID() string {
 	return string(strconv.AppendUint(id, c.seq, 10))
 }
 
-// Set stores value under key for the rest of the run, where every interceptor of it and the handler can [Context.Get] it, those before this one too
-// (unlike an attribute of a message).
+// Set stores value under key for the rest of the run, where every interceptor
+// of it and the handler can [Context.Get] it, those before this one too (unlike
+// an attribute of a message).
 func (c *Context) Set(key string, value any) {
 	if c.metadata == nil {
 		c.metadata = new(metadata)

@@ -127,8 +127,9 @@ func TestChainIDIsUnique(t *testing.T) {
 	assert.Equal(t, "18446744073709551615-18446744073709551615", c.ChainID())
 }
 
-// A handler may leave a goroutine behind that holds a derived context (database/sql and net/http do). The next run must not pull the parent out from
-// under it. It is the race detector that fails this test.
+// A handler may leave a goroutine behind that holds a derived context
+// (database/sql and net/http do). The next run must not pull the parent out
+// from under it. It is the race detector that fails this test.
 func TestContextLeftBehindDoesNotRaceWithTheNextRun(t *testing.T) {
 	type key struct{}
 	parent := context.WithValue(t.Context(), key{}, "v")

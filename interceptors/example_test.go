@@ -11,7 +11,8 @@ import (
 	"github.com/penstock-ws/penstock/interceptors"
 )
 
-// slow reports inbound messages that take longer than a limit. It does not care for the other direction, so it embeds Passthrough.
+// slow reports inbound messages that take longer than a limit. It does not care
+// for the other direction, so it embeds Passthrough.
 type slow struct {
 	interceptors.Passthrough
 	limit  time.Duration
@@ -59,7 +60,8 @@ func (readOnly) InterceptInbound(ctx context.Context, in interceptors.Inbound, n
 	return next(ctx, in)
 }
 
-// Returning a refusal without calling next keeps the message from the handler; the engine answers the peer with it.
+// Returning a refusal without calling next keeps the message from the handler;
+// the engine answers the peer with it.
 func ExampleRefuse() {
 	handle := interceptors.NewChain(readOnly{}).Inbound(func(_ context.Context, in interceptors.Inbound) error {
 		fmt.Printf("handled %s\n", in.Data)
@@ -110,7 +112,8 @@ func (audit) InterceptInbound(ctx context.Context, in interceptors.Inbound, next
 	return err
 }
 
-// The context of a run is shared by everyone in it, also backwards: the handler leaves something for an interceptor that comes before it.
+// The context of a run is shared by everyone in it, also backwards: the handler
+// leaves something for an interceptor that comes before it.
 func ExampleFromContext() {
 	handle := interceptors.NewChain(audit{}).Inbound(func(ctx context.Context, _ interceptors.Inbound) error {
 		interceptors.FromContext(ctx).Set("rows", 3)

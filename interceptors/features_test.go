@@ -1,6 +1,7 @@
 package interceptors_test
 
-// The rows of section A of the reference systems, each proved on the chain alone: over a socket they are proved in the engine.
+// The rows of section A of the reference systems, each proved on the chain
+// alone: over a socket they are proved in the engine.
 
 import (
 	"context"

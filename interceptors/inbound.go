@@ -9,17 +9,22 @@ import (
 
 // Inbound is a message or control event that has come from the peer.
 //
-// It is passed by value: changing a field changes only what is handed to next, never what an interceptor before this one, or another delivery of the
-// same message, sees. Attributes set by [Inbound.With] travel the same way.
+// It is passed by value: changing a field changes only what is handed to next,
+// never what an interceptor before this one, or another delivery of the same
+// message, sees. Attributes set by [Inbound.With] travel the same way.
 type Inbound struct {
-	// Data is the payload: whole, decompressed, and valid UTF-8 if Type is Text. For Ping and Pong it is the application data (at most 125 bytes,
+	// Data is the payload: whole, decompressed, and valid UTF-8 if Type is
+	// Text. For Ping and Pong it is the application data (at most 125 bytes,
 	// RFC 6455 §5.5), for Close it is empty.
 	//
-	// It is borrowed: valid until the interceptor or handler that it was given to returns. Never write into it: replace it, with bytes of your own,
-	// or keep it, with Clone. Appending to it in an interceptor is safe: the chain leaves it no spare capacity.
+	// It is borrowed: valid until the interceptor or handler that it was given
+	// to returns. Never write into it: replace it, with bytes of your own, or
+	// keep it, with Clone. Appending to it in an interceptor is safe: the chain
+	// leaves it no spare capacity.
 	Data []byte
 
-	// CloseReason is the reason text of a Close event, at most 123 bytes of UTF-8 chosen by the peer; else empty. It may be kept.
+	// CloseReason is the reason text of a Close event, at most 123 bytes of
+	// UTF-8 chosen by the peer; else empty. It may be kept.
 	CloseReason string
 
 	attributes *attribute
@@ -34,17 +39,21 @@ type Inbound struct {
 	Final bool
 }
 
-// With returns a copy of in that carries value under key, for later interceptors and the handler to read with [Inbound.Attr]. It allocates; in itself
-// is unchanged. A later value for the same key hides the earlier one. Do not derive keys from what the peer sends: Attr searches one by one.
+// With returns a copy of in that carries value under key, for later
+// interceptors and the handler to read with [Inbound.Attr]. It allocates; in
+// itself is unchanged. A later value for the same key hides the earlier one. Do
+// not derive keys from what the peer sends: Attr searches one by one.
 func (in Inbound) With(key string, value any) Inbound {
 	in.attributes = in.attributes.with(key, value)
 	return in
 }
 
-// Attr returns the value that the nearest [Inbound.With] before this point of the chain has set under key, and whether there is one.
+// Attr returns the value that the nearest [Inbound.With] before this point of
+// the chain has set under key, and whether there is one.
 func (in Inbound) Attr(key string) (any, bool) { return in.attributes.lookup(key) }
 
-// Clone returns a copy of in with Data of its own, which may be kept and written to. The values of attributes are shared.
+// Clone returns a copy of in with Data of its own, which may be kept and
+// written to. The values of attributes are shared.
 func (in Inbound) Clone() Inbound {
 	in.Data = bytes.Clone(in.Data)
 	return in

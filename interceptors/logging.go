@@ -14,13 +14,16 @@ type LoggingConfig struct {
 	// Logger is where records go. Default: slog.Default at the time of the call of Logging.
 	Logger *slog.Logger
 
-	// Level is the level of every record. Default: Info. While the logger is not enabled for it, a message costs one call of its handler's Enabled:
-	// no clock is read and nothing is allocated. To switch off, leave the interceptor out.
+	// Level is the level of every record. Default: Info. While the logger is
+	// not enabled for it, a message costs one call of its handler's Enabled: no
+	// clock is read and nothing is allocated. To switch off, leave the
+	// interceptor out.
 	Level slog.Level
 }
 
-// Logging returns an interceptor that logs one record, "websocket message", for each message and control event in each direction, when the rest of the
-// chain has returned. Its attributes:
+// Logging returns an interceptor that logs one record, "websocket message", for
+// each message and control event in each direction, when the rest of the chain
+// has returned. Its attributes:
 //
 //	direction  inbound or outbound
 //	type       text, binary, close, ping or pong
@@ -31,10 +34,13 @@ type LoggingConfig struct {
 //	status     of a [Refusal]
 //	error      text of the outcome, left out if it is nil
 //
-// It never logs payload, close reason, target, header or attributes. The text of an error is logged as the program made it: an error that quotes what
-// the peer sent is best replaced by a later interceptor, or by the ReplaceAttr of the slog handler.
+// It never logs payload, close reason, target, header or attributes. The text
+// of an error is logged as the program made it: an error that quotes what the
+// peer sent is best replaced by a later interceptor, or by the ReplaceAttr of
+// the slog handler.
 //
-// A panic leaves no record here unless it was made an error before: inbound, register [Recover] after Logging.
+// A panic leaves no record here unless it was made an error before: inbound,
+// register [Recover] after Logging.
 func Logging(config LoggingConfig) Interceptor {
 	if config.Logger == nil {
 		config.Logger = slog.Default()

@@ -1,10 +1,12 @@
 package interceptors
 
-// fewKeys is how many keys are searched one by one, which up to here costs no more than a map's hash, and kept in memory that Reset does not give
-// back: 32 bytes a key.
+// fewKeys is how many keys are searched one by one, which up to here costs no
+// more than a map's hash, and kept in memory that Reset does not give back: 32
+// bytes a key.
 const fewKeys = 8
 
-// metadata is a small map: its first keys stand in a slice, and only a run that sets more of them pays for a real one.
+// metadata is a small map: its first keys stand in a slice, and only a run that
+// sets more of them pays for a real one.
 type metadata struct {
 	few  []metadatum
 	many map[string]any

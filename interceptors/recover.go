@@ -9,12 +9,15 @@ import (
 	"github.com/penstock-ws/penstock/frame"
 )
 
-// Recover returns an interceptor that turns a panic in what runs after it into a [*PanicError], and logs it with its stack to log (nil means
-// slog.Default at the time of this call). runtime.Goexit is not a panic: it passes. So does what no program can recover: a stack overflow, a data race
-// on a map.
+// Recover returns an interceptor that turns a panic in what runs after it into
+// a [*PanicError], and logs it with its stack to log (nil means slog.Default at
+// the time of this call). runtime.Goexit is not a panic: it passes. So does
+// what no program can recover: a stack overflow, a data race on a map.
 //
-// After it run, inbound, the interceptors registered later and the handler; outbound, where the order is the reverse, those registered earlier and the
-// sending. To guard a whole chain in both directions register it first and last.
+// After it run, inbound, the interceptors registered later and the handler;
+// outbound, where the order is the reverse, those registered earlier and the
+// sending. To guard a whole chain in both directions register it first and
+// last.
 func Recover(log *slog.Logger) Interceptor {
 	if log == nil {
 		log = slog.Default()
@@ -22,8 +25,9 @@ func Recover(log *slog.Logger) Interceptor {
 	return &recoverer{log: log}
 }
 
-// PanicError is the outcome of a message whose handling panicked. It does not unwrap to Value: a panic is a mistake in the program whatever its value
-// is, and a panic with a [Refusal] must not pass for one.
+// PanicError is the outcome of a message whose handling panicked. It does not
+// unwrap to Value: a panic is a mistake in the program whatever its value is,
+// and a panic with a [Refusal] must not pass for one.
 type PanicError struct {
 	// Value is what panic was called with; for panic(nil) a *runtime.PanicNilError.
 	Value any

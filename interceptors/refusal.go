@@ -2,8 +2,9 @@ package interceptors
 
 import "fmt"
 
-// Refusal is the error by which an interceptor, returning it without calling next, refuses an inbound message: the engine answers the peer with it.
-// It is found by errors.As whether it was returned as a value or as a pointer.
+// Refusal is the error by which an interceptor, returning it without calling
+// next, refuses an inbound message: the engine answers the peer with it. It is
+// found by errors.As whether it was returned as a value or as a pointer.
 type Refusal struct {
 	// Status says why, like an HTTP status: 401 (who are you?), 403 (you may not), 429 (too often).
 	Status int
@@ -11,7 +12,8 @@ type Refusal struct {
 	Message string
 }
 
-// Refuse returns a [Refusal]. A refusal that is always the same can be made once and returned many times.
+// Refuse returns a [Refusal]. A refusal that is always the same can be made
+// once and returned many times.
 func Refuse(status int, message string) error { return Refusal{Status: status, Message: message} }
 
 // Error tells status and message.
@@ -19,8 +21,9 @@ func (r Refusal) Error() string {
 	return fmt.Sprintf("interceptors: refused with status %d: %s", r.Status, r.Message)
 }
 
-// As lets errors.As find a Refusal that was returned as a pointer where a value is asked for, and the reverse: an engine that missed one of them would
-// answer the peer with an internal error.
+// As lets errors.As find a Refusal that was returned as a pointer where a value
+// is asked for, and the reverse: an engine that missed one of them would answer
+// the peer with an internal error.
 func (r Refusal) As(target any) bool {
 	switch t := target.(type) {
 	case *Refusal:
