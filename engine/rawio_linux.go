@@ -9,14 +9,14 @@ import (
 
 // rawLimit is the size up to which a read or write is made without telling the
 // scheduler. The descriptors never block, so there is nothing that another
-// goroutine should run meanwhile; the notice and its taking back would cost a
-// tenth of what an echo costs outside the kernel (BenchmarkRawIO). Larger copies
-// may take long enough to keep a garbage collection waiting.
-const rawLimit = 16 << 10
+// goroutine should run meanwhile, and the notice and its taking back cost a tenth
+// of what an echo costs outside the kernel (BenchmarkRawIO). A larger copy may
+// take long enough to keep a garbage collection waiting.
+const rawLimit = 32 << 10
 
 // readFD is read(2) for a non-blocking descriptor.
 func readFD(fd int, b []byte) (int, error) {
-	if len(b) == 0 {
+	if len(b) == 0 || len(b) > rawLimit {
 		return unix.Read(fd, b)
 	}
 	n, _, e := syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
