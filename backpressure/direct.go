@@ -18,7 +18,7 @@ var directs = sync.Pool{New: func() any { return new(direct) }}
 // clearLocked reports whether a message can be written at once: nobody writes and
 // nothing waits.
 func (q *Queue) clearLocked() bool {
-	return q.state == idle && q.head == nil && !q.corked && q.control.waiting == nil
+	return q.state == idle && q.head == nil && !q.corked && !q.held && q.control.waiting == nil
 }
 
 // sendDirectLocked encodes and writes a small message. It unlocks.

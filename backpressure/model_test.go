@@ -102,6 +102,7 @@ type model struct {
 
 	corked     bool
 	held       bool // bytes wait for a Flush
+	prefaced   bool // all wait for Release
 	over       bool
 	closing    bool
 	code       frame.CloseCode
@@ -152,7 +153,7 @@ func (m *model) preface() {
 	encode(frame.Text, msg.payload, len(msg.payload), msg)
 	msg.units[0].begun = true
 	m.data, m.sent = append(m.data, msg), append(m.sent, msg)
-	m.corked, m.held = true, true
+	m.prefaced, m.held = true, true
 	lent := bytes.Clone(msg.units[0].rest)
 	m.Preface(lent)
 	poison(lent)
@@ -182,10 +183,19 @@ func (m *model) step() {
 		m.drain()
 	case k < 95:
 		m.cancelDrain()
+	case k >= 96 && m.prefaced:
+		m.release()
 	case k < 96 && m.rnd.IntN(3) == 0:
 		m.note("fault")
 		m.wire.failAt(m.written+m.rnd.IntN(3000), errBroken)
 	}
+}
+
+func (m *model) release() {
+	m.note("release")
+	m.prefaced = false
+	m.flushed()
+	m.Release()
 }
 
 // operate does what may also happen while another goroutine is inside Write.
@@ -439,6 +449,7 @@ func (m *model) drain() {
 	if m.dead || m.pending() <= level {
 		w.released = true
 	} else {
+		m.prefaced = false
 		m.held = false
 	}
 	go func() { w.done <- m.Drain(ctx, level) }()
@@ -576,7 +587,7 @@ func (m *model) fell() {
 // maybeHeld makes a send that writes nothing if it may be held back, unless
 // CorkSize has been reached.
 func (m *model) maybeHeld(want backpressure.Verdict, held bool, send func() backpressure.Verdict) backpressure.Verdict {
-	held = held && want == backpressure.Queued && m.pending() < m.cfg.CorkSize
+	held = m.prefaced && !m.dead || held && want == backpressure.Queued && m.pending() < m.cfg.CorkSize
 	if held && m.idle() {
 		m.held = true
 	} else if !held && want == backpressure.Queued {
@@ -592,7 +603,7 @@ func (m *model) maybeHeld(want backpressure.Verdict, held bool, send func() back
 
 // flushed is called before what makes the queue write all that is pending.
 func (m *model) flushed() {
-	if !m.inflight {
+	if !m.inflight && !m.prefaced {
 		m.held = false
 	}
 }
@@ -767,6 +778,9 @@ func (m *model) end() {
 		m.Fail(errBroken)
 		m.wire.setRoom(unlimited)
 		return
+	}
+	if m.prefaced {
+		m.release()
 	}
 	m.allow(unlimited, m.rnd.IntN(2) == 0)
 	synctest.Wait()

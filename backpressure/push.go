@@ -67,7 +67,7 @@ func (q *Queue) pushPreparedLocked(p *Prepared, hold bool) {
 		it := newItem()
 		it.startTrain(p.op, p.Payload(), q.cfg.ChunkSize)
 		q.linkLocked(it, trainSize(p.Len(), q.cfg.ChunkSize))
-	case p.Len() <= q.smallest() && (hold || q.corked || q.state != idle):
+	case p.Len() <= q.smallest() && (hold || q.corked || q.held || q.state != idle):
 		it := q.segmentLocked(size, hold)
 		it.buf.B = append(it.buf.B, p.wire...)
 		q.grownLocked(it, size)
@@ -78,12 +78,13 @@ func (q *Queue) pushPreparedLocked(p *Prepared, hold bool) {
 	}
 }
 
-// Preface corks the queue and puts bytes that are no frame before all frames: the
-// response to the handshake. It copies b and must come first.
+// Preface puts bytes that are no frame before all frames, the response to the
+// handshake, and holds everything back until Release. It copies b, which must not
+// be empty, and must come first. Drain releases as well: it would wait for ever.
 func (q *Queue) Preface(b []byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.corked = true
+	q.held = true
 	it := newItem()
 	it.buf = q.cfg.Pool.Get(len(b))
 	it.buf.B = append(it.buf.B, b...)
@@ -93,6 +94,13 @@ func (q *Queue) Preface(b []byte) {
 	q.pending += len(b) // not by countLocked: it makes nobody congested
 }
 
+// Release ends the holding back that Preface began, and writes.
+func (q *Queue) Release() {
+	q.mu.Lock()
+	q.held = false
+	q.flushNowLocked(0)
+}
+
 // segmentLocked returns a segment at the tail with room for size bytes.
 func (q *Queue) segmentLocked(size int, hold bool) *item {
 	if it := q.tail; it != nil && it.segment && cap(it.buf.B)-len(it.buf.B) >= size {
@@ -100,7 +108,7 @@ func (q *Queue) segmentLocked(size int, hold bool) *item {
 	}
 	room := firstSegment
 	switch {
-	case q.corked || hold || q.tail != nil && q.tail.segment:
+	case q.corked || q.held || hold || q.tail != nil && q.tail.segment:
 		room = q.cfg.CorkSize
 	case q.state == idle:
 		room = size // written at once

@@ -64,6 +64,7 @@ type Queue struct {
 	mu       sync.Mutex
 	state    state
 	corked   bool
+	held     bool // nothing is written before Release
 	full     bool // the socket did not take all of a direct write
 	drained  bool // Drained is owed
 	closing  bool // the close frame is queued: nothing may follow
@@ -169,7 +170,7 @@ func (q *Queue) SendControl(op frame.Opcode, payload []byte) Verdict {
 }
 
 // Close queues the close frame behind everything taken so far; later sends
-// answer Closed. With discard true, messages of which nothing has been written
+// answer Closed. A stream under way may still be finished. With discard true, messages of which nothing has been written
 // are dropped and a message under way is cut after its current fragment, so
 // that the close frame leaves as early as the protocol allows. With
 // frame.CloseAbnormal no frame is sent: the queue only finishes. A second Close
@@ -259,6 +260,7 @@ func (q *Queue) Drain(ctx context.Context, n int) error {
 		defer q.mu.Unlock()
 		return q.endLocked()
 	}
+	q.held = false
 	w := waiter{level: n, ch: make(chan struct{})}
 	q.waiters = append(q.waiters, w)
 	q.flushNowLocked(0) // what waits in a cork must not wait for the waiter

@@ -548,7 +548,7 @@ func TestDiscardWhileDrainedIsTold(t *testing.T) {
 }
 
 // The preface goes before everything, a control frame included, is not cut by a
-// discard, waits for the cork and makes nobody congested. (Here it is a frame,
+// discard, waits for Release, flushed or not, and makes nobody congested. (Here it is a frame,
 // so that the wire can follow.)
 func TestPreface(t *testing.T) {
 	preface := append(frame.AppendHeader(nil, frame.Header{Fin: true, Opcode: frame.Text, Length: 100}), pattern(0, 100)...)
@@ -562,9 +562,10 @@ func TestPreface(t *testing.T) {
 			assert.False(t, r.Congested())
 			r.SendControl(frame.Ping, nil)
 			r.mustSend(nil)
+			r.Flush()
 			assert.Zero(t, r.wire.writes)
 			r.wire.setRoom(stop)
-			r.Flush()
+			r.Release()
 			r.Close(frame.CloseNormal, "", discard)
 			r.allow(unlimited, false)
 			want := []string{"text fin", "ping", "binary fin", "close"}
@@ -646,6 +647,45 @@ func TestCloseBehindStream(t *testing.T) {
 	require.NoError(t, s.Write(t.Context(), []byte("b"), false))
 	require.NoError(t, s.Write(t.Context(), []byte("c"), true))
 	assert.Equal(t, []string{"text", "continuation", "continuation fin", "close"}, r.transcript().order)
+	r.wantFinished(nil)
+}
+
+// Abort sends what came before the stream and the fragment under way, drops what
+// waits behind it, and closes; a queue that is closing keeps its code.
+func TestStreamAbort(t *testing.T) {
+	for _, closing := range []bool{false, true} {
+		r := newRig(t, backpressure.Config{})
+		r.wire.setRoom(0)
+		r.mustSend(pattern(0, 3000))
+		s, _ := r.OpenStream(frame.Text)
+		require.NoError(t, s.Write(t.Context(), []byte("a"), false))
+		require.Equal(t, backpressure.Queued, r.Send(frame.Binary, []byte("behind")))
+		want := frame.CloseInternalError
+		if closing {
+			r.Close(frame.CloseNormal, "", false)
+			want = frame.CloseNormal
+		}
+		s.Abort(frame.CloseInternalError, "")
+		s.Abort(frame.CloseGoingAway, "again")
+		require.ErrorIs(t, s.Write(t.Context(), []byte("b"), true), backpressure.ErrClosed)
+		r.allow(unlimited, false)
+		tr := r.transcript()
+		assert.Equal(t, []string{"binary fin", "close"}, tr.order, "the text had not begun")
+		assert.Equal(t, want, tr.code)
+		r.wantFinished(nil)
+	}
+}
+
+// A cancelled stream stops at the next fragment although the socket keeps up.
+func TestStreamCancelled(t *testing.T) {
+	r := newRig(t, backpressure.Config{})
+	s, _ := r.OpenStream(frame.Text)
+	ctx, cancel := context.WithCancel(t.Context())
+	require.NoError(t, s.Write(ctx, []byte("a"), false))
+	cancel()
+	require.ErrorIs(t, s.Write(ctx, []byte("b"), true), context.Canceled)
+	s.Abort(frame.CloseGoingAway, "")
+	assert.Equal(t, []string{"text", "close"}, r.transcript().order)
 	r.wantFinished(nil)
 }
 

@@ -35,7 +35,7 @@ func (q *Queue) OpenStream(op frame.Opcode) (*Stream, Verdict) {
 // Write sends the next fragment, copying p of at most ChunkSize bytes, once the
 // one before has been handed to the socket; fin ends the message. It waits for
 // that, for ctx, or for the end of the queue: then it returns ErrClosed. After an
-// error the message is incomplete, and the connection must be closed with discard.
+// error the message is incomplete: call Abort.
 func (s *Stream) Write(ctx context.Context, p []byte, fin bool) error {
 	if err := s.await(ctx); err != nil {
 		return err
@@ -57,10 +57,32 @@ func (s *Stream) Write(ctx context.Context, p []byte, fin bool) error {
 	return nil
 }
 
+// Abort gives the message up, after the fragment under way, and closes the queue:
+// no other data may follow an unfinished message (RFC 6455 §5.4), so what waits
+// behind it is dropped. What was sent before it still goes out. If the queue is
+// closing already, its code and reason stay. After the end of the message it does
+// nothing.
+func (s *Stream) Abort(code frame.CloseCode, reason string) {
+	q := s.q
+	q.mu.Lock()
+	if s.it == nil || q.dead {
+		q.mu.Unlock()
+		return
+	}
+	q.dropFromLocked(s.it)
+	if !q.closing {
+		q.pushCloseLocked(code, reason)
+	}
+	q.flushNowLocked(0)
+}
+
 // await returns with the queue locked when the fragment before has been written,
 // or with an error and the queue unlocked.
 func (s *Stream) await(ctx context.Context) error {
 	for {
+		if err := ctx.Err(); err != nil { // also while the socket keeps up
+			return err
+		}
 		s.q.mu.Lock()
 		if s.q.dead || s.it == nil {
 			s.q.mu.Unlock()

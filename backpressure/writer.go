@@ -75,7 +75,10 @@ func (q *Queue) flushLocked(own int) {
 }
 
 func (q *Queue) flushNowLocked(own int) {
-	if q.state != idle {
+	if q.held {
+		q.settleLocked()
+	}
+	if q.held || q.state != idle {
 		q.unlockAndTell()
 		return
 	}
@@ -350,12 +353,21 @@ func (q *Queue) releaseLocked() {
 // returned can only be dropped when it has.
 func (q *Queue) discardLocked() {
 	q.discard = q.state == writing
+	q.dropFromLocked(q.head)
+}
+
+// dropFromLocked drops what is not on its way of first and all behind it.
+func (q *Queue) dropFromLocked(first *item) {
+	reached := false
 	before := q.pending
 	var kept, last *item
 	for it := q.head; it != nil; {
 		next := it.next
 		it.next = nil
-		q.pending -= it.cutOff(q.cfg.ChunkSize)
+		reached = reached || it == first
+		if reached {
+			q.pending -= it.cutOff(q.cfg.ChunkSize)
+		}
 		if it.ready() > 0 || it.final {
 			if last == nil {
 				kept = it

@@ -146,17 +146,6 @@ func TestPoolOut(t *testing.T) {
 	assert.Zero(t, silent.Out())
 }
 
-func TestPoolAllocatesNothing(t *testing.T) {
-	if raceEnabled {
-		t.Skip("sync.Pool drops at random under the race detector")
-	}
-	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	for _, n := range []int{1, 512, 4096, 16 << 10, mib} {
-		var p frame.Pool
-		assert.Zero(t, testing.AllocsPerRun(100, func() { p.Put(p.Get(n)) }), "Get(%d)", n)
-	}
-}
-
 func TestPoolConcurrent(t *testing.T) {
 	p := frame.Pool{Count: true}
 	var wg sync.WaitGroup
