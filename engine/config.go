@@ -52,12 +52,14 @@ type Config struct {
 	OverflowClose frame.CloseCode
 
 	// CorkBytes is how much the replies to a batch of messages may gather before
-	// they are written although the batch has not ended. Default 16 KiB.
+	// they are written although the batch has not ended. Default 16 KiB; no more
+	// than HighWaterBytes counts.
 	// Environment: WS_CORK_BYTES.
 	CorkBytes int
 
 	// ReadBufferBytes is the size of the pooled buffers that sockets are read
-	// into. A connection holds one only while there is something to read.
+	// into. A connection holds one only while there is something to read; one
+	// under TLS holds 4 KiB all the time.
 	// Default 32 KiB, at least 4 KiB. Environment: WS_READ_BUFFER_BYTES.
 	ReadBufferBytes int
 
@@ -96,9 +98,9 @@ type Config struct {
 	// Default 5 s. Environment: WS_CLOSE_TIMEOUT.
 	CloseTimeout time.Duration
 
-	// HandshakeTimeout bounds reading a request's header, under Serve, and
-	// writing the response to it. Default 10 s. Environment:
-	// WS_HANDSHAKE_TIMEOUT.
+	// HandshakeTimeout bounds reading a request's header, under Serve, the answer
+	// to one that is refused, and OnOpen, after which the response to the others
+	// leaves. Default 10 s. Environment: WS_HANDSHAKE_TIMEOUT.
 	HandshakeTimeout time.Duration
 
 	// ShutdownTimeout is how long Serve lets connections end in good order once
@@ -259,7 +261,7 @@ func (c Config) outbound(pool *frame.Pool) *backpressure.Config {
 		HighWater:  c.HighWaterBytes,
 		LowWater:   c.LowWaterBytes,
 		ChunkSize:  c.SendChunkBytes,
-		CorkSize:   c.CorkBytes,
+		CorkSize:   min(c.CorkBytes, c.HighWaterBytes), // what is held back must not congest
 		Disconnect: c.OverflowClose,
 		Pool:       pool,
 	}

@@ -94,12 +94,17 @@ type Conn struct {
 
 // pulled is what Receive has taken.
 type pulled struct {
-	last   *gws.Message // its memory is valid until the next Receive
-	passed Message      // by the chain
-	got    bool         // passed is set
+	// the goroutine in Receive
+	passed Message // by the chain
+	got    bool    // passed is set
+
+	// guarded by the connection's mu
+	last     *gws.Message // its memory is valid until the next Receive
+	end      bool         // Receive has found nothing more
+	returned bool         // the functions given to Go have returned
 }
 
-// ID returns the connection's number, unique in the process.
+// ID returns the connection's number, unique in its engine.
 func (c *Conn) ID() uint64 { return c.id }
 
 // Engine returns the engine that the connection belongs to.
@@ -151,6 +156,9 @@ func (c *Conn) Go(fn func(ctx context.Context)) error {
 		return c.closeError()
 	}
 	c.background++
+	if c.ep.pull {
+		c.pulled.returned = false
+	}
 	c.mu.Unlock()
 	c.e.goroutines.spawn(func() { c.runBackground(fn) }) // ends when fn returns
 	return nil
@@ -165,6 +173,9 @@ func (c *Conn) runBackground(fn func(context.Context)) {
 		c.e.background.Add(-1)
 		c.mu.Lock()
 		c.background--
+		if c.ep.pull && c.background == 0 {
+			c.pulled.returned = true
+		}
 		c.kickLocked()
 	}()
 	fn(c.Context())

@@ -60,6 +60,10 @@ type endpoint struct {
 	outboundRun  interceptors.OutboundFunc                   // nil without interceptors
 }
 
+// maxFragments is how many frames a message may come in: enough for the largest
+// default message in pieces of 16 bytes, and an end to empty ones.
+const maxFragments = 1 << 16
+
 // New starts an engine whose own endpoint is ep. It returns every mistake in cfg,
 // joined. The engine runs until Shutdown.
 func New(cfg Config, ep Endpoint) (*Engine, error) {
@@ -73,7 +77,7 @@ func New(cfg Config, ep Endpoint) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg:      cfg,
-		rules:    &frame.Rules{ExpectMask: true, MaxMessage: int64(cfg.MaxMessageBytes)},
+		rules:    &frame.Rules{ExpectMask: true, MaxMessage: int64(cfg.MaxMessageBytes), MaxFragments: maxFragments},
 		origins:  newOrigins(cfg.AllowedOrigins),
 		executor: x,
 		empty:    make(chan struct{}),
@@ -161,9 +165,8 @@ func (e *Engine) start(p *endpoint, sock socket, early, response []byte, scope *
 		e.cfg.Logger.Error("penstock: gws refused a connection", "error", err)
 	}
 	if err != nil || !e.admit(c) { // Shutdown has begun since the request was checked
-		c.queue.Fail(net.ErrClosed)
+		c.queue.Fail(net.ErrClosed) // closes the socket, by Finished
 		c.transport.giveBack()
-		_ = sock.close()
 		return
 	}
 	defer c.begin(socket) // deferred: OnOpen may end in runtime.Goexit
@@ -173,8 +176,7 @@ func (e *Engine) start(p *endpoint, sock socket, early, response []byte, scope *
 // begin lets an opened connection go.
 func (c *Conn) begin(socket *gws.Conn) {
 	c.received() // the idle clock starts here
-	c.queue.SetCorked(false)
-	c.queue.Flush()
+	c.queue.Release()
 	c.mu.Lock()
 	c.opened = true
 	c.kickLocked()
@@ -221,14 +223,17 @@ func (e *Engine) ServeWith(ctx context.Context, ln net.Listener, h http.Handler)
 		ReadHeaderTimeout: e.cfg.HandshakeTimeout,
 		IdleTimeout:       e.cfg.HandshakeTimeout,
 		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          quietLog(e.cfg.Logger),
+		ErrorLog:          serverLog(e.cfg.Logger),
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(ln) }() // ends with srv.Shutdown below
+	go func() { failed <- srv.Serve(ln) }() // ends with srv.Close below
 	select {
 	case err := <-failed:
 		err = errors.Join(err, e.shutdownWithin(e.cfg.ShutdownTimeout))
-		_ = srv.Close() // connections that were never upgraded
+		ctx, cancel := context.WithTimeout(context.Background(), e.cfg.ShutdownTimeout)
+		defer cancel()
+		_ = srv.Shutdown(ctx) // lets the program's own requests end
+		_ = srv.Close()
 		return err
 	case <-ctx.Done():
 	}

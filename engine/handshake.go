@@ -8,13 +8,21 @@ import (
 	"errors"
 	"net/http"
 	"net/textproto"
+	"runtime/debug"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // ServeHTTP checks the request by RFC 6455 §4.2.1 and upgrades it, or answers
 // with the HTTP status that fits.
 func (ep *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// A refused peer must not keep the connection by not reading the answer, nor
+	// by a body that does not come. Hijacking clears these deadlines.
+	deadline := time.Now().Add(ep.e.cfg.HandshakeTimeout)
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(deadline) // a wrapper of w may not be able to
+	_ = rc.SetWriteDeadline(deadline)
 	if err := ep.upgrade(w, r); err != nil {
 		ep.e.counters.refused.Add(1)
 		refuse(w, err)
@@ -27,6 +35,7 @@ func refuse(w http.ResponseWriter, err error) {
 	if !errors.As(err, &h) {
 		h = &HandshakeError{Status: http.StatusForbidden, Reason: "not admitted"}
 	}
+	w.Header().Set("Connection", "close")
 	for name, values := range h.Header {
 		w.Header()[name] = values
 	}
@@ -45,13 +54,11 @@ func (ep *endpoint) upgrade(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	scope := newScope(r, ep.e.cfg.TrustedProxies)
-	if origin := r.Header.Get("Origin"); origin != "" && !ep.e.origins.allow(origin, scope) {
+	if origin := r.Header["Origin"]; len(origin) > 1 || len(origin) == 1 && !ep.e.origins.allow(origin[0], scope) {
 		return &HandshakeError{Status: http.StatusForbidden, Reason: "origin not allowed"}
 	}
-	if admit := ep.handler.Admit; admit != nil {
-		if err := admit(r); err != nil {
-			return err
-		}
+	if err := ep.admits(r); err != nil {
+		return err
 	}
 	scope.subprotocol = chooseSubprotocol(ep.subprotocols, r.Header["Sec-Websocket-Protocol"])
 	response := switchingProtocols(r.Header.Get("Sec-WebSocket-Key"), scope.subprotocol, w.Header().Clone())
@@ -64,6 +71,34 @@ func (ep *endpoint) upgrade(w http.ResponseWriter, r *http.Request) error {
 	}
 	ep.e.start(ep, newSocket(conn, &ep.e.goroutines), buffered(rw.Reader), response, scope)
 	return nil
+}
+
+// admits asks the handler. A panic costs this request only.
+func (ep *endpoint) admits(r *http.Request) (err error) {
+	if ep.handler.Admit == nil {
+		return nil
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			ep.e.counters.panics.Add(1)
+			ep.e.cfg.Logger.Error("penstock: Admit panicked", "panic", p, "stack", string(debug.Stack()))
+			err = &HandshakeError{Status: http.StatusInternalServerError, Reason: "internal error"}
+		}
+	}()
+	return ep.handler.Admit(r)
+}
+
+// maxHeaderBytes bounds the header lines of a handshake, which are kept for the
+// connection's life. Serve has net/http refuse larger ones unread.
+const maxHeaderBytes = 16 << 10
+
+func headerBytes(h http.Header) (n int) {
+	for name, values := range h {
+		for _, v := range values {
+			n += len(name) + len(v)
+		}
+	}
+	return n
 }
 
 // checkRequest holds a request against RFC 6455 §4.2.1.
@@ -83,6 +118,8 @@ func checkRequest(r *http.Request) error {
 		return upgradeRequired("Sec-WebSocket-Version must be 13")
 	case !validKey(r.Header["Sec-Websocket-Key"]):
 		return bad("Sec-WebSocket-Key must be 16 bytes in base64")
+	case headerBytes(r.Header) > maxHeaderBytes:
+		return &HandshakeError{Status: http.StatusRequestHeaderFieldsTooLarge, Reason: "the header is too large"}
 	case r.ContentLength != 0 || len(r.TransferEncoding) > 0:
 		return bad("a WebSocket handshake has no body")
 	}

@@ -24,15 +24,20 @@ import (
 // queued or, with discard, instead of it. It reports whether this call was the
 // first to begin the end.
 func (c *Conn) shut(cause *CloseError, discard bool) bool {
-	c.mu.Lock()
-	first := c.causeLocked(cause)
-	c.noMore, c.answered = true, true
-	c.beginCloseLocked()
-	cause = c.cause
-	c.mu.Unlock()
+	cause, first := c.beginShut(cause)
 	c.queue.Close(cause.Code, cause.replyReason(), discard)
 	c.kick()
 	return first
+}
+
+// beginShut notes that this side closes, and returns the cause that counts.
+func (c *Conn) beginShut(cause *CloseError) (_ *CloseError, first bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	first = c.causeLocked(cause)
+	c.noMore, c.answered = true, true
+	c.beginCloseLocked()
+	return c.cause, first
 }
 
 // finish says that nothing more will be received, and why; what has been is
@@ -44,9 +49,8 @@ func (c *Conn) finish(cause *CloseError) {
 	c.deaf.Store(true)
 	c.wakeReaderLocked()
 	c.wakeReceiverLocked()
-	if c.ep.pull && !c.answered {
-		c.answerLocked() // Receive goes on with what has arrived
-		c.mu.Lock()
+	if c.ep.pull && c.closeSince == 0 {
+		c.closeSince = c.e.clock.now() // whoever receives may never come to the end: answerLate
 	}
 	c.kickLocked()
 }
@@ -59,6 +63,17 @@ func (c *Conn) answerLocked() {
 	cause := c.cause
 	c.mu.Unlock()
 	c.queue.Close(cause.Code, cause.replyReason(), false)
+}
+
+// answerLate is for a connection whose messages nobody receives.
+func (c *Conn) answerLate() {
+	c.mu.Lock()
+	if c.answered {
+		c.mu.Unlock()
+		return
+	}
+	c.closeSince = 0 // the handshake has CloseTimeout of its own
+	c.answerLocked()
 }
 
 // abort ends the connection without ceremony.

@@ -54,8 +54,8 @@ func (list origins) allow(origin string, s *Scope) bool {
 		}
 	}
 	u, err := url.Parse(origin)
-	if err != nil || u.Host == "" || u.Scheme == "" {
-		return false // "null" among others
+	if err != nil || u.Host == "" || u.Scheme == "" || !strings.EqualFold(u.Scheme+"://"+u.Host, origin) {
+		return false // "null" among others, and what is more than an origin
 	}
 	scheme := strings.ToLower(u.Scheme)
 	host := withoutDefaultPort(strings.ToLower(u.Host), scheme)

@@ -104,16 +104,19 @@ func (c *Conn) take(m *gws.Message) {
 	b.list[b.n] = m
 	b.n++
 	b.bytes += m.Data.Len()
-	if b.n == batchSize {
-		c.handOver()
+	if b.n == batchSize && c.handOver() {
+		c.awaitRoom()
 	}
 }
 
-// handOver gives the worker what has been received.
-func (c *Conn) handOver() {
+// handOver gives the worker what has been received, and reports whether that
+// filled the inbox.
+func (c *Conn) handOver() (full bool) {
 	c.mu.Lock()
 	c.handOverLocked()
+	full = c.fullLocked()
 	c.kickLocked()
+	return full
 }
 
 func (c *Conn) handOverLocked() {
@@ -197,6 +200,7 @@ func (c *Conn) wakeReaderLocked() {
 // frames of the same read wait.
 func (c *Conn) handleInline(m *gws.Message) {
 	if c.queue.Congested() {
+		c.endInlineBurst() // others must not wait for what is held back for them
 		c.awaitRoom()
 	}
 	c.inlineN++

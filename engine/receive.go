@@ -12,7 +12,9 @@ import (
 // Receive returns the next message of a connection whose endpoint has no
 // OnMessage, after the interceptors have passed it. Its Data is valid until the
 // next Receive. When all that came has been received it returns the connection's
-// *CloseError. One goroutine at a time may receive.
+// *CloseError. One goroutine at a time may receive, best one given to Go: the
+// peer's close is answered when that has come back for more, or has returned.
+// Nothing is received before OnOpen has returned.
 func (c *Conn) Receive(ctx context.Context) (Message, error) {
 	if !c.ep.pull {
 		return Message{}, ErrNotPull
@@ -65,7 +67,7 @@ func (c *Conn) receiveNext(ctx context.Context) (Message, error) {
 			return Message{}, err
 		}
 		p := c.pulled
-		p.last, p.got = m, false
+		p.got = false
 		c.deliver(m)
 		if p.got {
 			in := p.passed
@@ -78,18 +80,17 @@ func (c *Conn) receiveNext(ctx context.Context) (Message, error) {
 
 // releaseLast gives back the memory and the room of the message before.
 func (c *Conn) releaseLast() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	m := c.pulled.last
 	if m == nil {
 		return
 	}
 	c.pulled.last = nil
-	size := m.Data.Len()
-	_ = m.Close()
-	c.mu.Lock()
 	c.messages--
-	c.bytes -= size
+	c.bytes -= m.Data.Len()
+	_ = m.Close()
 	c.wakeReaderLocked()
-	c.mu.Unlock()
 }
 
 func (c *Conn) awaitMessage(ctx context.Context) (*gws.Message, error) {
@@ -97,12 +98,14 @@ func (c *Conn) awaitMessage(ctx context.Context) (*gws.Message, error) {
 		c.mu.Lock()
 		c.work.append(&c.inbox)
 		if m := c.work.pop(); m != nil {
+			c.pulled.last = m
 			c.mu.Unlock()
 			return m, nil
 		}
 		if c.noMore {
 			cause := c.cause
-			c.mu.Unlock()
+			c.pulled.end = true
+			c.kickLocked()
 			return nil, cause
 		}
 		if c.arrival == nil {

@@ -139,17 +139,25 @@ func (w *sweeper) check(c *Conn, now int64) func() {
 		c.watch.written, c.watch.moved = written, now
 	}
 	c.mu.Lock()
-	closing, paused, over := c.closeSince, c.paused, c.sockClosed
+	closing, paused, over, opened := c.closeSince, c.paused || c.noMore, c.sockClosed, c.opened
+	answered := c.answered
 	c.mu.Unlock()
 	silence := now - c.lastRead.Load()
 	switch {
 	case over:
 	case closing != 0 && now-closing > int64(cfg.CloseTimeout):
+		if !answered {
+			return c.answerLate
+		}
 		return func() { c.abort(&CloseError{Code: frame.CloseAbnormal, Reason: "close timeout"}) }
 	case blocked && exceeds(now-c.watch.moved, cfg.WriteStallTimeout):
 		return func() {
 			w.e.counters.stalled.Add(1)
 			c.abort(&CloseError{Code: frame.CloseAbnormal, Reason: "write stalled"})
+		}
+	case !opened && exceeds(silence, cfg.HandshakeTimeout):
+		return func() {
+			c.abort(&CloseError{Code: frame.CloseAbnormal, Reason: "OnOpen took longer than HandshakeTimeout"})
 		}
 	case closing != 0 || paused || c.busy.Load():
 	case exceeds(silence, cfg.IdleTimeout):

@@ -44,7 +44,15 @@ func (c *Conn) wantsLocked() bool {
 // answersLocked reports whether everything that was received before the end has
 // been handled, and the end is to be answered.
 func (c *Conn) answersLocked() bool {
-	return c.noMore && !c.answered && !c.handlesLocked() && !c.busy.Load()
+	return c.noMore && !c.answered && !c.handlesLocked() && !c.busy.Load() && (!c.ep.pull || c.pulledLocked())
+}
+
+// pulledLocked reports whether all that was received has been handled by a
+// goroutine that calls Receive: it has come back for more, or it was given to Go
+// and has returned, or there is none.
+func (c *Conn) pulledLocked() bool {
+	p := c.pulled
+	return c.inbox.empty() && c.work.empty() && (p.end || c.background == 0 && !c.receiving && (p.returned || p.last == nil))
 }
 
 // handlesLocked reports whether messages wait for OnMessage.
@@ -258,7 +266,7 @@ func (c *Conn) outcome(err error) {
 		c.shut(&CloseError{Code: frame.CloseTryAgainLater, Reason: "congested"}, false)
 	case errors.As(err, &closed) && !c.closing.Load() && frame.ValidateClose(closed.Code, closed.Reason) == nil:
 		c.shut(&CloseError{Code: closed.Code, Reason: closed.Reason}, false)
-	case errors.Is(err, net.ErrClosed) && c.closing.Load(), errors.Is(err, ErrMessageTooBig):
+	case errors.Is(err, net.ErrClosed) && c.closing.Load(), errors.Is(err, ErrMessageTooBig) && c.closing.Load():
 	default:
 		c.e.cfg.Logger.Error("penstock: a handler failed", "conn", c.id, "error", err)
 		c.shut(&CloseError{Code: frame.CloseInternalError, Reason: "internal error"}, false)

@@ -2,7 +2,7 @@ package engine
 
 import (
 	"context"
-	"io"
+	"errors"
 	"log"
 	"log/slog"
 	"time"
@@ -31,16 +31,20 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 	if err != nil {
 		e.abortAll()
 		if !e.awaitHandlers() {
+			go e.finish() // when the last handler has returned
 			return err
 		}
 	}
+	return errors.Join(err, e.finish())
+}
+
+// finish ends what serves connections, once there are none.
+func (e *Engine) finish() error {
+	<-e.empty
 	close(e.ticker.stop)
 	close(e.sweeper.stop)
 	e.goroutines.wait()
-	if stopErr := e.executor.stop(context.Background()); err == nil {
-		err = stopErr
-	}
-	return err
+	return e.executor.stop(context.Background())
 }
 
 // closeAll begins the end of every connection, evenly over the spread.
@@ -88,10 +92,8 @@ func (e *Engine) awaitHandlers() bool {
 	}
 }
 
-// quietLog keeps net/http's complaints about broken requests at debug level.
-func quietLog(l *slog.Logger) *log.Logger {
-	if l == nil {
-		return log.New(io.Discard, "", 0)
-	}
-	return slog.NewLogLogger(l.Handler(), slog.LevelDebug)
+// serverLog passes on what net/http says: failing accepts, panics of a program's
+// own routes.
+func serverLog(l *slog.Logger) *log.Logger {
+	return slog.NewLogLogger(l.Handler(), slog.LevelWarn)
 }

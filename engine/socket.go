@@ -28,7 +28,7 @@ type socket interface {
 // memory lends what is read into: lend before an attempt, giveBack after one in
 // vain.
 type memory interface {
-	lend() []byte
+	lend(most int) []byte // at most so many bytes
 	giveBack()
 }
 
@@ -48,6 +48,10 @@ func newSocket(conn net.Conn, tasks *group) socket {
 // streamPiece is what one blocking write takes at the most: a TLS record.
 const streamPiece = 16 << 10
 
+// streamRead is what one read asks for. A read that waits holds its buffer, so
+// that an idle connection costs this much.
+const streamRead = 4 << 10
+
 // A streamSocket serves TLS and other connections that can only block. All
 // writing is done by a goroutine that lives while there is something to write.
 type streamSocket struct {
@@ -56,7 +60,7 @@ type streamSocket struct {
 }
 
 func (s *streamSocket) read(m memory) (int, error) {
-	n, err := s.conn.Read(m.lend())
+	n, err := s.conn.Read(m.lend(streamRead))
 	if n > 0 {
 		return n, nil // an error comes again
 	}

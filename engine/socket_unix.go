@@ -4,6 +4,7 @@ package engine
 
 import (
 	"io"
+	"math"
 	"net"
 	"runtime"
 	"sync"
@@ -52,7 +53,7 @@ func (s *tcpSocket) read(m memory) (int, error) {
 // readOnce makes one attempt; false asks the poller to wait. Every wait must
 // follow a fresh EAGAIN, or readiness that came before it is lost.
 func (s *tcpSocket) readOnce(fd uintptr) bool {
-	b := s.into.lend()
+	b := s.into.lend(math.MaxInt)
 	for {
 		s.n, s.err = readFD(int(fd), b)
 		if s.err != unix.EINTR {

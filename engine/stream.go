@@ -21,7 +21,13 @@ import (
 // What does not end as a whole message ends the connection, so that the peer
 // never takes a part for the whole: an error of r with 1011, more than
 // MaxMessageBytes with 1009, the end of ctx with 1001, text that is not UTF-8 with
-// 1011. Outbound interceptors do not see streams.
+// 1011. With the connection's own context, closing cuts the stream; with another,
+// the close frame waits for its end, up to CloseTimeout. Outbound interceptors do
+// not see streams.
+//
+// A fragment leaves when it is full: what trickles in, like a model's tokens, is
+// better sent as messages. While r blocks, neither ctx nor the connection's end
+// can end SendStream.
 func (c *Conn) SendStream(ctx context.Context, op frame.Opcode, r io.Reader) error {
 	if op != frame.Text && op != frame.Binary {
 		return fmt.Errorf("engine: cannot stream a %v message; text and binary are possible", op)
@@ -34,7 +40,9 @@ func (c *Conn) SendStream(ctx context.Context, op frame.Opcode, r io.Reader) err
 	if err == nil {
 		return nil
 	}
-	c.shut(streamFailure(ctx, err), true)
+	cause, _ := c.beginShut(streamFailure(ctx, err))
+	s.Abort(cause.Code, cause.replyReason())
+	c.kick()
 	return c.sendError(err)
 }
 

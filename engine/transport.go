@@ -3,7 +3,6 @@ package engine
 import (
 	"bufio"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"time"
@@ -151,11 +150,11 @@ func (t *transport) scan() {
 
 // lend implements memory. The buffer of the read before is used up, and serves
 // for the attempt that finds nothing more.
-func (t *transport) lend() []byte {
+func (t *transport) lend(most int) []byte {
 	if t.direct != nil {
 		return t.direct
 	}
-	size := t.c.e.cfg.ReadBufferBytes
+	size := min(most, t.c.e.cfg.ReadBufferBytes)
 	if t.buf != nil && cap(t.buf.B) < size {
 		t.giveBack() // held what had come with the handshake
 	}
@@ -191,7 +190,10 @@ func (t *transport) discard() {
 }
 
 func (t *transport) peerDone() bool {
-	return errors.Is(t.err, io.EOF) || t.closeSeen && t.fault == nil && t.scanner.Remaining() == 0
+	if t.fault != nil { // t.err is the fault, or nil
+		return false
+	}
+	return t.err != nil || t.closeSeen && t.scanner.Remaining() == 0
 }
 
 // Write takes what gws writes: after the handshake only close frames, one for
