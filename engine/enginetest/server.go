@@ -1,0 +1,151 @@
+package enginetest
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/penstock-ws/penstock/engine"
+)
+
+// Patience is how long the kit waits for anything before it fails the test:
+// long, because it only ever passes when something is broken.
+const Patience = 20 * time.Second
+
+// Server is an engine that serves a loopback port.
+type Server struct {
+	// immutable
+	Engine *engine.Engine
+	t      testing.TB
+	addr   string
+	trust  *tls.Config // of clients; nil: plain TCP
+	mux    *http.ServeMux
+	before holdings
+	cancel context.CancelFunc
+	served chan error
+	stats  func() engine.Stats // Engine.Stats; canary tests replace it
+
+	// locks itself
+	ledger ledger
+}
+
+// Start serves ep on a loopback port until the test ends. Then it shuts the
+// engine down and fails the test unless each connection was opened and closed
+// exactly once, callbacks came in order, nothing is queued, and no buffer,
+// goroutine or descriptor is left. Clients and everything else that a test opens
+// must be closed by then: with Cleanup, after Start. Without a logger of its own
+// the engine logs to the test.
+func Start(t testing.TB, cfg engine.Config, ep engine.Endpoint) *Server {
+	t.Helper()
+	return start(t, cfg, ep, nil)
+}
+
+// StartTLS is Start behind TLS, with a certificate that only its clients trust.
+func StartTLS(t testing.TB, cfg engine.Config, ep engine.Endpoint) *Server {
+	t.Helper()
+	return start(t, cfg, ep, newIdentity(t))
+}
+
+func start(t testing.TB, cfg engine.Config, ep engine.Endpoint, id *identity) *Server {
+	t.Helper()
+	s := &Server{t: t, before: takeHoldings(t), mux: http.NewServeMux(), served: make(chan error, 1)}
+	cfg.CountBuffers = true
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
+	}
+	e, err := engine.New(cfg, s.ledger.watch(ep))
+	require.NoError(t, err)
+	s.Engine, s.stats = e, e.Stats
+	s.mux.Handle("/", e)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	s.addr = ln.Addr().String()
+	if id != nil {
+		ln, s.trust = tls.NewListener(ln, id.server), id.client
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.cancel = cancel
+	go func() { s.served <- e.ServeWith(ctx, ln, s.mux) }() // ends with cancel
+	t.Cleanup(s.stop)
+	return s
+}
+
+// Handle serves another endpoint of the engine under path.
+func (s *Server) Handle(path string, ep engine.Endpoint) {
+	s.HandleHTTP(path, s.Engine.Endpoint(s.ledger.watch(ep)))
+}
+
+// HandleHTTP serves any handler under path; the connections of an endpoint of the
+// engine that is inside are not watched.
+func (s *Server) HandleHTTP(path string, h http.Handler) { s.mux.Handle(path, h) }
+
+// Addr returns the host and port that the server listens on.
+func (s *Server) Addr() string { return s.addr }
+
+// URL returns the server's ws:// or wss:// URL.
+func (s *Server) URL() string {
+	if s.trust != nil {
+		return "wss://" + s.addr + "/"
+	}
+	return "ws://" + s.addr + "/"
+}
+
+// ClientTLS returns the configuration with which a client trusts the server; nil
+// if it serves without TLS.
+func (s *Server) ClientTLS() *tls.Config { return s.trust }
+
+// Open returns the number of connections whose OnOpen has been called and whose
+// OnClose has not.
+func (s *Server) Open() int {
+	opens, closes := s.ledger.count()
+	return opens - closes
+}
+
+// AwaitOpen waits until exactly n connections are open.
+func (s *Server) AwaitOpen(n int) {
+	s.t.Helper()
+	Await(s.t, func() bool { return s.Open() == n }, "open connections should be %d", n)
+}
+
+// Shutdown shuts the engine down with a deadline of its own and returns its error.
+func (s *Server) Shutdown(within time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	return s.Engine.Shutdown(ctx)
+}
+
+// stop is the end of the test.
+func (s *Server) stop() {
+	s.t.Helper()
+	s.cancel()
+	select {
+	case err := <-s.served:
+		if err != nil && !errors.Is(err, engine.ErrShutdown) { // the test may have shut it down
+			s.t.Errorf("%v", finding{unfinished, err.Error()})
+		}
+	case <-time.After(Patience):
+		s.t.Errorf("%v", finding{unfinished, "Serve has not returned"})
+	}
+	for _, f := range s.findings() {
+		s.t.Errorf("%v", f)
+	}
+}
+
+// Await polls until ok returns true, or fails the test with the message.
+func Await(t testing.TB, ok func() bool, format string, args ...any) {
+	t.Helper()
+	pause := 100 * time.Microsecond
+	for deadline := time.Now().Add(Patience); !ok(); pause = min(2*pause, 5*time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("still not so after %v: "+format, append([]any{Patience}, args...)...)
+		}
+		time.Sleep(pause)
+	}
+}
