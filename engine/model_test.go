@@ -1438,7 +1438,7 @@ func (p *party) checkTime(undisturbed bool) {
 	c, cfg := p.c, &p.w.e.cfg
 	written, blocked := c.queue.Progress()
 	c.mu.Lock()
-	since, over, paused := c.closeSince, c.sockClosed, c.paused
+	since, over, paused := c.closeSince, c.sockClosed, c.paused || c.noMore
 	c.mu.Unlock()
 	now := c.e.clock.now()
 	if !undisturbed || !blocked || written != p.written || p.blockedSince == 0 {
