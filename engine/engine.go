@@ -229,22 +229,21 @@ func (e *Engine) ServeWith(ctx context.Context, ln net.Listener, h http.Handler)
 	go func() { failed <- srv.Serve(ln) }() // ends with srv.Close below
 	select {
 	case err := <-failed:
-		err = errors.Join(err, e.shutdownWithin(e.cfg.ShutdownTimeout))
-		ctx, cancel := context.WithTimeout(context.Background(), e.cfg.ShutdownTimeout)
-		defer cancel()
-		_ = srv.Shutdown(ctx) // lets the program's own requests end
-		_ = srv.Close()
-		return err
+		return errors.Join(err, e.stopServing(srv))
 	case <-ctx.Done():
 	}
-	err := e.shutdownWithin(e.cfg.ShutdownTimeout)
-	_ = srv.Close() // likewise
+	err := e.stopServing(srv)
 	<-failed
 	return err
 }
 
-func (e *Engine) shutdownWithin(d time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), d)
+// stopServing ends the connections and lets the program's own requests end, all
+// within ShutdownTimeout.
+func (e *Engine) stopServing(srv *http.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), e.cfg.ShutdownTimeout)
 	defer cancel()
-	return e.Shutdown(ctx)
+	err := e.Shutdown(ctx)
+	_ = srv.Shutdown(ctx)
+	_ = srv.Close() // whoever has not ended
+	return err
 }
