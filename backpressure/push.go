@@ -80,7 +80,8 @@ func (q *Queue) pushPreparedLocked(p *Prepared, hold bool) {
 
 // Preface puts bytes that are no frame before all frames, the response to the
 // handshake, and holds everything back until Release. It copies b, which must not
-// be empty, and must come first. Drain releases as well: it would wait for ever.
+// be empty, and must come first. Drain and Stream.Write release as well: they would
+// wait for ever.
 func (q *Queue) Preface(b []byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -676,6 +676,19 @@ func TestStreamAbort(t *testing.T) {
 	}
 }
 
+// A stream that is given up behind another leaves that one alone.
+func TestStreamAbortBehindStream(t *testing.T) {
+	r := newRig(t, backpressure.Config{})
+	a, _ := r.OpenStream(frame.Text)
+	require.NoError(t, a.Write(t.Context(), []byte("a"), false))
+	b, _ := r.OpenStream(frame.Binary)
+	require.NoError(t, b.Write(t.Context(), []byte("b"), false))
+	b.Abort(frame.CloseGoingAway, "")
+	require.NoError(t, a.Write(t.Context(), []byte("a"), true))
+	assert.Equal(t, []string{"text", "continuation fin", "close"}, r.transcript().order)
+	r.wantFinished(nil)
+}
+
 // A cancelled stream stops at the next fragment although the socket keeps up.
 func TestStreamCancelled(t *testing.T) {
 	r := newRig(t, backpressure.Config{})

@@ -91,7 +91,8 @@ func (s *Stream) await(ctx context.Context) error {
 		if s.it.ready() == 0 {
 			return nil
 		}
-		s.q.mu.Unlock()
+		s.q.held = false // or it would wait for ever
+		s.q.flushNowLocked(0)
 		select {
 		case <-s.wake:
 		case <-ctx.Done():

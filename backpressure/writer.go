@@ -368,7 +368,7 @@ func (q *Queue) dropFromLocked(first *item) {
 		if reached {
 			q.pending -= it.cutOff(q.cfg.ChunkSize)
 		}
-		if it.ready() > 0 || it.final {
+		if !reached || it.ready() > 0 || it.final {
 			if last == nil {
 				kept = it
 			} else {

@@ -67,7 +67,9 @@ func (b *burst) end() {
 // overdue reports whether other connections should get their turn.
 func (b *burst) overdue() bool { return b.late.Load() }
 
-// tick writes what a burst has held back for at least one whole tick.
+// tick writes what a burst has held back for at least one whole tick. The burst's
+// own connection stays, for it is corked; the others have nothing held back any
+// more, and would gather while a handler broadcasts for long.
 func (b *burst) tick() {
 	if !b.late.Swap(true) {
 		return
@@ -76,6 +78,8 @@ func (b *burst) tick() {
 	b.mu.Lock()
 	if b.active {
 		touched = slices.Clone(b.touched)
+		clear(b.touched[1:])
+		b.touched = b.touched[:1]
 	}
 	b.mu.Unlock()
 	for _, c := range touched {

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -154,6 +155,19 @@ func TestOpenHoldsBroadcasts(t *testing.T) {
 	for range 3 {
 		require.Equal(t, "broadcast", c.ReadText())
 	}
+	c.Hangup()
+}
+
+// A stream of several fragments in OnOpen goes out behind the response.
+func TestOpenStreams(t *testing.T) {
+	s := enginetest.Start(t, engine.Config{}, engine.Endpoint{Handler: engine.Handler{
+		OnOpen: func(ctx context.Context, c *engine.Conn) error {
+			return c.SendStream(ctx, frame.Binary, bytes.NewReader(pattern(300_000)))
+		},
+		OnMessage: echo,
+	}})
+	c := s.Dial()
+	requireSame(t, pattern(300_000), c.ReadMessage().Data)
 	c.Hangup()
 }
 
