@@ -254,5 +254,5 @@ func TestReceiveRepliesBeforeClose(t *testing.T) {
 	for i := range n {
 		require.Equal(t, fmt.Sprint(i), c.ReadText())
 	}
-	c.ExpectClose(frame.CloseNormal)
+	c.ExpectCloseReply(frame.CloseNormal)
 }

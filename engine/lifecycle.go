@@ -81,9 +81,11 @@ func (c *Conn) abort(cause *CloseError) {
 	c.mu.Lock()
 	c.causeLocked(cause)
 	c.noMore, c.answered = true, true
+	c.mu.Unlock()
+	c.queue.Fail(cause) // before anybody is told: an OnOpen that waits must not send the response
+	c.mu.Lock()
 	c.beginCloseLocked()
 	c.mu.Unlock()
-	c.queue.Fail(cause)
 	c.closeSocket()
 	c.kick()
 }

@@ -237,7 +237,15 @@ func (c *Client) ReadToEnd() {
 func (c *Client) Hangup() {
 	c.t.Helper()
 	c.SendClose(frame.CloseNormal, "")
-	code, _ := c.ReadClose()
-	require.Equal(c.t, frame.CloseNormal, code)
+	c.ExpectCloseReply(frame.CloseNormal)
+}
+
+// ExpectCloseReply reads to the server's answer to the client's close frame, wants
+// this code in it and the connection to end in good order.
+func (c *Client) ExpectCloseReply(code frame.CloseCode) {
+	c.t.Helper()
+	got, reason := c.ReadClose()
+	require.Equal(c.t, code, got)
+	require.Empty(c.t, reason, "the reason of an answer")
 	c.expectEnd()
 }
