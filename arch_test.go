@@ -22,6 +22,7 @@ const module = "github.com/penstock-ws/penstock"
 // one of their own. Arrows only point down (docs/architecture.md).
 var arrows = map[string][]string{
 	"frame":             {},
+	"frame/deflate":     {"frame"},
 	"backpressure":      {"frame"},
 	"interceptors":      {"frame"},
 	"engine":            {"frame", "backpressure", "interceptors"},

@@ -37,6 +37,7 @@ type bench struct {
 func newBench(full bool) *bench {
 	b := &bench{cfg: backpressure.Config{
 		HighWater: 1 << 20, LowWater: 1 << 18, ChunkSize: 16 << 10, CorkSize: 16 << 10, Pool: new(frame.Pool),
+		Class: new(backpressure.Class), Drops: new(backpressure.Drops),
 	}}
 	b.wire.full = full
 	b.Init(&b.cfg, &b.wire, newFakeEvents())
@@ -53,9 +54,9 @@ var (
 	small128     = pattern(1, 128)
 	medium8K     = pattern(1, 8<<10)
 	large256K    = pattern(1, 256<<10)
-	prepared128  = backpressure.Prepare(frame.Binary, small128)
-	prepared8K   = backpressure.Prepare(frame.Binary, medium8K)
-	prepared256K = backpressure.Prepare(frame.Binary, large256K)
+	prepared128  = prepare(frame.Binary, small128)
+	prepared8K   = prepare(frame.Binary, medium8K)
+	prepared256K = prepare(frame.Binary, large256K)
 )
 
 // The paths that a message takes, for allocations and for time. What is named by
@@ -66,36 +67,36 @@ var paths = []struct {
 	full     bool // the socket takes nothing until it is asked again
 	do       func(b *bench)
 }{
-	{"send 128", 1, false, func(b *bench) { b.Send(frame.Binary, small128) }},
-	{"send 8K", 1, false, func(b *bench) { b.Send(frame.Binary, medium8K) }},
-	{"send 256K in 16K fragments", 1, false, func(b *bench) { b.Send(frame.Binary, large256K) }},
-	{"prepared 128", 1, false, func(b *bench) { b.SendPrepared(prepared128, false) }},
-	{"prepared 8K", 1, false, func(b *bench) { b.SendPrepared(prepared8K, false) }},
-	{"prepared 256K in 16K fragments", 1, false, func(b *bench) { b.SendPrepared(prepared256K, false) }},
+	{"send 128", 1, false, func(b *bench) { b.Send(data(frame.Binary, small128)) }},
+	{"send 8K", 1, false, func(b *bench) { b.Send(data(frame.Binary, medium8K)) }},
+	{"send 256K in 16K fragments", 1, false, func(b *bench) { b.Send(data(frame.Binary, large256K)) }},
+	{"prepared 128", 1, false, func(b *bench) { b.Send(prep(prepared128, false)) }},
+	{"prepared 8K", 1, false, func(b *bench) { b.Send(prep(prepared8K, false)) }},
+	{"prepared 256K in 16K fragments", 1, false, func(b *bench) { b.Send(prep(prepared256K, false)) }},
 	{"control", 1, false, func(b *bench) { b.SendControl(frame.Pong, small128[:4]) }},
 	{"corked 16 of 128", 16, false, func(b *bench) {
-		b.SetCorked(true)
+		b.Cork()
 		for range 16 {
-			b.Send(frame.Binary, small128)
+			b.Send(data(frame.Binary, small128))
 		}
-		b.SetCorked(false)
+		b.Uncork()
 		b.Flush()
 	}},
 	{"prepared, held, 16 of 128", 16, false, func(b *bench) {
 		for range 16 {
-			b.SendPrepared(prepared128, true)
+			b.Send(prep(prepared128, true))
 		}
 		b.Flush()
 	}},
 	{"congested 16 of 128", 16, true, func(b *bench) {
 		for range 16 {
-			b.Send(frame.Binary, small128)
+			b.Send(data(frame.Binary, small128))
 		}
 		b.resume()
 	}},
 	{"congested 16 of 8K", 16, true, func(b *bench) {
 		for range 16 {
-			b.Send(frame.Binary, medium8K)
+			b.Send(data(frame.Binary, medium8K))
 		}
 		for b.Pending() > 0 {
 			b.resume()
@@ -122,7 +123,7 @@ func BenchmarkQueueContended(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			q.Send(frame.Binary, small128)
+			q.Send(data(frame.Binary, small128))
 		}
 	})
 }

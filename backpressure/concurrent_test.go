@@ -222,7 +222,7 @@ func (c *crowd) sendSomehow(p []byte, rnd *rand.Rand) error {
 	ctx := context.Background()
 	switch rnd.IntN(12) {
 	case 0:
-		s, v := c.OpenStream(frame.Binary)
+		s, v := c.OpenStream(frame.Binary, 0)
 		if v != backpressure.Queued {
 			return c.again(v, p, rnd)
 		}
@@ -234,17 +234,17 @@ func (c *crowd) sendSomehow(p []byte, rnd *rand.Rand) error {
 			p = p[n:]
 		}
 	case 1, 2:
-		v := c.SendPrepared(backpressure.Prepare(frame.Binary, p), false)
+		v := c.Send(prep(prepare(frame.Binary, p), false))
 		return c.again(v, p, rnd)
 	case 3, 4:
-		v := c.SendPrepared(backpressure.Prepare(frame.Binary, p), true)
+		v := c.Send(prep(prepare(frame.Binary, p), true))
 		runtime.Gosched()
 		c.Flush()
 		return c.again(v, p, rnd)
 	case 5, 6, 7:
-		return c.again(c.Send(frame.Binary, p), p, rnd)
+		return c.again(c.Send(data(frame.Binary, p)), p, rnd)
 	}
-	return c.SendWait(ctx, frame.Binary, p)
+	return sendWait(&c.Queue, ctx, data(frame.Binary, p))
 }
 
 // again waits if v says that the message was not taken, and tries once more.
@@ -256,7 +256,7 @@ func (c *crowd) again(v backpressure.Verdict, p []byte, rnd *rand.Rand) error {
 		if err := c.Drain(context.Background(), rnd.IntN(c.cfg.HighWater)); err != nil {
 			return err
 		}
-		return c.SendWait(context.Background(), frame.Binary, p)
+		return sendWait(&c.Queue, context.Background(), data(frame.Binary, p))
 	}
 	return backpressure.ErrClosed
 }
@@ -267,9 +267,9 @@ func (c *crowd) corker(stop chan struct{}) {
 		case <-stop:
 			return
 		default:
-			c.SetCorked(true)
+			c.Cork()
 			runtime.Gosched()
-			c.SetCorked(false)
+			c.Uncork()
 			c.Flush()
 		}
 	}
@@ -282,7 +282,7 @@ func (c *crowd) pinger(stop chan struct{}) {
 			return
 		default:
 			c.SendControl(frame.Ping, binary.BigEndian.AppendUint32(nil, uint32(i)))
-			c.Progress()
+			progress(&c.Queue)
 			c.Totals()
 			runtime.Gosched()
 		}

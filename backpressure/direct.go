@@ -15,41 +15,55 @@ type direct struct {
 
 var directs = sync.Pool{New: func() any { return new(direct) }}
 
-// clearLocked reports whether a message can be written at once: nobody writes and
-// nothing waits.
+// clearLocked reports whether a message can be written at once: nobody writes,
+// nothing waits, and the queue is not starved.
 func (q *Queue) clearLocked() bool {
-	return q.state == idle && q.head == nil && !q.corked && !q.held && q.control.waiting == nil
+	return q.state == idle && q.head == nil && q.corks == 0 && !q.held && !q.dead && q.control.waiting == nil && !q.starved
 }
 
-// sendDirectLocked encodes and writes a small message. It unlocks.
-func (q *Queue) sendDirectLocked(op frame.Opcode, payload []byte) {
+// sendDirectLocked writes a message of one frame while the queue is clear, and
+// puts what the socket does not take into the queue. Then it unlocks and returns
+// true; false: the message is too large.
+func (q *Queue) sendDirectLocked(m *Message) bool {
+	if m.Prepared != nil {
+		return q.sendPreparedDirectLocked(m)
+	}
+	if len(m.Payload) > q.smallest() {
+		return false
+	}
 	d := directs.Get().(*direct)
-	h := frame.Header{Fin: true, Opcode: op, Length: int64(len(payload))}
-	wire := append(frame.AppendHeader(d.small[:0], h), payload...)
+	wire := m.appendFrame(d.small[:0])
 	if left := q.writeDirectLocked(d, wire); len(left) > 0 {
 		it := newItem()
 		it.buf = q.cfg.Pool.Get(len(left))
 		it.buf.B = append(it.buf.B, left...)
 		it.body = it.buf.B
-		q.returnLocked(it, len(left) < len(wire))
+		q.returnLocked(it, m, itemCost+cap(it.buf.B), len(left) < len(wire))
 	}
 	q.afterDirectLocked(d)
+	return true
 }
 
-// sendPreparedDirectLocked writes a message that is encoded already. It unlocks.
-func (q *Queue) sendPreparedDirectLocked(p *Prepared) {
+func (q *Queue) sendPreparedDirectLocked(m *Message) bool {
+	p := m.Prepared
+	if p.Len() > q.cfg.ChunkSize {
+		return false
+	}
 	d := directs.Get().(*direct)
 	if left := q.writeDirectLocked(d, p.wire); len(left) > 0 {
 		it := newItem()
-		it.body = left
-		q.returnLocked(it, len(left) < len(p.wire))
+		it.shared, it.body = p, left
+		p.acquire()
+		q.returnLocked(it, m, itemCost, len(left) < len(p.wire))
 	}
 	q.afterDirectLocked(d)
+	return true
 }
 
 // writeDirectLocked offers one frame to the socket and returns what it did not
 // take. It unlocks meanwhile.
 func (q *Queue) writeDirectLocked(d *direct, wire []byte) (left []byte) {
+	q.messages++
 	q.state = writing
 	q.countLocked(len(wire))
 	q.mu.Unlock()
@@ -65,13 +79,14 @@ func (q *Queue) writeDirectLocked(d *direct, wire []byte) (left []byte) {
 }
 
 // returnLocked puts what is left of a frame back in front of all that has been
-// queued meanwhile.
-func (q *Queue) returnLocked(it *item, begun bool) {
+// queued meanwhile. If nothing of it has been written it is a waiting message like
+// others.
+func (q *Queue) returnLocked(it *item, m *Message, cost int, begun bool) {
+	q.chargeLocked(it, cost)
 	it.begun = begun
-	it.next = q.head
-	q.head = it
-	if q.tail == nil {
-		q.tail = it
+	q.linkFrontLocked(it)
+	if !begun && m.tracked() {
+		q.trackLocked(it, m, true)
 	}
 	q.full = true
 	q.discardAgainLocked()

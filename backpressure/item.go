@@ -9,55 +9,75 @@ import (
 // An item is one element of a queue's data lane. It is one of
 //
 //   - a segment: encoded frames of small messages, one after the other, in buf;
+//   - a single: one message that is encoded already, in buf or in a Prepared;
 //   - a train: one large message, sent as fragments that are cut off as the
 //     writer gets to them. head and body are the fragment under way, rest is
 //     what follows it;
 //   - a stream: a message that is still being produced; at the head of the lane
 //     with nothing in body it keeps later data waiting;
+//   - a gap: what stands for dropped messages until its turn to be written
+//     comes and it is made a message;
 //   - the close frame, after which nothing is written.
 //
 // Control frames may pass between items and between the fragments of one.
 type item struct {
-	next *item
+	next, prev *item
 
-	buf  *frame.Buffer // memory to put back in the pool; nil if there is none
-	body []byte        // bytes to write next
-	rest frame.Fragmenter
+	buf    *frame.Buffer // memory to put back in the pool; nil if there is none
+	shared *Prepared     // whose memory it is otherwise; nil: the sender's
+	body   []byte        // bytes to write next
+	rest   frame.Fragmenter
+	charge int // what the queue's account holds for it
 
 	head             [frame.MaxHeaderSize]byte // header before body, of a train or stream
 	headOff, headLen uint8
 
 	begun   bool // some byte of the fragment under way has been written
-	flying  int  // bytes gathered for a write that has not returned; a segment may have grown since
+	cut     bool // an earlier fragment has been
 	segment bool // small frames may be appended
 	train   bool // rest is in use
 	final   bool // the close frame
+	flying  int  // bytes gathered for a write that has not returned; a segment may have grown since
 	stream  *Stream
+	gap     *Lost
+
+	tracking
 }
+
+// tracking is what the backlog knows of an item.
+type tracking struct {
+	class          *Class // nil: not tracked
+	key            string
+	payload        int   // its message's size
+	until          int64 // when it expires; 0: never
+	older, younger *item // of the same class
+}
+
+// itemCost is what the budget counts for an item beside its buffer.
+const itemCost = 256
 
 var items = sync.Pool{New: func() any { return new(item) }}
 
 func newItem() *item { return items.Get().(*item) }
-
-// free gives back all that the item holds, and the item.
-func (it *item) free(pool *frame.Pool) {
-	it.endStream()
-	pool.Put(it.buf)
-	*it = item{}
-	items.Put(it)
-}
 
 // ready returns the number of bytes that may be written now.
 func (it *item) ready() int {
 	return int(it.headLen-it.headOff) + len(it.body)
 }
 
+// size returns the bytes on the wire that are left of the item.
+func (it *item) size(chunk int) int {
+	return it.ready() + trainSize(it.rest.Remaining(), chunk)
+}
+
 // startTrain makes a message the content of it and its first fragment the one
 // under way.
-func (it *item) startTrain(op frame.Opcode, payload []byte, chunk int) {
+func (it *item) startTrain(op frame.Opcode, rsv byte, payload []byte, chunk int) {
 	it.train = true
 	it.rest = frame.NewFragmenter(op, payload, chunk)
-	it.load()
+	h, body, _ := it.rest.Next()
+	h.RSV = rsv // of the first fragment only (RFC 7692 §6.1)
+	it.setFragment(h, body)
 }
 
 // load makes the next fragment of a train the one under way, and reports
@@ -69,6 +89,7 @@ func (it *item) load() bool {
 	h, body, ok := it.rest.Next()
 	if ok {
 		it.setFragment(h, body)
+		it.cut = true
 	}
 	return ok
 }
@@ -151,8 +172,8 @@ func (it *item) land(n int) int {
 	return n
 }
 
-// settle copies what is left of a message in its sender's memory into memory of the queue's
-// own; fragments after the one under way are of at most chunk bytes.
+// settle copies what is left of a message in its sender's memory into memory of
+// the queue's own; fragments after the one under way are of at most chunk bytes.
 func (it *item) settle(pool *frame.Pool, chunk int) {
 	rest := it.rest.Rest()
 	n := len(it.body)

@@ -2,6 +2,7 @@ package backpressure_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"sync"
@@ -199,6 +200,7 @@ func (w *fakeWire) taken() []byte {
 type fakeEvents struct {
 	mu        sync.Mutex
 	drained   int
+	dropped   int
 	finished  int
 	err       error
 	onDrained func()
@@ -207,14 +209,24 @@ type fakeEvents struct {
 
 func newFakeEvents() *fakeEvents { return &fakeEvents{done: make(chan struct{})} }
 
-func (e *fakeEvents) Drained() {
+func (e *fakeEvents) Notice(n backpressure.Notice) {
 	e.mu.Lock()
-	e.drained++
-	then := e.onDrained
+	var then func()
+	if n&backpressure.NoticeDropped != 0 {
+		e.dropped++
+	}
+	if n&backpressure.NoticeDrained != 0 {
+		e.drained++
+		then = e.onDrained
+	}
 	e.mu.Unlock()
 	if then != nil {
 		then()
 	}
+}
+
+func (e *fakeEvents) Gap(lost backpressure.Lost) (frame.Opcode, []byte) {
+	return lost.Class.Gap(lost)
 }
 
 func (e *fakeEvents) Finished(err error) {
@@ -253,16 +265,46 @@ func newRig(tb testing.TB, cfg backpressure.Config) *rig {
 	or(&cfg.LowWater, cfg.HighWater/4)
 	or(&cfg.ChunkSize, 4<<10)
 	or(&cfg.CorkSize, 4<<10)
+	if cfg.Class == nil {
+		cfg.Class = new(backpressure.Class)
+	}
+	cfg.Drops = new(backpressure.Drops)
 	cfg.Pool = &frame.Pool{Count: true}
 	r := &rig{tb: tb, cfg: cfg, wire: newFakeWire(tb), events: newFakeEvents()}
 	r.Init(&r.cfg, r.wire, r.events)
 	return r
 }
 
+func data(op frame.Opcode, p []byte) backpressure.Message {
+	return backpressure.Message{Opcode: op, Payload: p}
+}
+
+func prep(p *backpressure.Prepared, hold bool) backpressure.Message {
+	return backpressure.Message{Prepared: p, Hold: hold}
+}
+
+func prepare(op frame.Opcode, p []byte) *backpressure.Prepared {
+	return backpressure.Prepare(op, 0, p, nil)
+}
+
+// sendWait returns nil only if the message was taken.
+func sendWait(q *backpressure.Queue, ctx context.Context, m backpressure.Message) error {
+	v, err := q.SendWait(ctx, m)
+	if err == nil && v != backpressure.Queued {
+		return backpressure.ErrClosed
+	}
+	return err
+}
+
+func progress(q *backpressure.Queue) (written uint64, blocked bool) {
+	s := q.Status()
+	return s.Written, s.Blocked
+}
+
 // send sends payload from memory that is overwritten as soon as Send returns.
 func (r *rig) send(payload []byte) backpressure.Verdict {
 	lent := bytes.Clone(payload)
-	v := r.Send(frame.Binary, lent)
+	v := r.Send(data(frame.Binary, lent))
 	poison(lent)
 	return v
 }
@@ -291,8 +333,8 @@ func (r *rig) wantFinished(err error) {
 	assert.Zero(r.tb, r.cfg.Pool.Out(), "pooled buffers not put back")
 	assert.Equal(r.tb, backpressure.Closed, r.send([]byte("late")))
 	assert.Equal(r.tb, backpressure.Closed, r.SendControl(frame.Ping, nil))
-	assert.Equal(r.tb, backpressure.Closed, r.SendPrepared(backpressure.Prepare(frame.Text, nil), true))
-	_, v := r.OpenStream(frame.Text)
+	assert.Equal(r.tb, backpressure.Closed, r.Send(prep(prepare(frame.Text, nil), true)))
+	_, v := r.OpenStream(frame.Text, 0)
 	assert.Equal(r.tb, backpressure.Closed, v)
 	assert.False(r.tb, r.Close(frame.CloseNormal, "", true))
 }

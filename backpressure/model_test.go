@@ -127,7 +127,7 @@ func newModel(t *testing.T, seed uint64) *model {
 	}
 	cfg.LowWater = pick(1, cfg.HighWater/4, cfg.HighWater-1)
 	if rnd.IntN(3) == 0 {
-		cfg.Disconnect = frame.CloseTryAgainLater
+		cfg.Class = &backpressure.Class{Overflow: backpressure.Disconnect}
 	}
 	m := &model{rig: newRig(t, cfg), t: t, rnd: rnd, seed: seed}
 	m.wire.room = rnd.IntN(5000)
@@ -250,35 +250,44 @@ func (m *model) op() frame.Opcode {
 }
 
 // admit is what the queue must answer; it has the effects of an overflow.
-func (m *model) admit() backpressure.Verdict {
+func (m *model) admit(payload int) backpressure.Verdict {
 	switch {
 	case m.closing || m.dead:
 		return backpressure.Closed
-	case !m.over:
+	case m.cfg.Class.Overflow == backpressure.Congest:
+		if m.over {
+			return backpressure.Congested
+		}
 		return backpressure.Queued
-	case m.cfg.Disconnect == 0:
-		return backpressure.Congested
+	}
+	msg, size := new(modelMessage), 0
+	encode(frame.Text, make([]byte, payload), m.cfg.ChunkSize, msg)
+	for _, u := range msg.units {
+		size += len(u.rest)
+	}
+	if pending := m.pending(); pending == 0 || pending+size <= m.cfg.HighWater {
+		return backpressure.Queued
 	}
 	return backpressure.Overflowed
 }
 
 func (m *model) overflow() {
 	m.discard()
-	m.pushClose(m.cfg.Disconnect, "outbound queue overflow")
+	m.pushClose(frame.CloseTryAgainLater, "outbound queue overflow")
 	m.flushed()
 }
 
 func (m *model) send() {
 	op, p := m.op(), m.payload(m.size())
 	m.note("send %d", len(p))
-	want := m.admit()
+	want := m.admit(len(p))
 	if want == backpressure.Queued {
 		m.push(op, p)
 	} else if want == backpressure.Overflowed {
 		m.overflow()
 	}
 	lent := bytes.Clone(p)
-	got := m.maybeHeld(want, m.corked, func() backpressure.Verdict { return m.Send(op, lent) })
+	got := m.maybeHeld(want, m.corked, func() backpressure.Verdict { return m.Send(data(op, lent)) })
 	poison(lent)
 	assert.Equal(m.t, want, got)
 }
@@ -286,16 +295,16 @@ func (m *model) send() {
 func (m *model) sendPrepared() {
 	op, p, hold := m.op(), m.payload(m.size()), m.rnd.IntN(2) == 0
 	m.note("prepared %d %v", len(p), hold)
-	want := m.admit()
+	want := m.admit(len(p))
 	if want == backpressure.Queued {
 		m.push(op, p)
 	} else if want == backpressure.Overflowed {
 		m.overflow()
 	}
 	lent := bytes.Clone(p)
-	prepared := backpressure.Prepare(op, lent)
+	prepared := prepare(op, lent)
 	poison(lent)
-	got := m.maybeHeld(want, m.corked || hold, func() backpressure.Verdict { return m.SendPrepared(prepared, hold) })
+	got := m.maybeHeld(want, m.corked || hold, func() backpressure.Verdict { return m.Send(prep(prepared, hold)) })
 	assert.Equal(m.t, want, got)
 }
 
@@ -319,8 +328,15 @@ func (m *model) sendControl() {
 
 func (m *model) setCorked(on bool) {
 	m.note("cork %v", on)
+	if m.corked == on {
+		return
+	}
 	m.corked = on
-	m.SetCorked(on)
+	if on {
+		m.Cork()
+	} else {
+		m.Uncork()
+	}
 }
 
 func (m *model) close(discard bool) {
@@ -364,7 +380,12 @@ func (m *model) openStream() {
 	}
 	op := m.op()
 	m.note("open stream")
-	want := m.admit()
+	want := backpressure.Queued
+	if m.closing || m.dead {
+		want = backpressure.Closed
+	} else if m.over {
+		want = backpressure.Congested
+	}
 	s := &modelStream{op: op, msg: &modelMessage{open: true}}
 	if want == backpressure.Queued {
 		m.messages++
@@ -372,11 +393,9 @@ func (m *model) openStream() {
 		m.sent = append(m.sent, s.msg)
 		m.streams = append(m.streams, s)
 		m.rose()
-	} else if want == backpressure.Overflowed {
-		m.overflow()
 	}
 	var got backpressure.Verdict
-	s.s, got = m.OpenStream(op)
+	s.s, got = m.OpenStream(op, 0)
 	assert.Equal(m.t, want, got)
 	assert.Equal(m.t, want == backpressure.Queued, s.s != nil)
 }
@@ -652,7 +671,7 @@ func (m *model) match(offer []byte) (units []*unit) {
 				require.Empty(m.t, controls, "control frames behind the close frame")
 			}
 		}
-		require.True(m.t, bytes.HasPrefix(offer, u.rest), "the next frame is not the one that was sent")
+		require.True(m.t, bytes.HasPrefix(offer, u.rest), "the next frame is not the one that was sent: %x, not %x; %+v", head(offer), head(u.rest), m.log)
 		offer = offer[len(u.rest):]
 		units = append(units, u)
 		require.False(m.t, last && len(offer) > 0, "more than one fragment in a write")
@@ -732,7 +751,7 @@ func (m *model) check() {
 	assert.Equal(m.t, m.over, m.Congested(), "Congested")
 	assert.Equal(m.t, backpressure.Totals{Messages: m.messages, Written: uint64(m.written), Pending: m.pending()}, m.Totals())
 	assert.Equal(m.t, len(m.wire.got), m.written)
-	written, waits := m.Progress()
+	written, waits := progress(&m.Queue)
 	assert.Equal(m.t, uint64(m.written), written)
 	assert.Equal(m.t, !idle && !m.dead, waits, "Progress")
 	drained, finished, err := m.events.counts()
@@ -837,3 +856,5 @@ func (m *model) note(format string, args ...any) {
 	m.log = append(m.log, fmt.Sprintf(format, args...))
 	m.log = m.log[max(0, len(m.log)-40):]
 }
+
+func head(b []byte) []byte { return b[:min(len(b), 16)] }

@@ -1,23 +1,32 @@
 package backpressure
 
-import "github.com/penstock-ws/penstock/frame"
+import (
+	"sync/atomic"
+
+	"github.com/penstock-ws/penstock/frame"
+)
 
 // A Prepared is a message encoded once for many queues. It is immutable and is
-// shared by reference; the garbage collector frees it when the last queue has
-// written it.
+// shared by reference. It counts the references of those who have it waiting:
+// the budget bears its bytes once, while there are any. The garbage collector
+// frees it.
 type Prepared struct {
 	op     frame.Opcode
+	rsv    byte
 	header int
 	wire   []byte // the message as one frame
+	budget *Budget
+	refs   atomic.Int32 // items of queues
 }
 
-// Prepare encodes a data message, op being frame.Text or frame.Binary. It copies
-// payload.
-func Prepare(op frame.Opcode, payload []byte) *Prepared {
-	h := frame.Header{Fin: true, Opcode: op, Length: int64(len(payload))}
+// Prepare encodes a data message, op being frame.Text or frame.Binary, and rsv
+// the reserved bits of its first frame. It copies payload. While the message
+// waits, budget bears it; nil: none does.
+func Prepare(op frame.Opcode, rsv byte, payload []byte, budget *Budget) *Prepared {
+	h := frame.Header{Fin: true, RSV: rsv, Opcode: op, Length: int64(len(payload))}
 	wire := make([]byte, 0, h.Size()+len(payload))
 	wire = append(frame.AppendHeader(wire, h), payload...)
-	return &Prepared{op: op, header: h.Size(), wire: wire}
+	return &Prepared{op: op, rsv: rsv, header: h.Size(), wire: wire, budget: budget}
 }
 
 // Opcode returns the message's type.
@@ -28,3 +37,16 @@ func (p *Prepared) Len() int { return len(p.wire) - p.header }
 
 // Payload returns the payload; it must not be changed.
 func (p *Prepared) Payload() []byte { return p.wire[p.header:] }
+
+// acquire and release count an item that refers to p.
+func (p *Prepared) acquire() {
+	if p.refs.Add(1) == 1 && p.budget != nil {
+		p.budget.add(cap(p.wire))
+	}
+}
+
+func (p *Prepared) release() {
+	if p.refs.Add(-1) == 0 && p.budget != nil {
+		p.budget.add(-cap(p.wire))
+	}
+}

@@ -13,75 +13,138 @@ const (
 	firstSegment = 2 << 10
 )
 
-// admitLocked decides whether one more message is taken, before it is queued.
-func (q *Queue) admitLocked() Verdict {
-	switch {
-	case q.closing || q.dead:
-		return Closed
-	case !q.over.Load():
-		return Queued
-	case q.cfg.Disconnect == 0:
-		return Congested
-	}
-	q.discardLocked()
-	q.pushCloseLocked(q.cfg.Disconnect, "outbound queue overflow")
-	return Overflowed
-}
-
-// refuseLocked ends a send that was not admitted. An overflow has queued the close
-// frame, and perhaps nobody else is there to write it. It unlocks.
-func (q *Queue) refuseLocked(v Verdict) {
-	if v == Overflowed {
-		q.flushNowLocked(0)
-		return
-	}
-	q.unlockAndTell()
-}
-
 // smallest is the payload size up to which a message is one small frame.
 func (q *Queue) smallest() int { return min(smallMessage, q.cfg.ChunkSize) }
 
-func (q *Queue) pushLocked(op frame.Opcode, payload []byte) {
-	if len(payload) <= q.smallest() {
-		h := frame.Header{Fin: true, Opcode: op, Length: int64(len(payload))}
-		size := h.Size() + len(payload)
-		it := q.segmentLocked(size, false)
-		it.buf.B = append(frame.AppendHeader(it.buf.B, h), payload...)
-		q.grownLocked(it, size)
-		return
+// pushLocked appends a message that has been admitted.
+func (q *Queue) pushLocked(m *Message) {
+	small := m.len() <= q.smallest()
+	waits := m.Hold || q.corks > 0 || q.held || q.state != idle
+	switch {
+	case m.tracked():
+		it := q.itemLocked(m, q.state == idle)
+		q.linkLocked(it, it.size(q.cfg.ChunkSize))
+		q.trackLocked(it, m, false)
+	case small && (m.Prepared == nil || waits):
+		q.appendLocked(m)
+	default:
+		it := q.itemLocked(m, q.state == idle)
+		q.linkLocked(it, it.size(q.cfg.ChunkSize))
 	}
-	it := newItem()
-	it.startTrain(op, payload, q.cfg.ChunkSize)
-	if q.state == idle {
-		q.lent = it // written from the sender's memory as far as the socket takes it
-	} else {
-		it.settle(q.cfg.Pool, q.cfg.ChunkSize)
-	}
-	q.linkLocked(it, trainSize(len(payload), q.cfg.ChunkSize))
 }
 
-func (q *Queue) pushPreparedLocked(p *Prepared, hold bool) {
-	size := len(p.wire)
-	switch {
-	case p.Len() > q.cfg.ChunkSize:
-		it := newItem()
-		it.startTrain(p.op, p.Payload(), q.cfg.ChunkSize)
-		q.linkLocked(it, trainSize(p.Len(), q.cfg.ChunkSize))
-	case p.Len() <= q.smallest() && (hold || q.corked || q.held || q.state != idle):
-		it := q.segmentLocked(size, hold)
-		it.buf.B = append(it.buf.B, p.wire...)
-		q.grownLocked(it, size)
-	default:
-		it := newItem()
-		it.body = p.wire
-		q.linkLocked(it, size)
+// replaceLocked puts a message in the place of one that waits.
+func (q *Queue) replaceLocked(it *item, m *Message) {
+	q.lostLocked(m.Class, it.payload, replaced)
+	q.pending -= it.size(q.cfg.ChunkSize)
+	q.emptyLocked(it)
+	q.fillLocked(it, m, false)
+	it.payload = m.len()
+	it.touch()
+	q.countLocked(it.size(q.cfg.ChunkSize))
+	q.fellLocked()
+}
+
+// itemLocked makes an item of a message. If it may be lent, the sender's memory
+// is written from as far as the socket takes it.
+func (q *Queue) itemLocked(m *Message, lend bool) *item {
+	it := newItem()
+	q.chargeLocked(it, itemCost)
+	q.fillLocked(it, m, lend)
+	return it
+}
+
+// fillLocked makes a message the content of an empty item.
+func (q *Queue) fillLocked(it *item, m *Message, lend bool) {
+	chunk := q.cfg.ChunkSize
+	if p := m.Prepared; p != nil {
+		it.shared = p
+		p.acquire()
+		if p.Len() > chunk {
+			it.startTrain(p.op, p.rsv, p.Payload(), chunk)
+		} else {
+			it.body = p.wire
+		}
+		return
 	}
+	if len(m.Payload) > q.smallest() {
+		it.startTrain(m.Opcode, m.RSV, m.Payload, chunk)
+		q.chargeLocked(it, len(m.Payload))
+		if lend {
+			q.lent = it
+		} else {
+			q.settleItemLocked(it)
+		}
+		return
+	}
+	it.buf = q.cfg.Pool.Get(frame.MaxHeaderSize + len(m.Payload))
+	it.buf.B = m.appendFrame(it.buf.B)
+	it.body = it.buf.B
+	q.chargeLocked(it, cap(it.buf.B))
+}
+
+// appendFrame appends the whole message as one frame.
+func (m *Message) appendFrame(dst []byte) []byte {
+	h := frame.Header{Fin: true, RSV: m.RSV, Opcode: m.Opcode, Length: int64(len(m.Payload))}
+	return append(frame.AppendHeader(dst, h), m.Payload...)
+}
+
+// appendLocked appends a small message to a segment.
+func (q *Queue) appendLocked(m *Message) {
+	if p := m.Prepared; p != nil {
+		it := q.segmentLocked(len(p.wire), m.Hold)
+		it.buf.B = append(it.buf.B, p.wire...)
+		q.grownLocked(it, len(p.wire))
+		return
+	}
+	size := frame.Header{Length: int64(len(m.Payload))}.Size() + len(m.Payload)
+	it := q.segmentLocked(size, m.Hold)
+	it.buf.B = m.appendFrame(it.buf.B)
+	q.grownLocked(it, size)
+}
+
+// segmentLocked returns a segment at the tail with room for size bytes.
+func (q *Queue) segmentLocked(size int, hold bool) *item {
+	if q.tailTakesLocked(size) {
+		return q.tail
+	}
+	it := newItem()
+	it.segment = true
+	it.buf = q.cfg.Pool.Get(q.segmentSizeLocked(size, hold))
+	q.chargeLocked(it, itemCost+cap(it.buf.B))
+	q.linkLocked(it, 0)
+	return it
+}
+
+// tailTakesLocked reports whether the tail is a segment with room for size bytes.
+func (q *Queue) tailTakesLocked(size int) bool {
+	it := q.tail
+	return it != nil && it.segment && cap(it.buf.B)-len(it.buf.B) >= size
+}
+
+// segmentSizeLocked returns the memory that a segment begins with whose first
+// message has size bytes.
+func (q *Queue) segmentSizeLocked(size int, hold bool) int {
+	switch {
+	case q.corks > 0 || q.held || hold || q.tail != nil && q.tail.segment:
+		return max(size, q.cfg.CorkSize)
+	case q.state == idle:
+		return size // written at once
+	}
+	return max(size, firstSegment)
+}
+
+// grownLocked accounts for size bytes just appended to a segment.
+func (q *Queue) grownLocked(it *item, size int) {
+	all := it.buf.B
+	it.body = all[len(all)-len(it.body)-size:]
+	q.countLocked(size)
 }
 
 // Preface puts bytes that are no frame before all frames, the response to the
 // handshake, and holds everything back until Release. It copies b, which must not
-// be empty, and must come first. Drain and Stream.Write release as well: they would
-// wait for ever.
+// be empty, and must come first. Drain, Room and Stream.Write release as well:
+// they would wait for ever.
 func (q *Queue) Preface(b []byte) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -100,32 +163,6 @@ func (q *Queue) Release() {
 	q.mu.Lock()
 	q.held = false
 	q.flushNowLocked(0)
-}
-
-// segmentLocked returns a segment at the tail with room for size bytes.
-func (q *Queue) segmentLocked(size int, hold bool) *item {
-	if it := q.tail; it != nil && it.segment && cap(it.buf.B)-len(it.buf.B) >= size {
-		return it
-	}
-	room := firstSegment
-	switch {
-	case q.corked || q.held || hold || q.tail != nil && q.tail.segment:
-		room = q.cfg.CorkSize
-	case q.state == idle:
-		room = size // written at once
-	}
-	it := newItem()
-	it.segment = true
-	it.buf = q.cfg.Pool.Get(max(size, room))
-	q.linkLocked(it, 0)
-	return it
-}
-
-// grownLocked accounts for size bytes just appended to a segment.
-func (q *Queue) grownLocked(it *item, size int) {
-	all := it.buf.B
-	it.body = all[len(all)-len(it.body)-size:]
-	q.countLocked(size)
 }
 
 func (q *Queue) pushCloseLocked(code frame.CloseCode, reason string) {

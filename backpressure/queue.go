@@ -17,9 +17,8 @@ var ErrClosed = fmt.Errorf("backpressure: queue closed: %w", net.ErrClosed)
 // Config is shared by the queues of an engine and must not change while they
 // live. All sizes are in bytes; all must be positive, LowWater < HighWater.
 type Config struct {
-	// HighWater is the mark above which a queue is congested: the message that
-	// crosses it is still taken, later ones are not. A queue therefore holds at
-	// most HighWater plus one message.
+	// HighWater is the mark above which a queue has no room. A queue holds at most
+	// HighWater, or one message of the class policy Congest more.
 	HighWater int
 
 	// LowWater is the mark at which a congested queue takes messages again.
@@ -32,12 +31,22 @@ type Config struct {
 	// CorkSize is how much a corked queue gathers before it writes all the same.
 	CorkSize int
 
-	// Disconnect, unless zero, makes overflow terminal: instead of answering
-	// Congested the queue drops what it holds and closes with this code.
-	Disconnect frame.CloseCode
+	// Class is that of messages which name none.
+	Class *Class
 
 	// Pool lends the memory for queued bytes.
 	Pool *frame.Pool
+
+	// Budget bears that memory; nil: there is no limit to it.
+	Budget *Budget
+
+	// Drops counts what the queues drop.
+	Drops *Drops
+}
+
+// Drops are the messages dropped by all queues of a Config, by reason.
+type Drops struct {
+	Overflowed, Expired, Replaced atomic.Uint64
 }
 
 // state says who may touch the socket.
@@ -50,106 +59,106 @@ const (
 )
 
 // A Queue is the outbound side of one connection. Every method may be called
-// from any goroutine, and none waits for the socket except Drain, SendWait and
-// Stream.Write, which say so.
+// from any goroutine, and none waits for the socket except Drain, Room, SendWait
+// and Stream.Write, which say so.
 type Queue struct {
 	// immutable
 	cfg    *Config
 	wire   Wire
 	events Events
 
-	over atomic.Bool // crossed HighWater and not yet back at LowWater; written under mu
+	over atomic.Bool // no room for Congest until LowWater; written under mu
 
 	// guarded by mu
 	mu       sync.Mutex
 	state    state
-	corked   bool
+	corks    int32
 	held     bool // nothing is written before Release
 	full     bool // the socket did not take all of a direct write
-	drained  bool // Drained is owed
+	notices  Notice
+	starved  bool // over because the budget would not bear a message
 	closing  bool // the close frame is queued: nothing may follow
 	discard  bool // Close asked for it during a write: what that leaves is dropped, too
-	lost     bool // bytes that were taken will not be written
+	lost     bool // bytes that were taken will not be written, and by no policy
 	dead     bool // finished or failed: nothing will be written
 	finished bool // Finished has been reported
+	overflow frame.CloseCode
+	wanted   int // bytes that the budget would not bear
 	err      error
+	class    *Class
 	head     *item
 	tail     *item
 	lent     *item // aliases the memory of a sender that is inside Send
+	backlog  *backlog
 	control  controlLane
 	pending  int    // bytes taken and not yet written
 	written  uint64 // bytes the socket has taken
 	messages uint64 // data messages taken
+	account  Account
 	waiters  []waiter
 }
 
-// A waiter is a goroutine inside Drain.
+// A waiter is a goroutine inside Drain or Room.
 type waiter struct {
 	level int
+	room  bool // instead of level: until the queue is not congested
 	ch    chan struct{}
 }
 
 // Init makes q ready. It is a method and not a constructor because a queue is
 // embedded in its connection.
 func (q *Queue) Init(cfg *Config, wire Wire, events Events) {
-	q.cfg, q.wire, q.events = cfg, wire, events
+	q.cfg, q.wire, q.events, q.class = cfg, wire, events, cfg.Class
+	q.account = NewAccount(cfg.Budget)
 }
 
-// Send takes one data message, op being frame.Text or frame.Binary. The caller
-// keeps payload and may reuse it when Send has returned.
-func (q *Queue) Send(op frame.Opcode, payload []byte) Verdict {
+// SetClass changes the class of messages that name none.
+func (q *Queue) SetClass(c *Class) {
 	q.mu.Lock()
-	if v := q.admitLocked(); v != Queued {
-		q.refuseLocked(v)
+	defer q.mu.Unlock()
+	q.class = c
+}
+
+// Send takes one data message.
+func (q *Queue) Send(m Message) Verdict {
+	q.mu.Lock()
+	if m.Class == nil {
+		m.Class = q.class
+	}
+	if !m.Hold && q.clearLocked() && q.sendDirectLocked(&m) {
+		return Queued
+	}
+	v, old := q.admitLocked(&m)
+	if v != Queued {
+		q.refuseLocked(v, m.Hold)
 		return v
 	}
 	q.messages++
-	if len(payload) <= q.smallest() && q.clearLocked() {
-		q.sendDirectLocked(op, payload)
+	if old != nil {
+		q.replaceLocked(old, &m)
+	} else {
+		q.pushLocked(&m)
+	}
+	if m.Hold && q.pending < q.cfg.CorkSize {
+		q.settleLocked()
+		q.unlockAndTell()
 		return Queued
 	}
-	q.pushLocked(op, payload)
-	q.flushLocked(trainSize(len(payload), q.cfg.ChunkSize))
+	q.flushLocked(trainSize(m.len(), q.cfg.ChunkSize))
 	return Queued
 }
 
-// SendPrepared takes a message that many queues share. With hold true the
-// message is only appended and the caller owes a Flush, which lets a broadcast
-// of several messages leave in one write for each connection.
-func (q *Queue) SendPrepared(p *Prepared, hold bool) Verdict {
-	q.mu.Lock()
-	if v := q.admitLocked(); v != Queued {
-		q.refuseLocked(v)
-		return v
-	}
-	q.messages++
-	if !hold && p.Len() <= q.cfg.ChunkSize && q.clearLocked() {
-		q.sendPreparedDirectLocked(p)
-		return Queued
-	}
-	q.pushPreparedLocked(p, hold)
-	if hold && q.pending < q.cfg.CorkSize {
-		q.mu.Unlock()
-		return Queued
-	}
-	q.flushLocked(trainSize(p.Len(), q.cfg.ChunkSize))
-	return Queued
-}
-
-// SendWait is Send for callers that may wait: while the queue is congested it
-// waits until pending bytes are at the low-water mark. It returns ctx's error,
-// or the reason for which the queue takes nothing any more.
-func (q *Queue) SendWait(ctx context.Context, op frame.Opcode, payload []byte) error {
+// SendWait is Send for callers that may wait: while it would answer Congested it
+// waits for Room. It returns Queued, or what else became of the message, or
+// ctx's error.
+func (q *Queue) SendWait(ctx context.Context, m Message) (Verdict, error) {
 	for {
-		switch q.Send(op, payload) {
-		case Queued:
-			return nil
-		case Congested:
-			if err := q.Drain(ctx, q.cfg.LowWater); err != nil {
-				return err
-			}
-		default:
-			return ErrClosed
+		v := q.Send(m)
+		if v != Congested {
+			return v, nil
+		}
+		if err := q.Room(ctx); err != nil {
+			return v, err
 		}
 	}
 }
@@ -170,12 +179,12 @@ func (q *Queue) SendControl(op frame.Opcode, payload []byte) Verdict {
 }
 
 // Close queues the close frame behind everything taken so far; later sends
-// answer Closed. A stream under way may still be finished. With discard true, messages of which nothing has been written
-// are dropped and a message under way is cut after its current fragment, so
-// that the close frame leaves as early as the protocol allows. With
-// frame.CloseAbnormal no frame is sent: the queue only finishes. A second Close
-// can still discard, but changes neither code nor reason. The return value
-// reports whether this call was the first.
+// answer Closed. A stream under way may still be finished. With discard true,
+// messages of which nothing has been written are dropped and a message under way
+// is cut after its current fragment, so that the close frame leaves as early as
+// the protocol allows. With frame.CloseAbnormal no frame is sent: the queue only
+// finishes. A second Close can still discard, but changes neither code nor
+// reason. The return value reports whether this call was the first.
 func (q *Queue) Close(code frame.CloseCode, reason string, discard bool) bool {
 	q.mu.Lock()
 	if q.dead {
@@ -201,12 +210,19 @@ func (q *Queue) Fail(err error) {
 	q.unlockAndTell()
 }
 
-// SetCorked switches gathering on or off: while a queue is corked, sends append
-// and write nothing until CorkSize bytes are pending or Flush is called.
-// Switching it off writes nothing either.
-func (q *Queue) SetCorked(on bool) {
+// Cork makes sends append and write nothing until CorkSize bytes are pending or
+// Flush is called. Uncork ends it, and writes nothing either: every Cork needs one,
+// and a Flush.
+func (q *Queue) Cork() {
 	q.mu.Lock()
-	q.corked = on
+	q.corks++
+	q.mu.Unlock()
+}
+
+// Uncork ends the effect of one Cork.
+func (q *Queue) Uncork() {
+	q.mu.Lock()
+	q.corks--
 	q.mu.Unlock()
 }
 
@@ -216,9 +232,18 @@ func (q *Queue) Flush() {
 	q.flushNowLocked(0)
 }
 
-// Congested reports whether the queue is between its water marks on the way
-// down: sends are refused.
+// Congested reports whether messages of the policy Congest are refused: pending
+// bytes have been above the high-water mark and not yet at the low-water mark
+// again, or the budget would not bear a message.
 func (q *Queue) Congested() bool { return q.over.Load() }
+
+// Overflow returns the code with which the policy Disconnect has closed the
+// queue, 0 if it has not.
+func (q *Queue) Overflow() frame.CloseCode {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.overflow
+}
 
 // Pending returns the bytes taken and not yet handed to the socket, frame
 // headers included.
@@ -228,13 +253,29 @@ func (q *Queue) Pending() int {
 	return q.pending
 }
 
-// Progress returns how many bytes the socket has taken so far and whether the
-// queue is waiting for it to take more. A queue that waits and shows the same
-// count for too long is stalled.
-func (q *Queue) Progress() (written uint64, blocked bool) {
+// Status is how a queue is getting on.
+type Status struct {
+	Written uint64 // bytes the socket has taken
+	Pending int    // bytes it has still to take
+	Blocked bool   // it waits for the socket: with the same Written for too long it is stalled
+	Starved bool   // it waits for the budget: see Relieve
+}
+
+// Status returns the state of the moment.
+func (q *Queue) Status() Status {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.written, q.state != idle && !q.dead
+	return Status{Written: q.written, Pending: q.pending, Blocked: q.state != idle && !q.dead, Starved: q.starved}
+}
+
+// Relieve lets a starved queue go on if the budget now bears what it would not.
+func (q *Queue) Relieve() {
+	q.mu.Lock()
+	if q.starved && q.account.Fits(q.wanted) {
+		q.starved = false
+		q.fellLocked()
+	}
+	q.unlockAndTell()
 }
 
 // Totals are a queue's figures.
@@ -255,13 +296,22 @@ func (q *Queue) Totals() Totals {
 // error, or ErrClosed if bytes that were taken have been dropped by a discard, an
 // overflow or a failure.
 func (q *Queue) Drain(ctx context.Context, n int) error {
+	return q.await(ctx, waiter{level: n})
+}
+
+// Room waits until Congest messages are taken again. Its errors are Drain's.
+func (q *Queue) Room(ctx context.Context) error {
+	return q.await(ctx, waiter{room: true})
+}
+
+func (q *Queue) await(ctx context.Context, w waiter) error {
 	q.mu.Lock()
-	if q.pending <= n || q.dead {
+	if q.reachedLocked(w) {
 		defer q.mu.Unlock()
 		return q.endLocked()
 	}
 	q.held = false
-	w := waiter{level: n, ch: make(chan struct{})}
+	w.ch = make(chan struct{})
 	q.waiters = append(q.waiters, w)
 	q.flushNowLocked(0) // what waits in a cork must not wait for the waiter
 	select {
@@ -273,6 +323,17 @@ func (q *Queue) Drain(ctx context.Context, n int) error {
 		q.forget(w)
 		return ctx.Err()
 	}
+}
+
+// reachedLocked reports whether w need not wait.
+func (q *Queue) reachedLocked(w waiter) bool {
+	if q.dead {
+		return true
+	}
+	if w.room {
+		return !q.over.Load()
+	}
+	return q.pending <= w.level
 }
 
 // endLocked returns ErrClosed if bytes that were taken have not been written and

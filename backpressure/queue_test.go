@@ -26,11 +26,11 @@ func TestShortWrites(t *testing.T) {
 		r.mustSend(small)
 		r.mustSend(large)
 		r.SendControl(frame.Ping, []byte("ping"))
-		r.SendPrepared(backpressure.Prepare(frame.Text, shared), false)
-		r.SetCorked(true)
+		r.Send(prep(prepare(frame.Text, shared), false))
+		r.Cork()
 		r.mustSend(small)
-		r.SendPrepared(backpressure.Prepare(frame.Text, small), true)
-		r.SetCorked(false)
+		r.Send(prep(prepare(frame.Text, small), true))
+		r.Uncork()
 		r.SendControl(frame.Pong, []byte("pong"))
 		r.Close(frame.CloseGoingAway, "away", false)
 	}
@@ -130,17 +130,17 @@ func TestFragments(t *testing.T) {
 				r.wire.setRoom(0)
 			}
 			payload := pattern(1, row.size)
-			prepared := backpressure.Prepare(frame.Binary, payload)
+			prepared := prepare(frame.Binary, payload)
 			assert.Equal(t, payload, prepared.Payload())
 			assert.Equal(t, row.size, prepared.Len())
 			assert.Equal(t, frame.Binary, prepared.Opcode())
 			r.mustSend(payload)
-			r.SendPrepared(prepared, false)
-			r.SetCorked(true)
+			r.Send(prep(prepared, false))
+			r.Cork()
 			r.mustSend(payload)
-			r.SendPrepared(prepared, false)
-			r.SetCorked(false)
-			r.SendPrepared(prepared, true)
+			r.Send(prep(prepared, false))
+			r.Uncork()
+			r.Send(prep(prepared, true))
 			r.Flush()
 			if blocked {
 				one := r.Pending() / 5
@@ -191,9 +191,9 @@ func TestControlPassesTrain(t *testing.T) {
 // and one that comes during a message's direct write is not forgotten.
 func TestControlAndDirectWrite(t *testing.T) {
 	r := newRig(t, backpressure.Config{})
-	r.SetCorked(true)
+	r.Cork()
 	r.SendControl(frame.Ping, nil)
-	r.SetCorked(false)
+	r.Uncork()
 	r.mustSend([]byte("direct"))
 	assert.Equal(t, []string{"ping", "binary fin"}, r.transcript().order)
 
@@ -261,7 +261,7 @@ func TestControlThatGivesWayLowersPending(t *testing.T) {
 		go func() { drain <- r.Drain(t.Context(), 1200) }()
 		ctx, cancel := context.WithCancel(t.Context())
 		wait := make(chan error, 1)
-		go func() { wait <- r.SendWait(ctx, frame.Binary, nil) }()
+		go func() { wait <- sendWait(&r.Queue, ctx, data(frame.Binary, nil)) }()
 		synctest.Wait()
 		r.SendControl(frame.Pong, filler) // the others give way
 		synctest.Wait()
@@ -296,12 +296,12 @@ func TestMarks(t *testing.T) {
 	}{
 		{"Send", func(r *rig) backpressure.Verdict { return r.send([]byte("x")) }},
 		{"SendPrepared", func(r *rig) backpressure.Verdict {
-			return r.SendPrepared(backpressure.Prepare(frame.Text, nil), false)
+			return r.Send(prep(prepare(frame.Text, nil), false))
 		}},
 		{"SendPrepared held", func(r *rig) backpressure.Verdict {
-			return r.SendPrepared(backpressure.Prepare(frame.Text, nil), true)
+			return r.Send(prep(prepare(frame.Text, nil), true))
 		}},
-		{"OpenStream", func(r *rig) backpressure.Verdict { _, v := r.OpenStream(frame.Text); return v }},
+		{"OpenStream", func(r *rig) backpressure.Verdict { _, v := r.OpenStream(frame.Text, 0); return v }},
 	} {
 		t.Run(send.name, func(t *testing.T) {
 			r := newFull(t)
@@ -362,7 +362,7 @@ func TestMessageThatCrosses(t *testing.T) {
 // Overflow with Disconnect is terminal wherever the queue stands: the close frame
 // comes as soon as the protocol allows, nothing follows it, later sends are Closed.
 func TestDisconnect(t *testing.T) {
-	cfg := backpressure.Config{HighWater: 1000, ChunkSize: 300, CorkSize: 1 << 20, Disconnect: frame.ClosePolicyViolation}
+	cfg := backpressure.Config{HighWater: 1000, ChunkSize: 300, CorkSize: 1 << 20, Class: &backpressure.Class{Overflow: backpressure.Disconnect, Code: frame.ClosePolicyViolation}}
 	big := pattern(1, 2000)
 	overflow := func(r *rig) {
 		r.tb.Helper()
@@ -406,14 +406,14 @@ func TestDisconnect(t *testing.T) {
 	})
 	t.Run("corked", func(t *testing.T) {
 		r := newRig(t, cfg)
-		r.SetCorked(true)
+		r.Cork()
 		r.mustSend(big)
 		overflow(r) // nobody else is there to write the close frame
 		want(r)
 	})
 	t.Run("behind a stream", func(t *testing.T) {
 		r := newRig(t, cfg)
-		s, _ := r.OpenStream(frame.Text)
+		s, _ := r.OpenStream(frame.Text, 0)
 		require.NoError(t, s.Write(t.Context(), []byte("part"), false))
 		r.mustSend(big)
 		overflow(r)
@@ -422,17 +422,18 @@ func TestDisconnect(t *testing.T) {
 	})
 	t.Run("by opening a stream", func(t *testing.T) {
 		r := newRig(t, cfg)
-		r.SetCorked(true)
+		r.Cork()
 		r.mustSend(big)
-		s, v := r.OpenStream(frame.Text)
+		s, v := r.OpenStream(frame.Text, 0)
 		assert.Nil(t, s)
-		assert.Equal(t, backpressure.Overflowed, v)
+		assert.Equal(t, backpressure.Congested, v, "a stream waits, whatever the class")
+		overflow(r)
 		want(r)
 	})
 	t.Run("by a held message", func(t *testing.T) {
 		r := newRig(t, cfg)
-		r.SendPrepared(backpressure.Prepare(frame.Text, big), true)
-		assert.Equal(t, backpressure.Overflowed, r.SendPrepared(backpressure.Prepare(frame.Text, nil), true))
+		r.Send(prep(prepare(frame.Text, big), true))
+		assert.Equal(t, backpressure.Overflowed, r.Send(prep(prepare(frame.Text, nil), true)))
 		want(r)
 	})
 }
@@ -474,7 +475,7 @@ func TestDiscardKeepsOnlyTheFrameUnderWay(t *testing.T) {
 	for stop := range 30 * 12 {
 		r := newRig(t, backpressure.Config{})
 		r.wire.setRoom(stop)
-		r.SetCorked(true)
+		r.Cork()
 		for i := range 30 {
 			r.mustSend(pattern(i, 10))
 		}
@@ -619,7 +620,7 @@ func TestCloseAbnormal(t *testing.T) {
 // A stream is a barrier: later data waits behind it, control frames do not.
 func TestStreamBarrier(t *testing.T) {
 	r := newRig(t, backpressure.Config{})
-	s, v := r.OpenStream(frame.Text)
+	s, v := r.OpenStream(frame.Text, 0)
 	require.Equal(t, backpressure.Queued, v)
 	r.mustSend([]byte("behind"))
 	assert.Empty(t, r.wire.taken())
@@ -628,7 +629,7 @@ func TestStreamBarrier(t *testing.T) {
 	r.SendControl(frame.Ping, []byte("2"))
 	r.mustSend([]byte("behind, too"))
 	require.NoError(t, s.Write(t.Context(), nil, false))
-	_, blocked := r.Progress()
+	_, blocked := progress(&r.Queue)
 	assert.False(t, blocked, "a slow producer is not a stalled socket")
 	require.NoError(t, s.Write(t.Context(), []byte("b"), true))
 	assert.ErrorIs(t, s.Write(t.Context(), nil, true), backpressure.ErrClosed, "the message has ended")
@@ -641,7 +642,7 @@ func TestStreamBarrier(t *testing.T) {
 // Close without discard waits for an open stream.
 func TestCloseBehindStream(t *testing.T) {
 	r := newRig(t, backpressure.Config{})
-	s, _ := r.OpenStream(frame.Text)
+	s, _ := r.OpenStream(frame.Text, 0)
 	require.NoError(t, s.Write(t.Context(), []byte("a"), false))
 	r.Close(frame.CloseNormal, "", false)
 	require.NoError(t, s.Write(t.Context(), []byte("b"), false))
@@ -657,9 +658,9 @@ func TestStreamAbort(t *testing.T) {
 		r := newRig(t, backpressure.Config{})
 		r.wire.setRoom(0)
 		r.mustSend(pattern(0, 3000))
-		s, _ := r.OpenStream(frame.Text)
+		s, _ := r.OpenStream(frame.Text, 0)
 		require.NoError(t, s.Write(t.Context(), []byte("a"), false))
-		require.Equal(t, backpressure.Queued, r.Send(frame.Binary, []byte("behind")))
+		require.Equal(t, backpressure.Queued, r.Send(data(frame.Binary, []byte("behind"))))
 		want := frame.CloseInternalError
 		if closing {
 			r.Close(frame.CloseNormal, "", false)
@@ -679,9 +680,9 @@ func TestStreamAbort(t *testing.T) {
 // A stream that is given up behind another leaves that one alone.
 func TestStreamAbortBehindStream(t *testing.T) {
 	r := newRig(t, backpressure.Config{})
-	a, _ := r.OpenStream(frame.Text)
+	a, _ := r.OpenStream(frame.Text, 0)
 	require.NoError(t, a.Write(t.Context(), []byte("a"), false))
-	b, _ := r.OpenStream(frame.Binary)
+	b, _ := r.OpenStream(frame.Binary, 0)
 	require.NoError(t, b.Write(t.Context(), []byte("b"), false))
 	b.Abort(frame.CloseGoingAway, "")
 	require.NoError(t, a.Write(t.Context(), []byte("a"), true))
@@ -692,7 +693,7 @@ func TestStreamAbortBehindStream(t *testing.T) {
 // A cancelled stream stops at the next fragment although the socket keeps up.
 func TestStreamCancelled(t *testing.T) {
 	r := newRig(t, backpressure.Config{})
-	s, _ := r.OpenStream(frame.Text)
+	s, _ := r.OpenStream(frame.Text, 0)
 	ctx, cancel := context.WithCancel(t.Context())
 	require.NoError(t, s.Write(ctx, []byte("a"), false))
 	cancel()
@@ -706,7 +707,7 @@ func TestStreamCancelled(t *testing.T) {
 func TestStreamWaitsForSocket(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, backpressure.Config{})
-		s, _ := r.OpenStream(frame.Binary)
+		s, _ := r.OpenStream(frame.Binary, 0)
 		r.wire.setRoom(0)
 		payload := pattern(1, 5000)
 		written := 0
@@ -745,7 +746,7 @@ func TestStreamCancel(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t, backpressure.Config{})
 			r.wire.setRoom(room)
-			s, _ := r.OpenStream(frame.Binary)
+			s, _ := r.OpenStream(frame.Binary, 0)
 			ctx, cancel := context.WithCancel(t.Context())
 			failed := make(chan error)
 			go func() {
@@ -786,7 +787,7 @@ func TestEndReleasesEverybody(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					r := newRig(t, backpressure.Config{HighWater: 100})
 					r.wire.setRoom(0)
-					s, _ := r.OpenStream(frame.Text)
+					s, _ := r.OpenStream(frame.Text, 0)
 					require.NoError(t, s.Write(t.Context(), pattern(0, 200), false))
 					if blocked {
 						go r.wire.resume(&r.Queue, true)
@@ -794,7 +795,7 @@ func TestEndReleasesEverybody(t *testing.T) {
 					results := make(chan error, 3)
 					go func() { results <- s.Write(t.Context(), nil, true) }()
 					go func() { results <- r.Drain(t.Context(), 0) }()
-					go func() { results <- r.SendWait(t.Context(), frame.Text, nil) }()
+					go func() { results <- sendWait(&r.Queue, t.Context(), data(frame.Text, nil)) }()
 					synctest.Wait()
 					end(r)
 					if name == "error" && !blocked {
@@ -861,7 +862,7 @@ func TestFailDuringWrite(t *testing.T) {
 			assert.Zero(t, r.Pending())
 			assert.False(t, r.Congested())
 			assert.Equal(t, backpressure.Closed, r.send(nil))
-			_, blocked := r.Progress()
+			_, blocked := progress(&r.Queue)
 			assert.False(t, blocked)
 			r.wire.setRoom(100)
 			synctest.Wait()
@@ -902,13 +903,13 @@ func TestFailDuringWrite(t *testing.T) {
 func TestCork(t *testing.T) {
 	t.Run("many senders", func(t *testing.T) {
 		r := newRig(t, backpressure.Config{CorkSize: 1 << 20, HighWater: 1 << 21})
-		r.SetCorked(true)
+		r.Cork()
 		var senders sync.WaitGroup
 		for id := range 20 {
 			senders.Go(func() {
 				for i := range 50 {
 					r.mustSend(pattern(id, 10+i))
-					r.SendPrepared(backpressure.Prepare(frame.Text, pattern(id, 1)), i%2 == 0)
+					r.Send(prep(prepare(frame.Text, pattern(id, 1)), i%2 == 0))
 				}
 				r.mustSend(pattern(id, 9000))
 				r.SendControl(frame.Pong, nil)
@@ -916,7 +917,7 @@ func TestCork(t *testing.T) {
 		}
 		senders.Wait()
 		assert.Zero(t, r.wire.writes)
-		r.SetCorked(false)
+		r.Uncork()
 		assert.Zero(t, r.wire.writes, "switching it off writes nothing")
 		r.Flush()
 		r.allowAll()
@@ -927,12 +928,12 @@ func TestCork(t *testing.T) {
 	})
 	t.Run("size", func(t *testing.T) {
 		r := newRig(t, backpressure.Config{CorkSize: 1000})
-		r.SetCorked(true)
+		r.Cork()
 		for range 9 {
 			r.mustSend(pattern(0, 109)) // 111 with its header
 		}
 		assert.Zero(t, r.wire.writes, "999 bytes")
-		r.SetCorked(true)
+		r.Cork()
 		r.mustSend(nil)
 		assert.Equal(t, 1, r.wire.writes, "1001 bytes, one write")
 		r.mustSend(nil)
@@ -943,7 +944,7 @@ func TestCork(t *testing.T) {
 	})
 	t.Run("a Resume that nobody asked for", func(t *testing.T) {
 		r := newRig(t, backpressure.Config{})
-		r.SetCorked(true)
+		r.Cork()
 		r.mustSend(nil)
 		r.Resume(false)
 		r.Resume(true)
@@ -951,33 +952,33 @@ func TestCork(t *testing.T) {
 	})
 	t.Run("exactly the size", func(t *testing.T) {
 		r := newRig(t, backpressure.Config{CorkSize: 1000})
-		r.SetCorked(true)
+		r.Cork()
 		r.mustSend(pattern(0, 996))
 		assert.Equal(t, 1, r.wire.writes)
 	})
 	t.Run("held", func(t *testing.T) {
 		r := newRig(t, backpressure.Config{CorkSize: 1000})
-		p := backpressure.Prepare(frame.Text, pattern(0, 109))
+		p := prepare(frame.Text, pattern(0, 109))
 		for range 9 {
-			r.SendPrepared(p, true)
+			r.Send(prep(p, true))
 		}
 		assert.Zero(t, r.wire.writes)
-		r.SendPrepared(p, true)
+		r.Send(prep(p, true))
 		assert.Equal(t, 1, r.wire.writes)
-		r.SendPrepared(p, true)
+		r.Send(prep(p, true))
 		r.mustSend(nil) // not held: everything goes
 		assert.Zero(t, r.Pending())
 	})
 	t.Run("drain", func(t *testing.T) {
 		r := newRig(t, backpressure.Config{})
-		r.SetCorked(true)
+		r.Cork()
 		r.mustSend(pattern(0, 10))
 		require.NoError(t, r.Drain(t.Context(), 0), "must not wait for the cork")
 		assert.Equal(t, 1, r.wire.writes)
 	})
 	t.Run("large message", func(t *testing.T) {
 		r := newRig(t, backpressure.Config{CorkSize: 1 << 20, HighWater: 1 << 21})
-		r.SetCorked(true)
+		r.Cork()
 		payload := pattern(0, 100000)
 		r.mustSend(payload)
 		assert.Zero(t, r.wire.writes)
@@ -991,10 +992,10 @@ func TestCork(t *testing.T) {
 		r.wire.atMost = func(n int) int { return min(n, 5000) }
 		r.wire.during = func([]byte, bool) {
 			r.wire.during = nil
-			r.SetCorked(true)
+			r.Cork()
 			r.mustSend([]byte("corked"))
 		}
-		require.Equal(t, backpressure.Queued, r.Send(frame.Binary, lent))
+		require.Equal(t, backpressure.Queued, r.Send(data(frame.Binary, lent)))
 		poison(lent)
 		r.allowAll()
 		r.transcript().want(t, want, []byte("corked"))
@@ -1119,9 +1120,9 @@ func TestSendWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, backpressure.Config{HighWater: 1000, LowWater: 100})
 		r.wire.setRoom(0)
-		require.NoError(t, r.SendWait(t.Context(), frame.Binary, pattern(1, 2000)))
+		require.NoError(t, sendWait(&r.Queue, t.Context(), data(frame.Binary, pattern(1, 2000))))
 		results := make(chan error, 2)
-		go func() { results <- r.SendWait(t.Context(), frame.Binary, []byte("waited")) }()
+		go func() { results <- sendWait(&r.Queue, t.Context(), data(frame.Binary, []byte("waited"))) }()
 		synctest.Wait()
 		r.allow(2004-101, false)
 		synctest.Wait()
@@ -1135,17 +1136,17 @@ func TestSendWait(t *testing.T) {
 		r.wire.setRoom(0)
 		r.mustSend(pattern(1, 2000))
 		ctx, cancel := context.WithCancel(t.Context())
-		go func() { results <- r.SendWait(ctx, frame.Binary, nil) }()
+		go func() { results <- sendWait(&r.Queue, ctx, data(frame.Binary, nil)) }()
 		synctest.Wait()
 		cancel()
 		require.ErrorIs(t, <-results, context.Canceled)
-		go func() { results <- r.SendWait(t.Context(), frame.Binary, nil) }()
+		go func() { results <- sendWait(&r.Queue, t.Context(), data(frame.Binary, nil)) }()
 		synctest.Wait()
 		r.Close(frame.CloseNormal, "", true)
 		require.ErrorIs(t, <-results, net.ErrClosed)
 		r.allowAll()
 		r.wantFinished(nil)
-		require.ErrorIs(t, r.SendWait(t.Context(), frame.Binary, nil), backpressure.ErrClosed)
+		require.ErrorIs(t, sendWait(&r.Queue, t.Context(), data(frame.Binary, nil)), backpressure.ErrClosed)
 	})
 }
 
@@ -1222,7 +1223,7 @@ func TestProgress(t *testing.T) {
 		r := newRig(t, backpressure.Config{})
 		want := func(n uint64, waits bool) {
 			t.Helper()
-			written, blocked := r.Progress()
+			written, blocked := progress(&r.Queue)
 			assert.Equal(t, n, written)
 			assert.Equal(t, waits, blocked)
 		}
@@ -1238,7 +1239,7 @@ func TestProgress(t *testing.T) {
 		synctest.Wait()
 		r.wire.setRoom(0)
 		synctest.Wait()
-		written, blocked := r.Progress()
+		written, blocked := progress(&r.Queue)
 		assert.True(t, blocked)
 		assert.LessOrEqual(t, written, uint64(114))
 		r.wire.setRoom(unlimited)
@@ -1258,7 +1259,7 @@ func TestEventsMayAsk(t *testing.T) {
 	r.events.onDrained = func() {
 		assert.False(t, r.Congested())
 		r.Pending()
-		r.Progress()
+		progress(&r.Queue)
 		r.Totals()
 	}
 	r.mustSend(pattern(0, 500))

@@ -13,19 +13,26 @@ type Stream struct {
 	q    *Queue
 	it   *item
 	op   frame.Opcode // of the next fragment
+	rsv  byte         // likewise
 	wake chan struct{}
 }
 
-// OpenStream begins a message at the end of the queue. Unless the verdict is
-// Queued there is no stream.
-func (q *Queue) OpenStream(op frame.Opcode) (*Stream, Verdict) {
+// OpenStream begins a message at the end of the queue, rsv being the reserved bits
+// of its first frame. Unless the verdict is Queued there is no stream; Congested
+// tells, whatever the queue's class, to wait for Room.
+func (q *Queue) OpenStream(op frame.Opcode, rsv byte) (*Stream, Verdict) {
 	q.mu.Lock()
-	if v := q.admitLocked(); v != Queued {
-		q.refuseLocked(v)
-		return nil, v
+	if q.closing || q.dead {
+		q.unlockAndTell()
+		return nil, Closed
 	}
-	s := &Stream{q: q, it: newItem(), op: op, wake: make(chan struct{}, 1)}
+	if q.over.Load() {
+		q.unlockAndTell()
+		return nil, Congested
+	}
+	s := &Stream{q: q, it: newItem(), op: op, rsv: rsv, wake: make(chan struct{}, 1)}
 	s.it.stream = s
+	q.chargeLocked(s.it, itemCost)
 	q.messages++
 	q.linkLocked(s.it, 0)
 	q.unlockAndTell()
@@ -37,24 +44,63 @@ func (q *Queue) OpenStream(op frame.Opcode) (*Stream, Verdict) {
 // that, for ctx, or for the end of the queue: then it returns ErrClosed. After an
 // error the message is incomplete: call Abort.
 func (s *Stream) Write(ctx context.Context, p []byte, fin bool) error {
-	if err := s.await(ctx); err != nil {
-		return err
+	for {
+		if err := ctx.Err(); err != nil { // also while the socket keeps up
+			return err
+		}
+		if done, err := s.TryWrite(p, fin); done || err != nil {
+			return err
+		}
+		select {
+		case <-s.wake:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	q := s.q // locked by await
+}
+
+// TryWrite is Write for callers that wait for other things as well: it returns
+// false if the fragment before has not been handed to the socket yet. Then Wake
+// tells when to try again.
+func (s *Stream) TryWrite(p []byte, fin bool) (bool, error) {
+	q := s.q
+	q.mu.Lock()
+	if q.dead || s.it == nil {
+		q.mu.Unlock()
+		return false, ErrClosed
+	}
+	if s.it.ready() > 0 {
+		q.held = false // or it would wait for ever
+		q.flushNowLocked(0)
+		return false, nil
+	}
 	it := s.it
-	if it.buf == nil {
+	if it.buf == nil || cap(it.buf.B) < len(p) {
+		q.cfg.Pool.Put(it.buf)
 		it.buf = q.cfg.Pool.Get(len(p))
+		q.chargeLocked(it, itemCost+cap(it.buf.B)-it.charge)
 	}
 	it.buf.B = append(it.buf.B[:0], p...)
-	it.setFragment(frame.Header{Fin: fin, Opcode: s.op, Length: int64(len(p))}, it.buf.B)
-	s.op = frame.Continuation
+	it.setFragment(frame.Header{Fin: fin, RSV: s.rsv, Opcode: s.op, Length: int64(len(p))}, it.buf.B)
+	s.op, s.rsv = frame.Continuation, 0
 	if fin {
-		it.stream = nil
-		s.it = nil
+		it.stream, s.it = nil, nil
 	}
 	q.countLocked(it.ready())
 	q.flushNowLocked(len(p))
-	return nil
+	return true, nil
+}
+
+// Wake yields a value when a TryWrite in vain should be repeated, or when the
+// stream has ended.
+func (s *Stream) Wake() <-chan struct{} { return s.wake }
+
+// Ended reports whether the stream takes nothing more: its message is complete, or
+// the queue has ended.
+func (s *Stream) Ended() bool {
+	s.q.mu.Lock()
+	defer s.q.mu.Unlock()
+	return s.it == nil || s.q.dead
 }
 
 // Abort gives the message up, after the fragment under way, and closes the queue:
@@ -74,31 +120,6 @@ func (s *Stream) Abort(code frame.CloseCode, reason string) {
 		q.pushCloseLocked(code, reason)
 	}
 	q.flushNowLocked(0)
-}
-
-// await returns with the queue locked when the fragment before has been written,
-// or with an error and the queue unlocked.
-func (s *Stream) await(ctx context.Context) error {
-	for {
-		if err := ctx.Err(); err != nil { // also while the socket keeps up
-			return err
-		}
-		s.q.mu.Lock()
-		if s.q.dead || s.it == nil {
-			s.q.mu.Unlock()
-			return ErrClosed
-		}
-		if s.it.ready() == 0 {
-			return nil
-		}
-		s.q.held = false // or it would wait for ever
-		s.q.flushNowLocked(0)
-		select {
-		case <-s.wake:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
 }
 
 func (s *Stream) signal() {

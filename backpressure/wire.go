@@ -1,5 +1,7 @@
 package backpressure
 
+import "github.com/penstock-ws/penstock/frame"
+
 // Wire is the socket of a connection as its queue sees it. Only the queue's
 // current owner calls it, so an implementation needs no lock of its own.
 type Wire interface {
@@ -20,47 +22,32 @@ type Wire interface {
 }
 
 // Events is what a queue tells the connection it belongs to. The methods are
-// called with no lock held, by whichever goroutine has just written; they must
-// not block and must not send on the same queue.
+// called with no lock held, by whichever goroutine has just written or sent; they
+// must not block and must not send on the same queue.
 type Events interface {
-	// Drained reports that pending bytes have fallen to the low-water mark
-	// after having been above the high-water mark: once for each such crossing.
-	Drained()
+	// Notice reports what has happened.
+	Notice(n Notice)
 
 	// Finished reports, exactly once, that nothing will be written any more:
 	// with nil after the close frame has been handed to the socket, else with
 	// the wire's error or the one given to Fail.
 	Finished(err error)
+
+	// Gap returns the message that stands for lost ones: what lost.Class.Gap
+	// does. An opcode that is neither frame.Text nor frame.Binary leaves it out.
+	Gap(lost Lost) (frame.Opcode, []byte)
 }
 
-// Verdict is what became of a message that was offered to a queue.
-type Verdict uint8
+// Notice is a set of things that have happened.
+type Notice uint8
 
 const (
-	// Queued: the message is on its way, in order; its bytes have been copied
-	// or written, the caller may reuse its memory.
-	Queued Verdict = iota
-	// Congested: pending bytes were above the high-water mark, so the message
-	// was not taken. It is the caller's turn: wait with Drain, or drop.
-	Congested
-	// Overflowed: as Congested, under a policy that disconnects: this message
-	// was not taken and the queue has begun to close.
-	Overflowed
-	// Closed: the queue has been closed or has failed; nothing was taken.
-	Closed
-)
+	// NoticeDrained: sends that would have been answered Congested will not be any
+	// more. Pending bytes have fallen to the low-water mark after having been above
+	// the high-water mark, once for each such crossing, or the budget bears what
+	// it would not.
+	NoticeDrained Notice = 1 << iota
 
-// String returns the verdict's name in lower case.
-func (v Verdict) String() string {
-	switch v {
-	case Queued:
-		return "queued"
-	case Congested:
-		return "congested"
-	case Overflowed:
-		return "overflowed"
-	case Closed:
-		return "closed"
-	}
-	return "unknown verdict"
-}
+	// NoticeDropped: messages have been dropped; TakeLost tells which.
+	NoticeDropped
+)

@@ -66,7 +66,7 @@ func (q *Queue) Resume(wait bool) {
 // flushLocked writes if nobody else does and no cork forbids it, else leaves the
 // bytes to the owner. own is the size of the caller's message. It unlocks.
 func (q *Queue) flushLocked(own int) {
-	if q.corked && q.pending < q.cfg.CorkSize {
+	if q.corks > 0 && q.pending < q.cfg.CorkSize {
 		q.settleLocked()
 		q.unlockAndTell()
 		return
@@ -91,7 +91,7 @@ func (q *Queue) driveLocked(budget int, wait bool) {
 	q.state = writing
 	v := vectors.Get().(*vector)
 	handOver := false
-	for !handOver && q.gatherLocked(v) {
+	for !handOver && q.nextLocked(v) {
 		if budget <= 0 && !wait {
 			q.landLocked(v)
 			handOver = true
@@ -130,12 +130,48 @@ func (q *Queue) leaveLocked(handOver bool) {
 	}
 }
 
+// nextLocked fills v with what may be written next, after it has dropped what has
+// waited too long and made messages of the gaps whose turn it is.
+func (q *Queue) nextLocked(v *vector) bool {
+	at := q.clockLocked()
+	for it := q.head; it != nil && !q.dead; it = q.head {
+		if it.expired(at) {
+			q.dropLocked(it, expired)
+		} else if it.gap != nil {
+			q.fillGapLocked(it)
+			at = q.clockLocked()
+		} else {
+			break
+		}
+	}
+	return q.gatherLocked(v, at)
+}
+
+// fillGapLocked puts in place of a gap at the head the message that its class
+// makes of it. It unlocks meanwhile: the class is the program's.
+func (q *Queue) fillGapLocked(it *item) {
+	lost := *it.gap
+	q.popLocked()
+	q.mu.Unlock()
+	op, payload := q.events.Gap(lost)
+	q.mu.Lock()
+	if q.dead || q.discard || !op.IsData() || op == frame.Continuation {
+		return
+	}
+	m := Message{Opcode: op, Payload: payload}
+	it = q.itemLocked(&m, false)
+	q.linkFrontLocked(it)
+	q.pending += it.size(q.cfg.ChunkSize) // not by countLocked: it makes nobody congested
+}
+
 // gatherLocked fills v with what may be written next and reports whether that
 // is anything. A frame under way is finished first, then control frames go, then
 // data; of a message in fragments only one at a time, so that control frames get
 // their turn and the socket its say between them. While a control frame is under
 // way the head is at the end of a frame, even if it has begun: a segment grows.
-func (q *Queue) gatherLocked(v *vector) bool {
+// What has expired at the time at is left for the next time, except at the head,
+// where there is nothing of that kind.
+func (q *Queue) gatherLocked(v *vector, at int64) bool {
 	v.reset()
 	if q.dead {
 		return false
@@ -152,7 +188,7 @@ func (q *Queue) gatherLocked(v *vector) bool {
 		v.add(b)
 		v.from = append(v.from, nil)
 	}
-	for ; it != nil && it.ready() > 0 && v.total < vectorBytes && len(v.bufs) < vectorParts; it = it.next {
+	for ; it != nil && it.ready() > 0 && !it.expired(at) && v.total < vectorBytes && len(v.bufs) < vectorParts; it = it.next {
 		if it.final && q.control.waiting != nil {
 			break // nothing may follow the close frame
 		}
@@ -195,17 +231,6 @@ func (q *Queue) takenLocked(n int) {
 	}
 }
 
-// fellLocked must follow whatever makes pending less.
-func (q *Queue) fellLocked() {
-	if q.pending <= q.cfg.LowWater && q.over.Load() {
-		q.over.Store(false)
-		q.drained = true
-	}
-	if q.waiters != nil {
-		q.wakeLocked()
-	}
-}
-
 // landLocked undoes a gather whose vector was not written.
 func (q *Queue) landLocked(v *vector) { q.consumeLocked(v, 0) }
 
@@ -226,78 +251,9 @@ func (q *Queue) advanceLocked(it *item) {
 	}
 }
 
-// popLocked frees the head item.
-func (q *Queue) popLocked() {
-	it := q.head
-	q.head = it.next
-	if q.head == nil {
-		q.tail = nil
-	}
-	if q.lent == it {
-		q.lent = nil
-	}
-	it.free(q.cfg.Pool)
-}
-
-// linkLocked appends an item of which size bytes will be written.
-func (q *Queue) linkLocked(it *item, size int) {
-	if q.tail == nil {
-		q.head = it
-	} else {
-		q.tail.next = it
-	}
-	q.tail = it
-	q.countLocked(size)
-}
-
-func (q *Queue) countLocked(size int) {
-	q.pending += size
-	if q.pending > q.cfg.HighWater && !q.over.Load() {
-		q.over.Store(true)
-	}
-}
-
-// settleLocked gives the message that its sender has lent, if it is still here,
-// memory of its own.
-func (q *Queue) settleLocked() {
-	if q.lent == nil {
-		return
-	}
-	q.lent.settle(q.cfg.Pool, q.cfg.ChunkSize)
-	q.lent = nil
-}
-
-// wakeLocked lets go those who wait for what has been reached.
-func (q *Queue) wakeLocked() {
-	kept := q.waiters[:0]
-	for _, w := range q.waiters {
-		if q.pending <= w.level || q.dead {
-			close(w.ch)
-		} else {
-			kept = append(kept, w)
-		}
-	}
-	clear(q.waiters[len(kept):])
-	q.waiters = kept
-	if len(kept) == 0 {
-		q.waiters = nil
-	}
-}
-
-func (q *Queue) forget(w waiter) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for i := range q.waiters {
-		if q.waiters[i].ch == w.ch {
-			q.waiters = append(q.waiters[:i], q.waiters[i+1:]...)
-			return
-		}
-	}
-}
-
 // tellLocked reports events without the lock and takes it again.
 func (q *Queue) tellLocked() {
-	if q.drained || q.dead && !q.finished {
+	if q.notices != 0 || q.dead && !q.finished {
 		q.unlockAndTell()
 		q.mu.Lock()
 	}
@@ -305,13 +261,13 @@ func (q *Queue) tellLocked() {
 
 // unlockAndTell unlocks and reports what is owed to Events.
 func (q *Queue) unlockAndTell() {
-	drained, finished := q.drained, q.dead && !q.finished
-	q.drained = false
+	notices, finished := q.notices, q.dead && !q.finished
+	q.notices = 0
 	q.finished = q.finished || finished
 	err := q.err
 	q.mu.Unlock()
-	if drained {
-		q.events.Drained()
+	if notices != 0 {
+		q.events.Notice(notices)
 	}
 	if finished {
 		q.events.Finished(err)
@@ -321,6 +277,10 @@ func (q *Queue) unlockAndTell() {
 // finishLocked: the close frame has been written.
 func (q *Queue) finishLocked() {
 	q.dead = true
+	if q.starved {
+		q.starved = false
+		q.over.Store(false)
+	}
 	q.wakeLocked()
 }
 
@@ -329,7 +289,7 @@ func (q *Queue) failLocked(err error) {
 		return
 	}
 	q.dead, q.closing, q.lost, q.err = true, true, true, err
-	q.pending = 0
+	q.pending, q.starved = 0, false
 	q.over.Store(false)
 	q.wakeLocked()
 	for it := q.head; it != nil; it = it.next {
@@ -340,60 +300,12 @@ func (q *Queue) failLocked(err error) {
 	}
 }
 
-// releaseLocked frees everything; nobody may be writing.
-func (q *Queue) releaseLocked() {
-	for q.head != nil {
-		q.popLocked()
+// wireSize returns the bytes on the wire of a message of n payload bytes.
+func wireSize(n, chunk int) int {
+	if n == 0 {
+		return frame.Header{}.Size()
 	}
-	q.control.release(q.cfg.Pool)
-}
-
-// discardLocked drops what is not on its way: whole messages, and of a message
-// in fragments all but the one being written. What is in a write that has not
-// returned can only be dropped when it has.
-func (q *Queue) discardLocked() {
-	q.discard = q.state == writing
-	q.dropFromLocked(q.head)
-}
-
-// dropFromLocked drops what is not on its way of first and all behind it.
-func (q *Queue) dropFromLocked(first *item) {
-	reached := false
-	before := q.pending
-	var kept, last *item
-	for it := q.head; it != nil; {
-		next := it.next
-		it.next = nil
-		reached = reached || it == first
-		if reached {
-			q.pending -= it.cutOff(q.cfg.ChunkSize)
-		}
-		if !reached || it.ready() > 0 || it.final {
-			if last == nil {
-				kept = it
-			} else {
-				last.next = it
-			}
-			last = it
-		} else {
-			if q.lent == it {
-				q.lent = nil
-			}
-			it.free(q.cfg.Pool)
-		}
-		it = next
-	}
-	q.head, q.tail = kept, last
-	q.lost = q.lost || q.pending < before
-	q.fellLocked()
-}
-
-// discardAgainLocked goes on with a discard that came during the write that has
-// just returned.
-func (q *Queue) discardAgainLocked() {
-	if q.discard && !q.dead {
-		q.discardLocked()
-	}
+	return trainSize(n, chunk)
 }
 
 // trainSize returns the bytes on the wire of n payload bytes in fragments of at

@@ -14,7 +14,8 @@ import (
 // Prepared is a message encoded once for many connections; any number of them may
 // send it at the same time, and it never changes.
 type Prepared struct {
-	p *backpressure.Prepared
+	p       *backpressure.Prepared
+	options SendOptions
 }
 
 // Prepare encodes a message of type op, frame.Text or frame.Binary, copying
@@ -28,7 +29,13 @@ func (e *Engine) Prepare(op frame.Opcode, payload []byte) (Prepared, error) {
 	case op != frame.Text && op != frame.Binary:
 		return Prepared{}, fmt.Errorf("engine: cannot prepare a %v message; text and binary are possible", op)
 	}
-	return Prepared{backpressure.Prepare(op, payload)}, nil
+	return Prepared{p: backpressure.Prepare(op, 0, payload, e.cfg.Budget)}, nil
+}
+
+// With returns the same message to be sent with options.
+func (p Prepared) With(o SendOptions) Prepared {
+	p.options = o
+	return p
 }
 
 // Len returns the payload's size in bytes.
@@ -38,16 +45,18 @@ func (p Prepared) Len() int { return p.p.Len() }
 // encoded message is shared, not copied.
 func (c *Conn) SendPrepared(p Prepared) error {
 	if c.ep.outboundRun != nil {
-		return c.intercept(context.Background(), interceptors.Outbound{Type: p.p.Opcode(), Data: p.p.Payload()}, (*Conn).sendNow)
+		return c.intercept(context.Background(), interceptors.Outbound{Type: p.p.Opcode(), Data: p.p.Payload()}, route{options: p.options})
 	}
-	return c.verdict(c.queue.SendPrepared(p.p, false))
+	return c.verdict(c.queue.Send(p.message(false)))
 }
 
-// Tally says what became of a broadcast: how many connections it was queued for,
-// and how many did not take it because they were congested or closed, or because
-// an interceptor refused.
+func (p Prepared) message(hold bool) backpressure.Message {
+	return backpressure.Message{Prepared: p.p, Class: p.options.Class, Key: p.options.Key, Hold: hold}
+}
+
+// Tally says what became of a broadcast: how many connections got each Verdict.
 type Tally struct {
-	Queued, Congested, Closed, Refused int
+	Queued, Congested, Dropped, Closed, Refused int
 }
 
 // Broadcast sends p to every connection of conns. It waits for none of them. If
@@ -61,23 +70,23 @@ func Broadcast(ctx context.Context, conns iter.Seq[*Conn], p Prepared) Tally {
 	}
 	var t Tally
 	for c := range conns {
-		t.count(c.sendHeld(p, b))
+		t.count(VerdictOf(c.sendHeld(p, b)))
 	}
 	return t
 }
 
-func (t *Tally) count(err error) {
-	switch err.(type) {
-	case nil:
+func (t *Tally) count(v Verdict) {
+	switch v {
+	case Queued:
 		t.Queued++
-	case *CloseError:
+	case Congested:
+		t.Congested++
+	case Dropped:
+		t.Dropped++
+	case Closed:
 		t.Closed++
-	default:
-		if err == ErrCongested {
-			t.Congested++
-		} else {
-			t.Refused++
-		}
+	case Refused:
+		t.Refused++
 	}
 }
 
@@ -86,7 +95,7 @@ func (c *Conn) sendHeld(p Prepared, b *burst) error {
 	if b == nil || c.ep.outboundRun != nil {
 		return c.SendPrepared(p)
 	}
-	if err := c.verdict(c.queue.SendPrepared(p.p, true)); err != nil {
+	if err := c.verdict(c.queue.Send(p.message(true))); err != nil {
 		return err
 	}
 	if !b.touch(c) {

@@ -46,14 +46,27 @@ type Config struct {
 	// of HighWaterBytes; it must be below it. Environment: WS_LOW_WATER_BYTES.
 	LowWaterBytes int
 
-	// OverflowClose, unless zero, is the close code (1008 or 1013 suit) with
-	// which a connection is ended when a send finds it above HighWaterBytes,
-	// instead of returning ErrCongested. What was queued is dropped.
-	OverflowClose frame.CloseCode
+	// SendClass says what becomes of messages that a peer is too slow for, unless
+	// an endpoint, a connection or a message has a class of its own. Default: the
+	// zero Class, by which a send returns ErrCongested. It must not change.
+	SendClass *backpressure.Class
 
-	// CorkBytes is how much the replies to a batch of messages may gather before
-	// they are written although the batch has not ended. Default 16 KiB; no more
-	// than HighWaterBytes counts.
+	// MemoryBudgetBytes bounds what peers can make the engine hold: idle
+	// connections, messages announced, received and not yet handled, and queued.
+	// From three quarters on the connections that hold the most are ended with
+	// 1013 and upgrades are answered with 503. It counts what is in use; the
+	// garbage collector needs room beside it. Default: DefaultMemoryBudget().
+	// At least 1 MiB and four times MaxMessageBytes.
+	// Environment: WS_MEMORY_BUDGET_BYTES.
+	MemoryBudgetBytes int
+
+	// Budget, unless nil, is shared with other engines and replaces
+	// MemoryBudgetBytes, which must be zero then.
+	Budget *backpressure.Budget
+
+	// CorkBytes is how much the replies to a batch of messages, or the sends inside
+	// Conn.Cork, may gather before they are written although the batch has not
+	// ended. Default 16 KiB; no more than HighWaterBytes counts.
 	// Environment: WS_CORK_BYTES.
 	CorkBytes int
 
@@ -89,9 +102,16 @@ type Config struct {
 	IdleTimeout time.Duration
 
 	// WriteStallTimeout ends a connection whose socket has not taken a byte for
-	// so long although some were waiting. Default 10 s; negative: never.
+	// so long although some were waiting. On Linux, what the kernel has taken and
+	// the peer has not acknowledged for three times as long ends it, too
+	// (TCP_USER_TIMEOUT). Default 10 s; negative: never.
 	// Environment: WS_WRITE_STALL_TIMEOUT.
 	WriteStallTimeout time.Duration
+
+	// StreamStallTimeout ends a connection with 1011 if the source of a SendStream
+	// has yielded nothing for so long. Default 30 s; negative: never.
+	// Environment: WS_STREAM_STALL_TIMEOUT.
+	StreamStallTimeout time.Duration
 
 	// CloseTimeout bounds a closing handshake, from the queueing of our close
 	// frame to the peer's closing of its end; then the socket is closed.
@@ -143,6 +163,7 @@ const (
 	defaultCork       = 16 << 10
 	defaultReadBuffer = 32 << 10
 	smallestBuffer    = 4 << 10
+	smallestBudget    = 1 << 20
 	defaultInbox      = 256
 	defaultBackground = 1 << 16
 )
@@ -168,6 +189,11 @@ func (c Config) withDefaults() Config {
 	or(&c.PingInterval, 30*time.Second)
 	or(&c.IdleTimeout, 75*time.Second)
 	or(&c.WriteStallTimeout, 10*time.Second)
+	or(&c.StreamStallTimeout, 30*time.Second)
+	or(&c.SendClass, new(backpressure.Class))
+	if c.Budget == nil {
+		or(&c.MemoryBudgetBytes, max(DefaultMemoryBudget(), c.leastBudget()))
+	}
 	or(&c.CloseTimeout, 5*time.Second)
 	or(&c.HandshakeTimeout, 10*time.Second)
 	or(&c.ShutdownTimeout, 10*time.Second)
@@ -175,6 +201,9 @@ func (c Config) withDefaults() Config {
 	c.TrustedProxies = slices.Clone(c.TrustedProxies)
 	return c
 }
+
+// leastBudget is what one connection could not do without.
+func (c Config) leastBudget() int { return max(smallestBudget, 4*c.MaxMessageBytes) }
 
 // or sets a value that is zero.
 func or[T comparable](field *T, value T) {
@@ -221,8 +250,9 @@ func (c Config) Validate() error {
 	size("InboxBytes", c.InboxBytes, 1, largestMaxMessage)
 	size("Workers", c.Workers, 1, 1<<20)
 	size("MaxBackground", c.MaxBackground, 1, 1<<24)
-	if c.OverflowClose != 0 && !c.OverflowClose.Sendable() {
-		mistake("OverflowClose", uint16(c.OverflowClose), "a code that may stand in a close frame; 1008 and 1013 suit")
+	c.checkMemory(mistake)
+	if code := c.SendClass.Code; code != 0 && !code.Sendable() {
+		mistake("SendClass.Code", uint16(code), "a code that may stand in a close frame; 1008 and 1013 suit")
 	}
 	c.checkTimes(mistake)
 	for i, p := range c.AllowedOrigins {
@@ -236,6 +266,17 @@ func (c Config) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func (c Config) checkMemory(mistake func(field string, value any, allowed string)) {
+	switch {
+	case c.Budget != nil && c.MemoryBudgetBytes != 0:
+		mistake("MemoryBudgetBytes", c.MemoryBudgetBytes, "0 with a Budget, which has a limit of its own")
+	case c.Budget != nil && c.Budget.Limit() < c.leastBudget():
+		mistake("Budget.Limit()", c.Budget.Limit(), fmt.Sprintf("at least 1 MiB and four times MaxMessageBytes: %d", c.leastBudget()))
+	case c.Budget == nil && c.MemoryBudgetBytes < c.leastBudget():
+		mistake("MemoryBudgetBytes", c.MemoryBudgetBytes, fmt.Sprintf("at least 1 MiB and four times MaxMessageBytes: %d", c.leastBudget()))
+	}
 }
 
 func (c Config) checkTimes(mistake func(field string, value any, allowed string)) {
@@ -256,13 +297,15 @@ func (c Config) checkTimes(mistake func(field string, value any, allowed string)
 }
 
 // outbound returns what queues need to know.
-func (c Config) outbound(pool *frame.Pool) *backpressure.Config {
+func (c Config) outbound(pool *frame.Pool, drops *backpressure.Drops) *backpressure.Config {
 	return &backpressure.Config{
-		HighWater:  c.HighWaterBytes,
-		LowWater:   c.LowWaterBytes,
-		ChunkSize:  c.SendChunkBytes,
-		CorkSize:   min(c.CorkBytes, c.HighWaterBytes), // what is held back must not congest
-		Disconnect: c.OverflowClose,
-		Pool:       pool,
+		HighWater: c.HighWaterBytes,
+		LowWater:  c.LowWaterBytes,
+		ChunkSize: c.SendChunkBytes,
+		CorkSize:  min(c.CorkBytes, c.HighWaterBytes), // what is held back must not congest
+		Class:     c.SendClass,
+		Pool:      pool,
+		Budget:    c.Budget,
+		Drops:     drops,
 	}
 }

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"errors"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/penstock-ws/penstock/backpressure"
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/engine/enginetest"
 	"github.com/penstock-ws/penstock/interceptors"
@@ -39,7 +41,9 @@ func TestConfigMistakes(t *testing.T) {
 		"InboxBytes":        {InboxBytes: -1},
 		"Workers":           {Workers: -1},
 		"MaxBackground":     {MaxBackground: -1},
-		"OverflowClose":     {OverflowClose: 1006},
+		"SendClass.Code":    {SendClass: &backpressure.Class{Code: 1006}},
+		"MemoryBudgetBytes": {MemoryBudgetBytes: 1<<20 - 1},
+		"Budget.Limit()":    {Budget: backpressure.NewBudget(1 << 20)},
 		"IdleTimeout":       {IdleTimeout: time.Second, PingInterval: time.Second},
 		"CloseTimeout":      {CloseTimeout: -1},
 		"HandshakeTimeout":  {HandshakeTimeout: -1},
@@ -165,11 +169,15 @@ func TestConfigEnvironment(t *testing.T) {
 			empty, err := engine.ConfigFromEnv()
 			require.NoError(t, err)
 			require.Equal(t, engine.Config{}, empty)
+			number := "5000"
+			if name == "WS_MEMORY_BUDGET_BYTES" {
+				number = "5000000"
+			}
 			value := reflect.ValueOf(empty).FieldByName(field)
 			if value.Type() == reflect.TypeFor[time.Duration]() {
 				t.Setenv(name, "1h1m")
 			} else {
-				t.Setenv(name, "5000")
+				t.Setenv(name, number)
 			}
 			cfg, err := engine.ConfigFromEnv()
 			require.NoError(t, err)
@@ -177,7 +185,7 @@ func TestConfigEnvironment(t *testing.T) {
 			if got.Kind() == reflect.Int64 {
 				require.Equal(t, int64(61*time.Minute), got.Int())
 			} else {
-				require.EqualValues(t, 5000, got.Int())
+				require.Equal(t, number, fmt.Sprint(got.Int()))
 			}
 			got.SetZero()
 			require.Equal(t, engine.Config{}, cfg, "it set another field, too")
@@ -226,7 +234,7 @@ func TestConfigEnvironmentJoined(t *testing.T) {
 
 // What the documentation says can be switched off can be, by "off"; the rest cannot.
 func TestConfigEnvironmentOff(t *testing.T) {
-	off := map[string]bool{"WS_PING_INTERVAL": true, "WS_IDLE_TIMEOUT": true, "WS_WRITE_STALL_TIMEOUT": true}
+	off := map[string]bool{"WS_PING_INTERVAL": true, "WS_IDLE_TIMEOUT": true, "WS_WRITE_STALL_TIMEOUT": true, "WS_STREAM_STALL_TIMEOUT": true}
 	for field, name := range documented(t) {
 		t.Setenv(name, "off")
 		cfg, err := engine.ConfigFromEnv()

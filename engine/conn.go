@@ -43,6 +43,7 @@ type Conn struct {
 	run        runState
 	opened     bool // OnOpen has returned
 	drainOwed  bool // OnDrain is to be called
+	dropOwed   bool // OnDrop is to be called
 	noMore     bool // no message will be handed over any more; cause is set
 	answered   bool // the closing handshake has been begun by us, or answered
 	readDone   bool // the reader has seen the end
@@ -50,16 +51,19 @@ type Conn struct {
 	ended      bool // OnClose has been called
 	paused     bool // the reader waits for room
 	receiving  bool // a goroutine is in Receive
+	discarding bool // what the reader still reads is dropped
 	sockClosed bool
 	cancelled  bool
-	messages   int           // received and not yet handled
-	bytes      int           // their payload
-	inbox      batches       // handed over by the reader, not yet taken by a worker
-	room       chan struct{} // not nil: the reader waits for room
-	arrival    chan struct{} // not nil: Receive waits for a message
-	receivedN  uint64        // messages, over the connection's life
-	receivedB  uint64        // bytes of payload, likewise
-	background int           // functions given to Go that run
+	messages   int                  // received and not yet handled
+	bytes      int                  // their payload
+	announced  int                  // what the message that is coming in needs
+	inbound    backpressure.Account // for the three above
+	inbox      batches              // handed over by the reader, not yet taken by a worker
+	room       chan struct{}        // not nil: the reader waits for room
+	arrival    chan struct{}        // not nil: Receive waits for a message
+	receivedN  uint64               // messages, over the connection's life
+	receivedB  uint64               // bytes of payload, likewise
+	background int                  // functions given to Go that run
 	cause      *CloseError
 	closeSince int64         // engine clock when closing began; 0: it has not
 	done       chan struct{} // closed when the context ends; made when asked for
@@ -71,9 +75,10 @@ type Conn struct {
 	queue backpressure.Queue
 
 	// worker: whoever runs the callbacks, one at a time
-	seq  uint64
-	call call
-	work batches // handed over and not yet handled
+	seq    uint64
+	call   call
+	corked bool    // the queue, for a batch
+	work   batches // handed over and not yet handled
 
 	// executor's lock
 	nextRunnable *Conn

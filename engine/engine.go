@@ -55,6 +55,7 @@ type endpoint struct {
 	pull         bool // messages wait for Receive
 	events       bool // somebody wants to see pings, pongs and closes
 	subprotocols []string
+	class        *backpressure.Class // nil: that of Config
 	inbound      interceptors.InboundFunc
 	direct       func(context.Context, *Conn, Message) error // the handler, if there is no chain
 	outboundRun  interceptors.OutboundFunc                   // nil without interceptors
@@ -71,6 +72,9 @@ func New(cfg Config, ep Endpoint) (*Engine, error) {
 		return nil, fmt.Errorf("engine: %w", err)
 	}
 	cfg = cfg.withDefaults()
+	if cfg.Budget == nil {
+		cfg.Budget = backpressure.NewBudget(cfg.MemoryBudgetBytes)
+	}
 	x, err := newExecutor(cfg.Workers)
 	if err != nil {
 		return nil, fmt.Errorf("engine: %w", err)
@@ -84,7 +88,7 @@ func New(cfg Config, ep Endpoint) (*Engine, error) {
 		stopped:  make(chan struct{}),
 	}
 	e.pool.Count = cfg.CountBuffers
-	e.outbound = cfg.outbound(&e.pool)
+	e.outbound = cfg.outbound(&e.pool, &e.counters.drops)
 	e.clock.start = time.Now()
 	e.clock.advance()
 	e.upgrader = gws.NewUpgrader(new(events), &gws.ServerOption{
@@ -122,6 +126,7 @@ func (e *Engine) newEndpoint(ep Endpoint) *endpoint {
 		pull:         ep.Handler.OnMessage == nil,
 		events:       chain.Len() > 0,
 		subprotocols: slices.Clone(ep.Subprotocols),
+		class:        ep.SendClass,
 	}
 	p.inbound = chain.Inbound(p.receive)
 	if chain.Len() == 0 {
@@ -156,6 +161,10 @@ func (e *Engine) start(p *endpoint, sock socket, early, response []byte, scope *
 		c.pulled = new(pulled)
 	}
 	c.queue.Init(e.outbound, c.sock, c)
+	if p.class != nil {
+		c.queue.SetClass(p.class)
+	}
+	c.inbound = backpressure.NewAccount(e.cfg.Budget)
 	c.queue.Preface(response)
 	c.lastRead.Store(e.clock.now())
 	c.busy.Store(true) // until the reader first waits
@@ -167,6 +176,7 @@ func (e *Engine) start(p *endpoint, sock socket, early, response []byte, scope *
 	if err != nil || !e.admit(c) { // Shutdown has begun since the request was checked
 		c.queue.Fail(net.ErrClosed) // closes the socket, by Finished
 		c.transport.giveBack()
+		e.cfg.Budget.Leave()
 		return
 	}
 	defer c.begin(socket) // deferred: OnOpen may end in runtime.Goexit
@@ -198,6 +208,7 @@ func (e *Engine) admit(c *Conn) bool {
 // remove forgets a connection whose OnClose has returned.
 func (e *Engine) remove(c *Conn, err *CloseError) {
 	e.counters.close(err, c)
+	c.leaveBudget()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.registry.remove(c) == 0 && e.draining.Load() {

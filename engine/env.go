@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"strconv"
 	"time"
@@ -57,11 +58,13 @@ func ConfigFromEnv() (Config, error) {
 	number(&c.ReadBufferBytes, "WS_READ_BUFFER_BYTES", smallestBuffer, 1<<20)
 	number(&c.InboxMessages, "WS_INBOX_MESSAGES", 1, 1<<20)
 	number(&c.InboxBytes, "WS_INBOX_BYTES", 1, largestMaxMessage)
+	number(&c.MemoryBudgetBytes, "WS_MEMORY_BUDGET_BYTES", smallestBudget, math.MaxInt)
 	number(&c.Workers, "WS_WORKERS", 1, 1<<20)
 	number(&c.MaxBackground, "WS_MAX_BACKGROUND", 1, 1<<24)
 	span(&c.PingInterval, "WS_PING_INTERVAL", true)
 	span(&c.IdleTimeout, "WS_IDLE_TIMEOUT", true)
 	span(&c.WriteStallTimeout, "WS_WRITE_STALL_TIMEOUT", true)
+	span(&c.StreamStallTimeout, "WS_STREAM_STALL_TIMEOUT", true)
 	span(&c.CloseTimeout, "WS_CLOSE_TIMEOUT", false)
 	span(&c.HandshakeTimeout, "WS_HANDSHAKE_TIMEOUT", false)
 	span(&c.ShutdownTimeout, "WS_SHUTDOWN_TIMEOUT", false)

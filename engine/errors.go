@@ -10,9 +10,18 @@ import (
 )
 
 var (
-	// ErrCongested: more than HighWaterBytes are queued for the peer, the message
-	// was not taken. Wait with Drain, use SendWait, or drop it.
+	// ErrCongested: more than HighWaterBytes are queued for the peer, or the memory
+	// budget is used up; the message was not taken. Use SendWait, wait for OnDrain,
+	// or drop it.
 	ErrCongested = errors.New("engine: connection congested")
+
+	// ErrDropped: the peer is too slow, and the message's class drops the newest. It
+	// was not taken; nothing needs to be done.
+	ErrDropped = errors.New("engine: message dropped")
+
+	// ErrStreamStalled: the source of a SendStream yielded nothing for
+	// StreamStallTimeout. The connection is being closed with 1011.
+	ErrStreamStalled = errors.New("engine: the stream's source has stalled")
 
 	// ErrMessageTooBig: a message to send is larger than MaxMessageBytes. The
 	// connection is being closed with 1009.

@@ -165,7 +165,9 @@ func (w *worker) exit() {
 		return
 	}
 	defer w.x.lost() // also if OnClose calls it again
-	c.queue.SetCorked(false)
+	if c.corked {
+		c.cork(w.burst, false)
+	}
 	if c.endTurn(0, 0) {
 		w.x.schedule(c)
 	}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/lxzan/gws"
 	"github.com/stretchr/testify/require"
@@ -38,10 +39,12 @@ type executorRig struct {
 // noSocket takes everything.
 type noSocket struct{}
 
-func (noSocket) read(memory) (int, error)    { select {} }
-func (noSocket) closeWrite() error           { return nil }
-func (noSocket) close() error                { return nil }
-func (noSocket) Await(q *backpressure.Queue) { panic("never full") }
+func (noSocket) read(memory) (int, error)        { select {} }
+func (noSocket) closeWrite() error               { return nil }
+func (noSocket) unsent() int                     { return 0 }
+func (noSocket) setReadDeadline(time.Time) error { return nil }
+func (noSocket) close() error                    { return nil }
+func (noSocket) Await(q *backpressure.Queue)     { panic("never full") }
 func (noSocket) Write(b [][]byte, _ bool) (int, error) {
 	return len(bytes.Join(b, nil)), nil
 }
@@ -233,7 +236,7 @@ func TestCorkedIsNotCongested(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newExecutorRig(t, 1, 1)
 		e := r.e
-		e.outbound = Config{HighWaterBytes: 1000}.withDefaults().outbound(&e.pool)
+		e.outbound = Config{HighWaterBytes: 1000}.withDefaults().outbound(&e.pool, new(backpressure.Drops))
 		r.conns[0].queue.Init(e.outbound, noSocket{}, r.conns[0])
 		refused := 0
 		r.ep.direct = func(_ context.Context, c *Conn, _ Message) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/penstock-ws/penstock/backpressure"
 	"github.com/penstock-ws/penstock/interceptors"
 )
 
@@ -40,13 +41,17 @@ type Handler struct {
 	// What an error means: an interceptors.Refusal is answered to the peer as
 	// a text message {"type":"error","status":…,"message":…}; a *CloseError
 	// closes with its code and reason; ErrCongested, which says that a reply was
-	// not taken, closes with 1013; an error of a connection that is closed already
+	// not taken, closes with 1013; ErrDropped does nothing; an error of a connection that is closed already
 	// does nothing; any other is logged and closes with 1011. So does a panic.
 	OnMessage func(ctx context.Context, c *Conn, m Message) error
 
 	// OnDrain is called when the bytes queued for the peer have fallen to
 	// LowWaterBytes after having been above HighWaterBytes, once for each time.
 	OnDrain func(c *Conn)
+
+	// OnDrop is called when messages of a class have been dropped because the peer
+	// was too slow: with how many since it was last called, and why.
+	OnDrop func(c *Conn, lost backpressure.Lost)
 
 	// OnClose is called when the connection has ended: its socket is closed and
 	// the functions given to Go have returned. err says how it ended; it is never
@@ -62,8 +67,11 @@ type Endpoint struct {
 	// Inline runs OnMessage on the goroutine that reads the
 	// connection, without a worker: the shortest way, for handlers that never
 	// block. A blocking one delays only its own connection, but pings to it are
-	// not answered meanwhile. OnDrain may overlap with OnMessage then.
+	// not answered meanwhile. OnDrain and OnDrop may overlap with OnMessage then.
 	Inline bool
+
+	// SendClass, unless nil, replaces that of Config.
+	SendClass *backpressure.Class
 
 	// Interceptors follow those of Config.
 	Interceptors []interceptors.Interceptor

@@ -62,14 +62,18 @@ func (ep *endpoint) upgrade(w http.ResponseWriter, r *http.Request) error {
 	}
 	scope.subprotocol = chooseSubprotocol(ep.subprotocols, r.Header["Sec-Websocket-Protocol"])
 	response := switchingProtocols(r.Header.Get("Sec-WebSocket-Key"), scope.subprotocol, w.Header().Clone())
+	if !ep.e.cfg.Budget.Join() {
+		return &HandshakeError{Status: http.StatusServiceUnavailable, Reason: "out of memory budget", Header: http.Header{"Retry-After": {"1"}}}
+	}
 	conn, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
+		ep.e.cfg.Budget.Leave()
 		return &HandshakeError{Status: http.StatusInternalServerError, Reason: "this server cannot upgrade connections"}
 	}
 	if ep.outboundRun != nil {
 		scope.header = r.Header
 	}
-	ep.e.start(ep, newSocket(conn, &ep.e.goroutines), buffered(rw.Reader), response, scope)
+	ep.e.start(ep, newSocket(conn, &ep.e.goroutines, ep.e.cfg.WriteStallTimeout), buffered(rw.Reader), response, scope)
 	return nil
 }
 

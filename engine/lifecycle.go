@@ -111,21 +111,14 @@ func (c *Conn) beginCloseLocked() {
 	c.wakeReceiverLocked()
 }
 
-// Drained implements backpressure.Events.
-func (c *Conn) Drained() {
-	c.mu.Lock()
-	c.drainOwed = c.drainOwed || c.ep.handler.OnDrain != nil
-	c.wakeReaderLocked()
-	c.kickLocked()
-}
-
 // Finished implements backpressure.Events: the writing direction has ended.
 func (c *Conn) Finished(err error) {
+	overflow := c.overflowError()
 	c.mu.Lock()
 	if c.cause == nil { // the queue closed by itself: a write failed, or overflow
 		c.cause = &CloseError{Code: frame.CloseAbnormal, Reason: "write failed", Remote: err != nil}
 		if err == nil {
-			c.cause = &CloseError{Code: c.e.cfg.OverflowClose, Reason: "outbound queue overflow"}
+			c.cause = overflow
 		}
 	}
 	c.noMore, c.answered = true, true

@@ -240,6 +240,11 @@ func (s *fakeSocket) Await(q *backpressure.Queue) {
 	})
 }
 
+func (s *fakeSocket) unsent() int { return 0 }
+
+// setReadDeadline is for relieving the budget, which no step of the model uses up.
+func (s *fakeSocket) setReadDeadline(time.Time) error { return nil }
+
 func (s *fakeSocket) closeWrite() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -426,7 +431,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		Logger:          slog.New(slog.DiscardHandler),
 	}
 	if w.rnd.IntN(4) == 0 {
-		cfg.OverflowClose = frame.ClosePolicyViolation
+		cfg.SendClass = &backpressure.Class{Overflow: backpressure.Disconnect, Code: frame.ClosePolicyViolation}
 	}
 	if w.rnd.IntN(3) == 0 {
 		cfg.Interceptors = []interceptors.Interceptor{pingWatch{}}
@@ -750,7 +755,7 @@ func (p *party) do(ctx context.Context, what command) error {
 
 // send sends the next message of a sender and keeps whether it was taken.
 func (p *party) send(sender uint32, size int, by func([]byte) error) error {
-	if code := p.w.e.cfg.OverflowClose; code != 0 {
+	if code := p.w.e.cfg.SendClass.Code; code != 0 {
 		p.locked(func() { p.causes[CloseError{code, "outbound queue overflow", false}] = true })
 	}
 	var seq uint32
@@ -769,7 +774,7 @@ func (p *party) send(sender uint32, size int, by func([]byte) error) error {
 		switch {
 		case err == nil:
 			p.accepted[sender] = append(p.accepted[sender], seq)
-		case p.w.e.cfg.OverflowClose != 0:
+		case p.w.e.cfg.SendClass.Code != 0:
 			p.own, p.lossy = true, true
 		case err == ErrCongested:
 			p.drains = max(p.drains, drained+1)
@@ -836,14 +841,14 @@ func (p *party) open() {
 	})
 }
 
-// A source is a stream's reader: pieces, then what end says.
-type source struct {
+// A partSource is a stream's reader: pieces, then what end says.
+type partSource struct {
 	p    *party
 	rest []byte
 	end  error
 }
 
-func (r *source) Read(b []byte) (int, error) {
+func (r *partSource) Read(b []byte) (int, error) {
 	if len(r.rest) == 0 {
 		return 0, r.end
 	}
@@ -866,9 +871,10 @@ func (p *party) stream(ctx context.Context) {
 		}
 	})
 	p.may(frame.CloseInternalError, "stream failed", false)
+	p.may(frame.CloseInternalError, "stream stalled", false)
 	p.may(frame.CloseGoingAway, "stream cancelled", false)
 	err := p.send(sender, 1800, func(b []byte) error {
-		return p.c.SendStream(ctx, frame.Binary, &source{p: p, rest: bytes.Clone(b), end: end})
+		return p.c.SendStream(ctx, frame.Binary, &partSource{p: p, rest: bytes.Clone(b), end: end})
 	})
 	p.locked(func() {
 		p.streams--
@@ -1327,7 +1333,7 @@ func (p *party) checkCause() {
 		p.cause = cause
 	}
 	// The queue chooses the code of an overflow without knowing of an earlier cause.
-	if out := &p.s.out; out.closed && (cause == nil || out.code != cause.Code && out.code != p.w.e.cfg.OverflowClose) {
+	if out := &p.s.out; out.closed && (cause == nil || out.code != cause.Code && out.code != p.w.e.cfg.SendClass.Code) {
 		p.w.fault("%d: the close frame says %v, the cause is %v", p.n, out.code, cause)
 	}
 	if p.s.mid && !p.lossy && p.s.outErr == nil && p.w.slept <= p.w.e.cfg.CloseTimeout {
@@ -1436,7 +1442,8 @@ const (
 // checkTime: what has lasted too long has been ended.
 func (p *party) checkTime(undisturbed bool) {
 	c, cfg := p.c, &p.w.e.cfg
-	written, blocked := c.queue.Progress()
+	out := c.queue.Status()
+	written, blocked := out.Written, out.Blocked
 	c.mu.Lock()
 	since, over, paused := c.closeSince, c.sockClosed, c.paused || c.noMore
 	c.mu.Unlock()

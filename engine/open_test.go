@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/penstock-ws/penstock/backpressure"
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/engine/enginetest"
 	"github.com/penstock-ws/penstock/frame"
@@ -80,7 +81,7 @@ func TestOpenResponseComesFirst(t *testing.T) {
 			want: func(_ *testing.T, c *enginetest.Client) { c.ExpectClose(frame.CloseMessageTooBig) },
 		},
 		"overflow": {
-			cfg: engine.Config{HighWaterBytes: 2, OverflowClose: frame.CloseTryAgainLater, CorkBytes: 1 << 20},
+			cfg: engine.Config{HighWaterBytes: 2, SendClass: &backpressure.Class{Overflow: backpressure.Disconnect}, CorkBytes: 1 << 20},
 			open: func(c *engine.Conn) error {
 				for c.SendText("more") == nil {
 				}

@@ -123,8 +123,10 @@ func (c *Conn) handOverLocked() {
 	c.receivedN += c.inlineN
 	c.receivedB += c.inlineB
 	c.inlineN, c.inlineB = 0, 0
+	c.announced = c.transport.needs()
 	b := c.pending
 	if b == nil {
+		c.settleInboundLocked()
 		return
 	}
 	c.pending = nil
@@ -132,6 +134,7 @@ func (c *Conn) handOverLocked() {
 	c.bytes += b.bytes
 	c.receivedN += uint64(b.n)
 	c.receivedB += uint64(b.bytes)
+	c.settleInboundLocked()
 	c.inbox.push(b)
 	c.wakeReceiverLocked()
 }
@@ -210,7 +213,7 @@ func (c *Conn) handleInline(m *gws.Message) {
 		b := c.e.ticker.bursts.Get().(*burst)
 		c.inlineBurst = b
 		b.begin(c)
-		c.queue.SetCorked(true)
+		c.queue.Cork()
 	}
 	c.handle(m)
 }
@@ -222,7 +225,7 @@ func (c *Conn) endInlineBurst() {
 		return
 	}
 	c.inlineBurst = nil
-	c.queue.SetCorked(false)
+	c.queue.Uncork()
 	b.end()
 	c.e.ticker.bursts.Put(b)
 }

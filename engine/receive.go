@@ -89,6 +89,7 @@ func (c *Conn) releaseLast() {
 	c.pulled.last = nil
 	c.messages--
 	c.bytes -= m.Data.Len()
+	c.settleInboundLocked()
 	_ = m.Close()
 	c.wakeReaderLocked()
 }

@@ -85,7 +85,7 @@ type sweeper struct {
 
 // watch is what the sweeper remembers of a connection.
 type watch struct {
-	written uint64 // Progress at the last visit
+	written uint64 // at the last visit
 	moved   int64  // when that last changed, or nothing waited
 	pinged  int64
 }
@@ -110,6 +110,9 @@ func (w *sweeper) run() {
 		select {
 		case <-w.stop:
 			return
+		case <-w.e.cfg.Budget.Pressure():
+			w.e.relieve()
+			continue
 		case <-tick.C:
 		}
 		w.e.clock.advance()
@@ -134,9 +137,9 @@ func (w *sweeper) sweep(s *shard) {
 // check returns what is to be done about a connection, if anything.
 func (w *sweeper) check(c *Conn, now int64) func() {
 	cfg := &w.e.cfg
-	written, blocked := c.queue.Progress()
-	if !blocked || written != c.watch.written {
-		c.watch.written, c.watch.moved = written, now
+	out := c.queue.Status()
+	if !out.Blocked || out.Written != c.watch.written {
+		c.watch.written, c.watch.moved = out.Written, now
 	}
 	c.mu.Lock()
 	closing, paused, over, opened := c.closeSince, c.paused || c.noMore, c.sockClosed, c.opened
@@ -150,7 +153,7 @@ func (w *sweeper) check(c *Conn, now int64) func() {
 			return c.answerLate
 		}
 		return func() { c.abort(&CloseError{Code: frame.CloseAbnormal, Reason: "close timeout"}) }
-	case blocked && exceeds(now-c.watch.moved, cfg.WriteStallTimeout):
+	case out.Blocked && exceeds(now-c.watch.moved, cfg.WriteStallTimeout):
 		return func() {
 			w.e.counters.stalled.Add(1)
 			c.abort(&CloseError{Code: frame.CloseAbnormal, Reason: "write stalled"})
@@ -159,6 +162,8 @@ func (w *sweeper) check(c *Conn, now int64) func() {
 		return func() {
 			c.abort(&CloseError{Code: frame.CloseAbnormal, Reason: "OnOpen took longer than HandshakeTimeout"})
 		}
+	case out.Starved:
+		return c.queue.Relieve
 	case closing != 0 || paused || c.busy.Load():
 	case exceeds(silence, cfg.IdleTimeout):
 		return func() { c.shut(&CloseError{Code: frame.CloseGoingAway, Reason: "idle timeout"}, false) }

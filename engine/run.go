@@ -31,7 +31,7 @@ func (c *Conn) wantsLocked() bool {
 		return false
 	case !c.opened:
 		return false
-	case c.drainOwed:
+	case c.drainOwed, c.dropOwed:
 		return true
 	case c.handlesLocked():
 		return c.closing.Load() || !c.queue.Congested()
@@ -89,9 +89,12 @@ func (c *Conn) runOnce(b *burst) bool {
 	c.mu.Lock()
 	c.run = running
 	c.work.append(&c.inbox)
-	drain := c.drainOwed
-	c.drainOwed = false
+	drain, drop := c.drainOwed, c.dropOwed
+	c.drainOwed, c.dropOwed = false, false
 	c.mu.Unlock()
+	if drop {
+		c.tellDrops()
+	}
 	if drain {
 		c.guard(func() error { c.ep.handler.OnDrain(c); return nil })
 	}
@@ -121,18 +124,28 @@ func (c *Conn) handleMessages(b *burst) (n, bytes int) {
 		c.handle(m)
 	}
 	if corked {
-		c.queue.SetCorked(false)
+		c.cork(b, false)
 	}
 	b.end()
 	return n, bytes
 }
 
+// tellDrops calls OnDrop for each class of which messages have been dropped.
+func (c *Conn) tellDrops() {
+	for _, lost := range c.queue.TakeLost() {
+		c.guard(func() error { c.ep.handler.OnDrop(c, lost); return nil })
+	}
+}
+
 // cork starts or stops gathering the connection's replies.
 func (c *Conn) cork(b *burst, on bool) {
+	c.corked = on
 	if on {
 		b.begin(c)
+		c.queue.Cork()
+	} else {
+		c.queue.Uncork()
 	}
-	c.queue.SetCorked(on)
 }
 
 // endTurn gives back the room of what was handled and decides how to go on. It
@@ -141,6 +154,7 @@ func (c *Conn) endTurn(n, bytes int) bool {
 	c.mu.Lock()
 	c.messages -= n
 	c.bytes -= bytes
+	c.settleInboundLocked()
 	c.wakeReaderLocked()
 	if c.answersLocked() {
 		c.answerLocked()
@@ -262,6 +276,7 @@ func (c *Conn) outcome(err error) {
 	switch {
 	case errors.As(err, &refusal):
 		c.answerRefusal(refusal)
+	case errors.Is(err, ErrDropped):
 	case errors.Is(err, ErrCongested):
 		c.shut(&CloseError{Code: frame.CloseTryAgainLater, Reason: "congested"}, false)
 	case errors.As(err, &closed) && !c.closing.Load() && frame.ValidateClose(closed.Code, closed.Reason) == nil:

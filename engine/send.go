@@ -12,10 +12,22 @@ import (
 	"github.com/penstock-ws/penstock/interceptors"
 )
 
+// SendOptions say how a message is sent. The zero value is how Send does it.
+type SendOptions struct {
+	// Class says what becomes of the message if the peer is too slow for it. nil:
+	// the connection's class (see Conn.SetSendClass).
+	Class *backpressure.Class
+
+	// Key, unless empty, lets only the latest message of its class with this key
+	// wait: it takes the place of the one before. A peer that keeps up gets all.
+	Key string
+}
+
 // SendText sends a text message, through the outbound interceptors. It never
 // waits: nil says that the message is queued, in order, or written. Otherwise it
-// returns ErrCongested, ErrMessageTooBig (which closes the connection with 1009),
-// ErrInvalidUTF8, the connection's *CloseError, or an interceptor's error.
+// returns ErrCongested, ErrDropped, ErrMessageTooBig (which closes the connection
+// with 1009), ErrInvalidUTF8, the connection's *CloseError, or an interceptor's
+// error; VerdictOf tells them apart.
 func (c *Conn) SendText(s string) error {
 	return c.Send(frame.Text, unsafe.Slice(unsafe.StringData(s), len(s)))
 }
@@ -26,42 +38,45 @@ func (c *Conn) SendBytes(p []byte) error { return c.Send(frame.Binary, p) }
 // Send sends a message of type op, frame.Text or frame.Binary, as SendText does.
 // The caller keeps p and may reuse it.
 func (c *Conn) Send(op frame.Opcode, p []byte) error {
-	if c.ep.outboundRun != nil {
-		return c.intercept(context.Background(), interceptors.Outbound{Type: op, Data: p}, (*Conn).sendNow)
-	}
-	return c.sendNow(op, p)
+	return c.SendWith(SendOptions{}, op, p)
 }
 
-// SendWait is Send for goroutines that may wait, such as those of Go: while the
-// connection is congested it waits for LowWaterBytes. On a worker it would keep
+// SendWith is Send with a class or a key of the message's own.
+func (c *Conn) SendWith(o SendOptions, op frame.Opcode, p []byte) error {
+	if c.ep.outboundRun != nil {
+		return c.intercept(context.Background(), interceptors.Outbound{Type: op, Data: p}, route{options: o})
+	}
+	return c.sendNow(op, p, o)
+}
+
+// SendWait is Send for goroutines that may wait, such as those of Go: where Send
+// would return ErrCongested it waits until it would not. On a worker it would keep
 // the worker from others.
 func (c *Conn) SendWait(ctx context.Context, op frame.Opcode, p []byte) error {
 	if c.ep.outboundRun != nil {
-		return c.intercept(ctx, interceptors.Outbound{Type: op, Data: p}, func(c *Conn, op frame.Opcode, p []byte) error {
-			return c.sendWaiting(ctx, op, p)
-		})
+		return c.intercept(ctx, interceptors.Outbound{Type: op, Data: p}, route{wait: ctx})
 	}
 	return c.sendWaiting(ctx, op, p)
 }
 
 func (c *Conn) sendWaiting(ctx context.Context, op frame.Opcode, p []byte) error {
 	for {
-		err := c.sendNow(op, p)
+		err := c.sendNow(op, p, SendOptions{})
 		if err != ErrCongested {
 			return err
 		}
-		if err := c.queue.Drain(ctx, c.e.cfg.LowWaterBytes); err != nil {
+		if err := c.queue.Room(ctx); err != nil {
 			return c.sendError(err)
 		}
 	}
 }
 
 // sendNow is the end of the outbound chain for data.
-func (c *Conn) sendNow(op frame.Opcode, p []byte) error {
+func (c *Conn) sendNow(op frame.Opcode, p []byte, o SendOptions) error {
 	if err := c.checkOutbound(op, p); err != nil {
 		return err
 	}
-	return c.verdict(c.queue.Send(op, p))
+	return c.verdict(c.queue.Send(backpressure.Message{Opcode: op, Payload: p, Class: o.Class, Key: o.Key}))
 }
 
 func (c *Conn) checkOutbound(op frame.Opcode, p []byte) error {
@@ -89,10 +104,16 @@ func (c *Conn) verdict(v backpressure.Verdict) error {
 		return nil
 	case backpressure.Congested:
 		return ErrCongested
+	case backpressure.Dropped:
+		return ErrDropped
 	case backpressure.Overflowed:
-		c.shut(&CloseError{Code: c.e.cfg.OverflowClose, Reason: "outbound queue overflow"}, true)
+		c.shut(c.overflowError(), true)
 	}
 	return c.closedError()
+}
+
+func (c *Conn) overflowError() *CloseError {
+	return &CloseError{Code: c.queue.Overflow(), Reason: "outbound queue overflow"}
 }
 
 // closedError is why nothing can be sent: the cause of the end.
@@ -115,7 +136,7 @@ func (c *Conn) sendError(err error) error {
 // interceptors. The engine pings quiet peers by itself.
 func (c *Conn) Ping(payload []byte) error {
 	if c.ep.outboundRun != nil {
-		return c.intercept(context.Background(), interceptors.Outbound{Type: frame.Ping, Data: payload}, (*Conn).sendControl)
+		return c.intercept(context.Background(), interceptors.Outbound{Type: frame.Ping, Data: payload}, route{control: true})
 	}
 	return c.sendControl(frame.Ping, payload)
 }
@@ -127,8 +148,10 @@ func (c *Conn) sendControl(op frame.Opcode, p []byte) error {
 		return fmt.Errorf("engine: cannot send a %v message in place of a ping", op)
 	case len(p) > frame.MaxControlPayload:
 		return fmt.Errorf("engine: %v payload is %d bytes; at most %d are allowed", op, len(p), frame.MaxControlPayload)
+	case c.queue.SendControl(op, p) == backpressure.Closed:
+		return c.closedError()
 	}
-	return c.verdict(c.queue.SendControl(op, p))
+	return nil
 }
 
 // Close begins the closing handshake: what has been sent before still goes out,
@@ -138,123 +161,25 @@ func (c *Conn) sendControl(op frame.Opcode, p []byte) error {
 // 3000–4999) and the reason UTF-8 of at most 123 bytes. Closing again returns the
 // *CloseError of the first time.
 func (c *Conn) Close(code frame.CloseCode, reason string) error {
+	if c.ep.outboundRun == nil {
+		return c.closeNow(code, reason)
+	}
 	if err := frame.ValidateClose(code, reason); err != nil {
 		return fmt.Errorf("engine: %w", err)
 	}
-	closeNow := func(code frame.CloseCode, reason string) error {
-		if !c.shut(&CloseError{Code: code, Reason: reason}, false) {
-			return c.closedError()
-		}
-		return nil
-	}
-	if c.ep.outboundRun == nil {
-		return closeNow(code, reason)
-	}
 	out := interceptors.Outbound{Type: frame.Close, CloseCode: code, CloseReason: reason}
-	return c.runOut(context.Background(), out, nil, closeNow)
+	return c.intercept(context.Background(), out, route{close: true})
 }
 
-// Flush writes what a batch of messages has held back for this connection.
-func (c *Conn) Flush() { c.queue.Flush() }
-
-// PendingBytes returns what is queued for the peer, frame headers included.
-func (c *Conn) PendingBytes() int { return c.queue.Pending() }
-
-// Drain waits until at most n bytes are pending. It returns ctx's error, or the
-// connection's *CloseError if what was pending has been lost.
-func (c *Conn) Drain(ctx context.Context, n int) error {
-	return c.sendError(c.queue.Drain(ctx, n))
-}
-
-// An outRun is one run of a connection's outbound chain: the context that it gets,
-// and what is at its end.
-type outRun struct {
-	interceptors.Context
-	conn         *Conn
-	target       string
-	subprotocols []string
-	send         func(*Conn, frame.Opcode, []byte) error
-	close        func(frame.CloseCode, string) error
-	next         *outRun // of those that rest
-}
-
-type outRunKey struct{}
-
-// Value knows the run and its connection.
-func (r *outRun) Value(key any) any {
-	switch key.(type) {
-	case outRunKey:
-		return r
-	case connKey:
-		return r.conn
+// closeNow is the end of the outbound chain for closes.
+func (c *Conn) closeNow(code frame.CloseCode, reason string) error {
+	if err := frame.ValidateClose(code, reason); err != nil {
+		return fmt.Errorf("engine: %w", err)
 	}
-	return r.Context.Value(key)
-}
-
-// sendOut is the end of every outbound chain.
-func sendOut(ctx context.Context, out interceptors.Outbound) error {
-	r := ctx.Value(outRunKey{}).(*outRun)
-	if r.close != nil {
-		if err := frame.ValidateClose(out.CloseCode, out.CloseReason); err != nil {
-			return fmt.Errorf("engine: %w", err)
-		}
-		return r.close(out.CloseCode, out.CloseReason)
+	if !c.shut(&CloseError{Code: code, Reason: reason}, false) {
+		return c.closedError()
 	}
-	return r.send(r.conn, out.Type, out.Data)
-}
-
-func (c *Conn) intercept(ctx context.Context, out interceptors.Outbound, send func(*Conn, frame.Opcode, []byte) error) error {
-	return c.runOut(ctx, out, send, nil)
-}
-
-// runOut runs the chain. A caller's context, if any, is the parent; else the
-// connection is.
-func (c *Conn) runOut(ctx context.Context, out interceptors.Outbound, send func(*Conn, frame.Opcode, []byte) error, closeNow func(frame.CloseCode, string) error) error {
-	own := ctx == context.Background()
-	if own {
-		ctx = c.Context()
-	}
-	r, seq := c.takeRun(own)
-	r.send, r.close = send, closeNow
-	r.Reset(ctx, c.id, seq)
-	out.Target, out.Header, out.Subprotocols = r.target, c.scope.header, r.subprotocols
-	err := c.ep.outboundRun(r, out)
-	if own {
-		c.restRun(r)
-	}
-	return err
-}
-
-// takeRun returns a run and its number, odd where those of inbound runs are even.
-// Runs whose parent is the connection are used again, by this connection only:
-// contexts that an interceptor has derived may look at the parent for a moment
-// longer than the run, so it must not change (see interceptors.Context.Reset).
-func (c *Conn) takeRun(own bool) (*outRun, uint64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.outRuns++
-	seq := 2*c.outRuns - 1
-	r := c.restingRun
-	if r == nil || !own {
-		return c.newRun(), seq
-	}
-	c.restingRun, r.next = r.next, nil
-	return r, seq
-}
-
-func (c *Conn) newRun() *outRun {
-	r := &outRun{conn: c, target: c.scope.URL()}
-	if c.scope.subprotocol != "" {
-		r.subprotocols = []string{c.scope.subprotocol}
-	}
-	return r
-}
-
-func (c *Conn) restRun(r *outRun) {
-	r.send, r.close = nil, nil
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.restingRun, r.next = r, c.restingRun
+	return nil
 }
 
 // refusalMessage is how a refusal looks on the wire.

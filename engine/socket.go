@@ -3,6 +3,8 @@ package engine
 import (
 	"crypto/tls"
 	"net"
+	"syscall"
+	"time"
 
 	"github.com/penstock-ws/penstock/backpressure"
 )
@@ -17,6 +19,14 @@ type socket interface {
 	// it borrows from m no sooner than it must, so that none is held while
 	// waiting. It returns n > 0, or 0 and an error, io.EOF included.
 	read(m memory) (n int, err error)
+
+	// setReadDeadline makes a pending read, or the next, return at t with
+	// os.ErrDeadlineExceeded; zero: none does.
+	setReadDeadline(t time.Time) error
+
+	// unsent returns how many bytes the kernel has taken and not put on the network
+	// yet, 0 if it does not say.
+	unsent() int
 
 	// closeWrite ends our direction: the peer reads to the end, then EOF.
 	closeWrite() error
@@ -35,15 +45,36 @@ type memory interface {
 // newSocket chooses by what the connection is: plain TCP is written without
 // blocking and read without holding memory; anything else by the means that
 // every net.Conn has.
-func newSocket(conn net.Conn, tasks *group) socket {
-	boundUnsent(conn)
+func newSocket(conn net.Conn, tasks *group, writeStall time.Duration) socket {
+	kernel := kernelOf(conn)
+	kernel.tune(writeStall)
 	if tcp, ok := conn.(*net.TCPConn); ok {
-		if s := newTCPSocket(tcp, tasks); s != nil {
+		if s := newTCPSocket(tcp, kernel, tasks); s != nil {
 			return s
 		}
 	}
-	return &streamSocket{conn: conn, tasks: tasks}
+	return &streamSocket{conn: conn, kernel: kernel, tasks: tasks}
 }
+
+// kernelOf returns the TCP socket under conn, which may be TLS.
+func kernelOf(conn net.Conn) kernel {
+	if t, ok := conn.(*tls.Conn); ok {
+		conn = t.NetConn()
+	}
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return kernel{}
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return kernel{}
+	}
+	return kernel{raw: raw}
+}
+
+// A kernel is the TCP socket under a connection, for what only the system
+// knows. The zero value is none.
+type kernel struct{ raw syscall.RawConn }
 
 // streamPiece is what one blocking write takes at the most: a TLS record.
 const streamPiece = 16 << 10
@@ -55,9 +86,12 @@ const streamRead = 4 << 10
 // A streamSocket serves TLS and other connections that can only block. All
 // writing is done by a goroutine that lives while there is something to write.
 type streamSocket struct {
-	conn  net.Conn
+	conn net.Conn
+	kernel
 	tasks *group
 }
+
+func (s *streamSocket) setReadDeadline(t time.Time) error { return s.conn.SetReadDeadline(t) }
 
 func (s *streamSocket) read(m memory) (int, error) {
 	n, err := s.conn.Read(m.lend(streamRead))

@@ -1,8 +1,7 @@
 package engine
 
 import (
-	"crypto/tls"
-	"net"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,21 +11,33 @@ import (
 // the writer is woken more often than the network needs.
 const unsentBytes = 128 << 10
 
-// boundUnsent sets TCP_NOTSENT_LOWAT, under TLS as well. Without it the kernel
-// takes megabytes from us for a peer that does not read.
-func boundUnsent(conn net.Conn) {
-	if t, ok := conn.(*tls.Conn); ok {
-		conn = t.NetConn()
-	}
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
+// deadAfter is how many write-stall timeouts the peer may leave unacknowledged
+// what the kernel has sent. One would be hard on a network that is gone for a
+// moment: retransmissions are seconds apart by then.
+const deadAfter = 3
+
+// tune sets TCP_NOTSENT_LOWAT, without which the kernel takes megabytes from us
+// for a peer that does not read, and TCP_USER_TIMEOUT, without which it goes on
+// sending to one that is gone for a quarter of an hour.
+func (k kernel) tune(writeStall time.Duration) {
+	if k.raw == nil {
 		return
 	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return
-	}
-	_ = raw.Control(func(fd uintptr) {
+	_ = k.raw.Control(func(fd uintptr) { // neither is vital
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentBytes)
+		if writeStall > 0 {
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(deadAfter*writeStall/time.Millisecond))
+		}
 	})
+}
+
+// unsent asks with SIOCOUTQNSD: SIOCOUTQ also counts what is on its way.
+func (k kernel) unsent() (n int) {
+	if k.raw == nil {
+		return 0
+	}
+	_ = k.raw.Control(func(fd uintptr) { // fails on a closed socket, which sends nothing
+		n, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQNSD)
+	})
+	return n
 }

@@ -2,7 +2,10 @@
 
 package engine
 
-import "net"
+import "time"
 
-// boundUnsent has nothing to set here.
-func boundUnsent(net.Conn) {}
+// tune does nothing: TCP_NOTSENT_LOWAT and TCP_USER_TIMEOUT are Linux's.
+func (kernel) tune(time.Duration) {}
+
+// unsent is not known here.
+func (kernel) unsent() int { return 0 }

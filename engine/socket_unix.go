@@ -8,7 +8,7 @@ import (
 	"net"
 	"runtime"
 	"sync"
-	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -19,8 +19,8 @@ import (
 // net.Conn does not: a write that never waits, and a wait for reading that
 // holds no memory.
 type tcpSocket struct {
-	conn  *net.TCPConn
-	raw   syscall.RawConn
+	conn *net.TCPConn
+	kernel
 	tasks *group
 
 	// reader
@@ -31,12 +31,11 @@ type tcpSocket struct {
 	yield   yield
 }
 
-func newTCPSocket(conn *net.TCPConn, tasks *group) socket {
-	raw, err := conn.SyscallConn()
-	if err != nil {
+func newTCPSocket(conn *net.TCPConn, k kernel, tasks *group) socket {
+	if k.raw == nil {
 		return nil
 	}
-	s := &tcpSocket{conn: conn, raw: raw, tasks: tasks}
+	s := &tcpSocket{conn: conn, kernel: k, tasks: tasks}
 	s.tryRead = s.readOnce
 	return s
 }
@@ -179,5 +178,6 @@ func (s *tcpSocket) Await(q *backpressure.Queue) {
 	s.tasks.spawn(func() { q.Resume(true) })
 }
 
-func (s *tcpSocket) closeWrite() error { return s.conn.CloseWrite() }
-func (s *tcpSocket) close() error      { return s.conn.Close() }
+func (s *tcpSocket) setReadDeadline(t time.Time) error { return s.conn.SetReadDeadline(t) }
+func (s *tcpSocket) closeWrite() error                 { return s.conn.CloseWrite() }
+func (s *tcpSocket) close() error                      { return s.conn.Close() }

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/penstock-ws/penstock/backpressure"
 	"github.com/penstock-ws/penstock/frame"
 )
 
@@ -26,11 +27,21 @@ type Stats struct {
 	Panics     uint64 // callbacks that panicked or called runtime.Goexit
 	Violations uint64 // connections ended because the peer broke the protocol or a limit
 	Stalled    uint64 // connections ended by WriteStallTimeout
+
+	DroppedOverflow uint64 // messages dropped because a peer's queue was full
+	DroppedExpired  uint64 // because their time to live had run out
+	Replaced        uint64 // by a newer one with the same key
+
+	BudgetUsed  int    // bytes of the memory budget that are used now, by all who share it
+	BudgetLimit int    // of how many
+	Shed        uint64 // connections ended for the memory they held
 }
 
 // counters holds what outlives a connection; what belongs to one is counted there.
 type counters struct {
-	opened, refused, panics, violations, stalled atomic.Uint64
+	opened, refused, panics, violations, stalled, shed atomic.Uint64
+
+	drops backpressure.Drops
 
 	mu   sync.Mutex
 	gone Stats // sums over connections that have ended
@@ -75,6 +86,9 @@ func (e *Engine) Stats() Stats {
 	s.Connections = len(conns)
 	s.Opened, s.Refused = k.opened.Load(), k.refused.Load()
 	s.Panics, s.Violations, s.Stalled = k.panics.Load(), k.violations.Load(), k.stalled.Load()
+	s.Shed = k.shed.Load()
+	s.DroppedOverflow, s.DroppedExpired, s.Replaced = k.drops.Overflowed.Load(), k.drops.Expired.Load(), k.drops.Replaced.Load()
+	s.BudgetUsed, s.BudgetLimit = e.cfg.Budget.Used(), e.cfg.Budget.Limit()
 	s.Background = int(e.background.Load())
 	s.Buffers = int(e.pool.Out())
 	return s

@@ -5,29 +5,29 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"unicode/utf8"
+	"time"
 
 	"github.com/penstock-ws/penstock/backpressure"
 	"github.com/penstock-ws/penstock/frame"
 )
 
 // SendStream sends what r yields as one message of type op, in fragments of at
-// most SendChunkBytes, and waits for the socket to take each before it reads on:
-// memory stays at one chunk whatever the size. It begins when the connection is
-// not congested. Pings, pongs and other
-// connections pass meanwhile; other data of this one waits behind. It waits, so
-// it belongs on a goroutine of its own, such as one of Go.
+// most SendChunkBytes, and waits for the socket to take each: memory stays at
+// three chunks whatever the size. It begins when the connection is not congested.
+// Pings, pongs and other connections pass meanwhile; other data of this one waits
+// behind, under its class. A fragment leaves when it is full, or when r has
+// yielded nothing more for a few milliseconds. It waits, so it belongs on a
+// goroutine of its own, such as one of Go.
 //
 // What does not end as a whole message ends the connection, so that the peer
-// never takes a part for the whole: an error of r with 1011, more than
-// MaxMessageBytes with 1009, the end of ctx with 1001, text that is not UTF-8 with
-// 1011. With the connection's own context, closing cuts the stream; with another,
-// the close frame waits for its end, up to CloseTimeout. Outbound interceptors do
-// not see streams.
+// never takes a part for the whole: an error or panic of r with 1011, nothing from
+// r for StreamStallTimeout with 1011, more than MaxMessageBytes with 1009, the end
+// of ctx with 1001, text that is not UTF-8 with 1011. With the connection's own
+// context, closing cuts the stream; with another, the close frame waits for its
+// end, up to CloseTimeout. Outbound interceptors do not see streams.
 //
-// A fragment leaves when it is full: what trickles in, like a model's tokens, is
-// better sent as messages. While r blocks, neither ctx nor the connection's end
-// can end SendStream.
+// SendStream does not wait for a Read that blocks: it may return while r is
+// still being read from, once, and what that yields is dropped.
 func (c *Conn) SendStream(ctx context.Context, op frame.Opcode, r io.Reader) error {
 	if op != frame.Text && op != frame.Binary {
 		return fmt.Errorf("engine: cannot stream a %v message; text and binary are possible", op)
@@ -36,24 +36,29 @@ func (c *Conn) SendStream(ctx context.Context, op frame.Opcode, r io.Reader) err
 	if err != nil {
 		return err
 	}
-	err = c.pump(ctx, s, r, op == frame.Text)
+	p := newPump(c, s, op == frame.Text, r)
+	defer p.close()
+	err = p.run(ctx)
 	if err == nil {
 		return nil
+	}
+	if err == backpressure.ErrClosed {
+		return c.closedError()
 	}
 	cause, _ := c.beginShut(streamFailure(ctx, err))
 	s.Abort(cause.Code, cause.replyReason())
 	c.kick()
-	return c.sendError(err)
+	return err
 }
 
 // openStream waits while the connection is congested, as SendWait does.
 func (c *Conn) openStream(ctx context.Context, op frame.Opcode) (*backpressure.Stream, error) {
 	for {
-		s, v := c.queue.OpenStream(op)
+		s, v := c.queue.OpenStream(op, 0)
 		if v != backpressure.Congested {
 			return s, c.verdict(v)
 		}
-		if err := c.queue.Drain(ctx, c.e.cfg.LowWaterBytes); err != nil {
+		if err := c.queue.Room(ctx); err != nil {
 			return nil, c.sendError(err)
 		}
 	}
@@ -63,81 +68,198 @@ func streamFailure(ctx context.Context, err error) *CloseError {
 	switch {
 	case errors.Is(err, ErrMessageTooBig):
 		return &CloseError{Code: frame.CloseMessageTooBig, Reason: "outbound message too big"}
+	case errors.Is(err, ErrStreamStalled):
+		return &CloseError{Code: frame.CloseInternalError, Reason: "stream stalled"}
 	case ctx.Err() != nil:
 		return &CloseError{Code: frame.CloseGoingAway, Reason: "stream cancelled"}
 	}
 	return &CloseError{Code: frame.CloseInternalError, Reason: "stream failed"}
 }
 
-// pump writes one fragment behind: the last one must be marked final, and only
-// the reader's EOF tells which that is.
-func (c *Conn) pump(ctx context.Context, s *backpressure.Stream, r io.Reader, text bool) error {
-	now, next := c.e.pool.Get(c.e.cfg.SendChunkBytes), c.e.pool.Get(c.e.cfg.SendChunkBytes)
-	defer func() { c.e.pool.Put(now); c.e.pool.Put(next) }()
-	total := 0
-	var check utf8Check
-	have, err := readChunk(r, now, c.e.cfg.SendChunkBytes)
+// streamPause is how long a source may yield nothing before what it has yielded
+// leaves as a fragment of its own.
+const streamPause = 5 * time.Millisecond
+
+// A pump moves one message from its source to its stream. It belongs to the
+// goroutine in SendStream.
+type pump struct {
+	c      *Conn
+	s      *backpressure.Stream
+	source *source
+	timer  *time.Timer
+
+	text  bool
+	check utf8Check
+
+	buf        []byte // of a chunk, and the lookahead
+	start, end int    // buf[start:end] has been read and not sent
+	total      int
+	asked      bool // the source is reading into buf[end:]
+	paused     bool // it takes its time: what there is shall leave
+	eof        bool // there is no more
+	blocked    bool // something is due, but the fragment before is still under way
+}
+
+// lookahead is how much is read beyond a fragment before that is sent: only
+// then is it known not to be the last.
+const lookahead = 64 << 10
+
+func newPump(c *Conn, s *backpressure.Stream, text bool, r io.Reader) *pump {
+	chunk := c.e.cfg.SendChunkBytes
+	src := startSource(c, r, chunk+min(chunk, lookahead))
+	return &pump{c: c, s: s, source: src, timer: time.NewTimer(time.Hour), text: text, buf: src.buf.B}
+}
+
+// close lets go of the source: its goroutine ends when its Read has returned.
+func (p *pump) close() {
+	p.timer.Stop()
+	close(p.source.ask)
+}
+
+func (p *pump) run(ctx context.Context) error {
 	for {
-		more := 0
-		if err == nil {
-			more, err = readChunk(r, next, c.e.cfg.SendChunkBytes)
-		}
-		if err != nil && err != io.EOF {
-			return fmt.Errorf("engine: reading the stream: %w", err)
-		}
-		last := more == 0
-		if total += have; total > c.e.cfg.MaxMessageBytes {
-			return ErrMessageTooBig
-		}
-		if text && !check.valid(now.B, last) {
-			return ErrInvalidUTF8
-		}
-		if err := s.Write(ctx, now.B, last); err != nil || last {
+		if done, err := p.send(); done || err != nil {
 			return err
 		}
-		now, next, have = next, now, more
-	}
-}
-
-// readChunk fills b with up to size bytes. It returns io.EOF with the last ones.
-func readChunk(r io.Reader, b *frame.Buffer, size int) (int, error) {
-	b.B = b.B[:size]
-	n, err := io.ReadFull(r, b.B)
-	b.B = b.B[:n]
-	if err == io.ErrUnexpectedEOF {
-		err = io.EOF
-	}
-	return n, err
-}
-
-// utf8Check checks text that comes in pieces which may end inside a rune.
-type utf8Check struct {
-	open [utf8.UTFMax]byte // an incomplete rune
-	n    int
-}
-
-// valid takes the next piece and, with last, wants all runes to be complete.
-func (u *utf8Check) valid(p []byte, last bool) bool {
-	for u.n > 0 && len(p) > 0 {
-		u.open[u.n] = p[0]
-		u.n++
-		p = p[1:]
-		if utf8.FullRune(u.open[:u.n]) {
-			if !utf8.Valid(u.open[:u.n]) {
-				return false
+		p.ask()
+		select {
+		case got := <-p.source.got:
+			if err := p.take(got); err != nil {
+				return err
 			}
-			u.n = 0
+		case <-p.s.Wake():
+			if p.s.Ended() {
+				return backpressure.ErrClosed
+			}
+		case <-p.timer.C:
+			if p.end == p.start {
+				return ErrStreamStalled
+			}
+			p.paused = true
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
-	tail := len(p)
-	for i := len(p) - 1; i >= 0 && i >= len(p)-utf8.UTFMax+1; i-- {
-		if utf8.RuneStart(p[i]) {
-			if !utf8.FullRune(p[i:]) {
-				tail = i
-			}
-			break
+}
+
+// send writes what is due, and reports whether that was the last.
+func (p *pump) send() (done bool, err error) {
+	chunk := p.c.e.cfg.SendChunkBytes
+	for p.due() {
+		n := min(p.end-p.start, chunk)
+		last := p.eof && n == p.end-p.start
+		ok, err := p.s.TryWrite(p.buf[p.start:p.start+n], last)
+		if p.blocked = err == nil && !ok; !ok {
+			return false, err
+		}
+		p.start += n
+		p.paused = false
+		if last {
+			return true, nil
 		}
 	}
-	u.n += copy(u.open[u.n:], p[tail:])
-	return utf8.Valid(p[:tail]) && !(last && u.n > 0)
+	return false, nil
+}
+
+func (p *pump) due() bool {
+	return p.eof || p.paused && p.end > p.start || p.end-p.start > p.c.e.cfg.SendChunkBytes
+}
+
+// ask has the source read if it does not yet and there is room, and sets the
+// time for it.
+func (p *pump) ask() {
+	if !p.asked && p.start > 0 {
+		p.end = copy(p.buf, p.buf[p.start:p.end])
+		p.start = 0
+	}
+	if !p.asked && !p.eof && p.end < len(p.buf) {
+		p.asked = true
+		p.source.ask <- p.buf[p.end:]
+	}
+	stall := p.c.e.cfg.StreamStallTimeout
+	switch {
+	case p.asked && !p.blocked && p.end > p.start:
+		p.timer.Reset(streamPause)
+	case p.asked && !p.blocked && stall > 0:
+		p.timer.Reset(stall)
+	default:
+		p.timer.Stop()
+	}
+}
+
+// take checks what the source has yielded.
+func (p *pump) take(got yielded) error {
+	p.asked = false
+	if got.err != nil && got.err != io.EOF {
+		return fmt.Errorf("engine: reading the stream: %w", got.err)
+	}
+	piece := p.buf[p.end : p.end+got.n]
+	p.end += got.n
+	p.eof = got.err == io.EOF
+	if p.total += got.n; p.total > p.c.e.cfg.MaxMessageBytes {
+		return ErrMessageTooBig
+	}
+	if p.text && !p.check.valid(piece, p.eof) {
+		return ErrInvalidUTF8
+	}
+	return nil
+}
+
+// A source calls Read on a goroutine of its own, because a Read can block for as
+// long as it likes and nothing can make it return.
+type source struct {
+	ask chan []byte
+	got chan yielded // has room for one, so that nobody need be there to take it
+	buf *frame.Buffer
+}
+
+// yielded is what a Read has returned.
+type yielded struct {
+	n   int
+	err error
+}
+
+func startSource(c *Conn, r io.Reader, size int) *source {
+	s := &source{ask: make(chan []byte, 1), got: make(chan yielded, 1), buf: c.e.pool.Get(size)}
+	s.buf.B = s.buf.B[:size]
+	go s.run(c, r) // ends when ask is closed and Read has returned; nobody can wait for that
+	return s
+}
+
+func (s *source) run(c *Conn, r io.Reader) {
+	defer c.e.pool.Put(s.buf)
+	for b := range s.ask {
+		s.read(c, r, b)
+	}
+}
+
+var errSourceCrashed = errors.New("engine: the stream's source panicked")
+
+// read reads once, and reports it even if r panics or ends the goroutine.
+func (s *source) read(c *Conn, r io.Reader, b []byte) {
+	got := yielded{err: errSourceCrashed}
+	returned := false
+	defer func() {
+		if !returned {
+			c.crashed(recover())
+		}
+		s.got <- got
+	}()
+	got = readSome(r, b)
+	returned = true
+}
+
+// emptyReads is how many Reads in a row may yield nothing.
+const emptyReads = 100
+
+func readSome(r io.Reader, b []byte) yielded {
+	for range emptyReads {
+		if n, err := r.Read(b); n != 0 || err != nil {
+			if n < 0 || n > len(b) {
+				return yielded{err: fmt.Errorf("Read returned the impossible count %d", n)}
+			}
+			return yielded{n, err}
+		}
+	}
+	return yielded{err: io.ErrNoProgress}
 }

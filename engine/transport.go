@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/lxzan/gws"
@@ -20,6 +21,9 @@ const (
 	// directRead is the payload outstanding from which a frame is read straight
 	// into gws's buffer. Below, one read into ours brings the next frames, too.
 	directRead = 8 << 10
+
+	// smallMessage is what a connection is counted with for a message that is coming in.
+	smallMessage = 4 << 10
 )
 
 // errEnding makes gws leave its loop when the connection is ending.
@@ -42,6 +46,10 @@ type transport struct {
 	ready   bool // gws's handshake is over
 
 	closeSeen bool // the header of the peer's close frame has passed
+
+	data       bool  // the last header was that of a data frame
+	fragmented bool  // of the message coming in
+	length     int64 // of it, as far as its headers say
 
 	gwsCode   frame.CloseCode // from the close frame that gws wrote
 	peerClose *gws.CloseError // from the close frame that the peer sent
@@ -114,6 +122,9 @@ func (t *transport) fill(p []byte) (int, error) {
 	case n > 0:
 		t.c.busy.Store(true) // before ending is asked: Shutdown lets either this read count or none
 		t.c.received()
+	case errors.Is(err, os.ErrDeadlineExceeded): // interrupt
+		t.giveBack()
+		return 0, errEnding
 	case err != nil:
 		t.err = err
 	}
@@ -125,6 +136,7 @@ func (t *transport) fill(p []byte) (int, error) {
 	default:
 		t.buf.B = t.buf.B[:n]
 		t.scan()
+		t.reserve()
 		n = 0
 	}
 	if t.c.ending() {
@@ -144,7 +156,40 @@ func (t *transport) scan() {
 			t.fault = err.(*frame.Error)
 			return
 		}
-		t.closeSeen = t.closeSeen || ok && h.Opcode == frame.Close
+		if ok {
+			t.note(h)
+		}
+	}
+}
+
+// note keeps what a header says.
+func (t *transport) note(h frame.Header) {
+	t.closeSeen = t.closeSeen || h.Opcode == frame.Close
+	t.data = h.Opcode.IsData()
+	switch {
+	case h.Opcode == frame.Continuation:
+		t.length += h.Length
+		t.fragmented = true
+	case t.data:
+		t.length, t.fragmented = h.Length, !h.Fin
+	}
+}
+
+// needs returns the memory for the message that is coming in, if there is one and
+// it is not small: a connection is counted with as much in any case.
+func (t *transport) needs() int {
+	if !t.scanner.InMessage() && !(t.data && t.scanner.Remaining() > 0) || t.length <= smallMessage {
+		return 0
+	}
+	return needs(t.length, t.fragmented)
+}
+
+// reserve takes from the budget what the message that is coming in needs, before
+// gws allocates it. If the budget does not bear it the connection ends.
+func (t *transport) reserve() {
+	if n := t.needs(); n > t.c.announced && !t.c.announce(n) {
+		t.c.e.counters.shed.Add(1)
+		t.c.shut(budgetError(), false)
 	}
 }
 
@@ -176,6 +221,7 @@ func (t *transport) giveBack() {
 // EOF. Closing the socket with bytes unread would answer them with a reset, and
 // the peer might never read our close frame (RFC 6455 §7.1.1).
 func (t *transport) discard() {
+	t.c.uninterrupted()
 	defer t.giveBack()
 	for !t.peerDone() {
 		n, err := t.c.sock.read(t)

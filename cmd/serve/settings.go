@@ -3,6 +3,7 @@ package serve
 import (
 	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
 
 	"github.com/spf13/pflag"
@@ -20,6 +21,7 @@ type settings struct {
 	maxMessageBytes int
 	sendChunkBytes  int
 	workers         int
+	memoryBudget    int
 	allowOrigins    []string
 	trustedProxies  []netip.Prefix
 }
@@ -29,9 +31,10 @@ const (
 	defaultPort = 9000
 
 	// The ranges of engine.Config.
-	largestSize   = 1 << 30
-	smallestChunk = 125
-	mostWorkers   = 1 << 20
+	largestSize    = 1 << 30
+	smallestChunk  = 125
+	smallestBudget = 1 << 20
+	mostWorkers    = 1 << 20
 )
 
 func (s *settings) addFlags(f *pflag.FlagSet) {
@@ -48,6 +51,8 @@ func (s *settings) addFlags(f *pflag.FlagSet) {
 		"largest frame to send; a larger message goes out in fragments\n(default 65536; environment WS_SEND_CHUNK_BYTES)")
 	f.Var(number{&s.workers, 1, mostWorkers}, "workers",
 		fmt.Sprintf("handlers that may run at once\n(default %d here; environment WS_WORKERS)", engine.DefaultWorkers()))
+	f.Var(number{&s.memoryBudget, smallestBudget, math.MaxInt}, "memory-budget-bytes",
+		fmt.Sprintf("what peers can make the server hold; above it the worst are closed with 1013\n(default %d here; environment WS_MEMORY_BUDGET_BYTES)", engine.DefaultMemoryBudget()))
 	f.Var(origins{&s.allowOrigins}, "allow-origin",
 		"origin of web pages that may connect, besides the server's own;\nlike https://*.example.com, or * for all; repeatable")
 	f.Var(prefixes{&s.trustedProxies}, "trusted-proxy",
@@ -63,11 +68,12 @@ func (s *settings) engineConfig(logger *slog.Logger) (engine.Config, error) {
 	given(&cfg.MaxMessageBytes, s.maxMessageBytes)
 	given(&cfg.SendChunkBytes, s.sendChunkBytes)
 	given(&cfg.Workers, s.workers)
+	given(&cfg.MemoryBudgetBytes, s.memoryBudget)
 	cfg.AllowedOrigins = s.allowOrigins
 	cfg.TrustedProxies = s.trustedProxies
 	cfg.Logger = logger
-	if err := cfg.Validate(); err != nil { // variables that contradict each other: flags cannot
-		return cfg, usagef("environment: %w", err)
+	if err := cfg.Validate(); err != nil { // settings that contradict each other
+		return cfg, usagef("environment and flags: %w", err)
 	}
 	return cfg, nil
 }

@@ -90,23 +90,24 @@ func (h *Hub) BroadcastPrepared(ctx context.Context, p engine.Prepared) engine.T
 	return t
 }
 
-// Totals returns the sum of the tallies of all broadcasts: its Congested is how
-// many deliveries slow members have missed.
+// Totals returns the sum of the tallies of all broadcasts: its Congested
+// and Dropped are how many deliveries slow members have missed.
 func (h *Hub) Totals() Totals { return h.totals.load() }
 
 // Totals counts deliveries as engine.Tally does, over a hub's life.
 type Totals struct {
-	Broadcasts, Queued, Congested, Closed, Refused uint64
+	Broadcasts, Queued, Congested, Dropped, Closed, Refused uint64
 }
 
 type totals struct {
-	broadcasts, queued, congested, closed, refused atomic.Uint64
+	broadcasts, queued, congested, dropped, closed, refused atomic.Uint64
 }
 
 func (s *totals) add(t engine.Tally) {
 	s.broadcasts.Add(1)
 	s.queued.Add(uint64(t.Queued))
 	s.congested.Add(uint64(t.Congested))
+	s.dropped.Add(uint64(t.Dropped))
 	s.closed.Add(uint64(t.Closed))
 	s.refused.Add(uint64(t.Refused))
 }
@@ -116,6 +117,7 @@ func (s *totals) load() Totals {
 		Broadcasts: s.broadcasts.Load(),
 		Queued:     s.queued.Load(),
 		Congested:  s.congested.Load(),
+		Dropped:    s.dropped.Load(),
 		Closed:     s.closed.Load(),
 		Refused:    s.refused.Load(),
 	}

@@ -1,0 +1,129 @@
+package backpressure
+
+import "github.com/penstock-ws/penstock/frame"
+
+// admitLocked decides whether a message is taken, before it is queued, and makes
+// room for it if its class says how. If it is to take the place of a waiting
+// message, that one is returned.
+func (q *Queue) admitLocked(m *Message) (v Verdict, old *item) {
+	if q.closing || q.dead {
+		return Closed, nil
+	}
+	size := wireSize(m.len(), q.cfg.ChunkSize)
+	old, ok := q.placeLocked(m, size)
+	if !ok && q.expireLocked() {
+		old, ok = q.placeLocked(m, size)
+	}
+	if ok {
+		return Queued, old
+	}
+	return q.overflowLocked(m, size), nil
+}
+
+// placeLocked reports whether there is a place for a message of size bytes: that
+// of old, or at the end.
+func (q *Queue) placeLocked(m *Message, size int) (old *item, ok bool) {
+	cost := q.costOf(m)
+	if old = q.backlog.waiting(m); old != nil {
+		more, cost := size-old.size(q.cfg.ChunkSize), cost-old.charge
+		if q.fitsLocked(more, cost) || q.roomLocked(m, more, cost) {
+			return old, true
+		}
+	}
+	return nil, q.roomLocked(m, size, cost)
+}
+
+// roomLocked reports whether there is room for size more bytes of a message's
+// class, in cost more bytes of memory.
+func (q *Queue) roomLocked(m *Message, size, cost int) bool {
+	if m.Class.Overflow == Congest {
+		return !q.over.Load() && q.account.Fits(cost)
+	}
+	return q.fitsLocked(size, cost)
+}
+
+// fitsLocked reports whether pending bytes may become more by so many.
+func (q *Queue) fitsLocked(more, cost int) bool {
+	return (more <= 0 || q.pending == 0 || q.pending+more <= q.cfg.HighWater) && q.account.Fits(cost)
+}
+
+// costOf is the memory that the queue will be charged for a message, or somewhat
+// more. It must not be less: what the budget is asked for is what bounds it.
+func (q *Queue) costOf(m *Message) int {
+	small := m.len() <= q.smallest()
+	switch {
+	case m.Prepared != nil && (m.tracked() || !small):
+		return itemCost
+	case !small:
+		return itemCost + bufferSize(m.len())
+	case m.tracked():
+		return itemCost + bufferSize(frame.MaxHeaderSize+m.len())
+	}
+	size := wireSize(m.len(), q.cfg.ChunkSize)
+	if q.tailTakesLocked(size) {
+		return 0
+	}
+	return itemCost + bufferSize(q.segmentSizeLocked(size, m.Hold))
+}
+
+// overflowLocked does what the class of a message wants if there is no room.
+func (q *Queue) overflowLocked(m *Message, size int) Verdict {
+	switch m.Class.Overflow {
+	case DropOldest:
+		if q.dropOldestLocked(m, size) {
+			return Queued
+		}
+	case DropNewest:
+	case Disconnect:
+		q.overflow = m.Class.closeCode()
+		q.discardLocked()
+		q.pushCloseLocked(q.overflow, "outbound queue overflow")
+		return Overflowed
+	default:
+		if !q.over.Load() {
+			q.starved, q.wanted = true, q.costOf(m)
+			q.over.Store(true)
+		}
+		return Congested
+	}
+	q.missLocked(m)
+	return Dropped
+}
+
+// refuseLocked ends a send that was not admitted. An overflow has queued the close
+// frame, and a drop perhaps a gap; perhaps nobody else is there to write it. It
+// unlocks.
+func (q *Queue) refuseLocked(v Verdict, hold bool) {
+	switch {
+	case v == Overflowed:
+		q.flushNowLocked(0)
+	case v == Dropped && !hold:
+		q.flushLocked(0)
+	default:
+		q.unlockAndTell()
+	}
+}
+
+// dropOldestLocked drops waiting messages of m's class, the oldest first, until
+// there is room for size bytes. It drops none if all of them would not do, or if
+// the budget is what lacks room.
+func (q *Queue) dropOldestLocked(m *Message, size int) bool {
+	if !q.account.Fits(q.costOf(m)) {
+		return false
+	}
+	need := min(q.pending, q.pending+size-q.cfg.HighWater)
+	if need <= 0 {
+		return true // the budget has got room meanwhile
+	}
+	l := q.backlog.of(m.Class)
+	last := l.enough(need, q.cfg.ChunkSize)
+	if last == nil {
+		return false
+	}
+	for done := false; !done; {
+		it := l.first()
+		done = it == last
+		q.dropLocked(it, overflowed)
+	}
+	return true
+}

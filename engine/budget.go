@@ -1,0 +1,150 @@
+package engine
+
+import (
+	"cmp"
+	"math"
+	"math/bits"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/penstock-ws/penstock/frame"
+)
+
+// DefaultMemoryBudget returns the default of Config.MemoryBudgetBytes: half of the
+// memory that the process may use, by GOMEMLIMIT, its cgroup, or the machine,
+// whichever is least. The other half is for the program, and for what the garbage
+// collector has not freed yet. Where none of them can be read it is 1 GiB.
+func DefaultMemoryBudget() int {
+	limit := debug.SetMemoryLimit(-1) // a negative value only asks
+	if machine := machineMemory(); machine > 0 {
+		limit = min(limit, machine)
+	}
+	if limit == math.MaxInt64 {
+		return 1 << 30
+	}
+	return int(limit / 2)
+}
+
+// What inbound messages are counted with beside their payload: gws's Message and
+// its buffer, the place in a batch.
+const messageCost = 128
+
+// settleInboundLocked tells the budget what the connection holds of what its peer
+// has sent.
+func (c *Conn) settleInboundLocked() {
+	holds := c.announced + c.bytes + c.messages*messageCost
+	c.inbound.Add(holds - c.inbound.Held())
+}
+
+// announce takes from the budget what a message that has not come in full will
+// need, before gws allocates it. It returns false if that is too much.
+func (c *Conn) announce(n int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if more := n - c.announced; more > 0 && !c.inbound.Fits(more) {
+		return false
+	}
+	c.announced = n
+	c.settleInboundLocked()
+	return true
+}
+
+// needs returns what a message of n bytes takes in gws: buffers come in powers of
+// two, and a fragmented message grows by doubling, with the old one beside the new.
+func needs(n int64, fragmented bool) int {
+	size := 1 << bits.Len64(uint64(max(n-1, 0)))
+	if fragmented {
+		size *= 2
+	}
+	return size
+}
+
+// leaveBudget: the connection has ended.
+func (c *Conn) leaveBudget() {
+	c.mu.Lock()
+	c.inbound.Add(-c.inbound.Held())
+	c.mu.Unlock()
+	c.e.cfg.Budget.Leave()
+}
+
+// held is what a connection holds, in both directions.
+func (c *Conn) held() int {
+	out := max(c.queue.Held(), c.queue.Pending()) // what is shared with others counts here
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return out + c.inbound.Held()
+}
+
+// An offender is a connection that holds more than its share of the budget.
+type offender struct {
+	c    *Conn
+	held int
+}
+
+// relieve frees memory when the budget has become tight: first by what may be
+// dropped, then by ending connections, those that hold the most first. Nobody
+// who holds no more than an equal share is touched.
+func (e *Engine) relieve() {
+	excess := e.cfg.Budget.Excess()
+	if excess == 0 {
+		return
+	}
+	for _, o := range e.offenders() {
+		if excess <= 0 {
+			return
+		}
+		if o.c.closing.Load() {
+			excess -= o.held // on its way
+			continue
+		}
+		freed := o.c.queue.Shed()
+		if excess -= freed; excess > 0 && o.c.held() > e.cfg.Budget.Share() {
+			excess -= o.held - freed
+			o.c.shed()
+		}
+	}
+}
+
+func (e *Engine) offenders() (list []offender) {
+	share := e.cfg.Budget.Share()
+	for _, c := range e.registry.all() {
+		if held := c.held(); held > share {
+			list = append(list, offender{c, held})
+		}
+	}
+	slices.SortFunc(list, func(a, b offender) int { return cmp.Compare(b.held, a.held) })
+	return list
+}
+
+func budgetError() *CloseError {
+	return &CloseError{Code: frame.CloseTryAgainLater, Reason: "memory budget"}
+}
+
+// shed ends a connection to free what it holds.
+func (c *Conn) shed() {
+	c.e.counters.shed.Add(1)
+	c.shut(budgetError(), true)
+	c.interrupt()
+}
+
+// interrupt makes the reader let go of a message that it has not received in full.
+func (c *Conn) interrupt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.discarding {
+		_ = c.sock.setReadDeadline(longAgo) // fails if the socket is closed: then it is not needed
+	}
+}
+
+// uninterrupted begins the part of a connection's life in which what is read is
+// dropped.
+func (c *Conn) uninterrupted() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.discarding = true
+	_ = c.sock.setReadDeadline(time.Time{})
+}
+
+// longAgo is a deadline that has passed.
+var longAgo = time.Unix(1, 0)
