@@ -25,7 +25,7 @@ var arrows = map[string][]string{
 	"frame/deflate":     {"frame"},
 	"backpressure":      {"frame"},
 	"interceptors":      {"frame"},
-	"engine":            {"frame", "backpressure", "interceptors"},
+	"engine":            {"frame", "frame/deflate", "backpressure", "interceptors"},
 	"engine/enginetest": {"engine", "frame", "backpressure", "interceptors"},
 	"engine/hub":        {"engine", "frame"},
 	"engine/filters":    {"engine", "engine/hub", "frame", "interceptors"},

@@ -14,8 +14,9 @@ import (
 // Prepared is a message encoded once for many connections; any number of them may
 // send it at the same time, and it never changes.
 type Prepared struct {
-	p       *backpressure.Prepared
-	options SendOptions
+	p        *backpressure.Prepared
+	variants *variants // nil: it is never compressed
+	options  SendOptions
 }
 
 // Prepare encodes a message of type op, frame.Text or frame.Binary, copying
@@ -29,7 +30,11 @@ func (e *Engine) Prepare(op frame.Opcode, payload []byte) (Prepared, error) {
 	case op != frame.Text && op != frame.Binary:
 		return Prepared{}, fmt.Errorf("engine: cannot prepare a %v message; text and binary are possible", op)
 	}
-	return Prepared{p: backpressure.Prepare(op, 0, payload, e.cfg.Budget)}, nil
+	p := Prepared{p: backpressure.Prepare(op, 0, payload, e.cfg.Budget)}
+	if e.cfg.Compress && len(payload) >= e.cfg.CompressMinBytes {
+		p.variants = new(variants)
+	}
+	return p, nil
 }
 
 // With returns the same message to be sent with options.
@@ -47,11 +52,11 @@ func (c *Conn) SendPrepared(p Prepared) error {
 	if c.ep.outboundRun != nil {
 		return c.intercept(context.Background(), interceptors.Outbound{Type: p.p.Opcode(), Data: p.p.Payload()}, route{options: p.options})
 	}
-	return c.verdict(c.queue.Send(p.message(false)))
+	return c.verdict(c.queue.Send(p.message(c, false)))
 }
 
-func (p Prepared) message(hold bool) backpressure.Message {
-	return backpressure.Message{Prepared: p.p, Class: p.options.Class, Key: p.options.Key, Hold: hold}
+func (p Prepared) message(c *Conn, hold bool) backpressure.Message {
+	return backpressure.Message{Prepared: p.forPeer(c.e, c.deflateBits), Class: p.options.Class, Key: p.options.Key, Hold: hold}
 }
 
 // Tally says what became of a broadcast: how many connections got each Verdict.
@@ -95,7 +100,7 @@ func (c *Conn) sendHeld(p Prepared, b *burst) error {
 	if b == nil || c.ep.outboundRun != nil {
 		return c.SendPrepared(p)
 	}
-	if err := c.verdict(c.queue.Send(p.message(true))); err != nil {
+	if err := c.verdict(c.queue.Send(p.message(c, true))); err != nil {
 		return err
 	}
 	if !b.touch(c) {

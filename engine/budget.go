@@ -33,7 +33,7 @@ const messageCost = 128
 // settleInboundLocked tells the budget what the connection holds of what its peer
 // has sent.
 func (c *Conn) settleInboundLocked() {
-	holds := c.announced + c.bytes + c.messages*messageCost
+	holds := c.announced + c.bytes + c.messages*messageCost + c.inflatedHeld
 	c.inbound.Add(holds - c.inbound.Held())
 }
 

@@ -35,6 +35,26 @@ type Config struct {
 	// Environment: WS_SEND_CHUNK_BYTES.
 	SendChunkBytes int
 
+	// Compress agrees to permessage-deflate (RFC 7692) with peers that offer it,
+	// without context takeover, so that no connection holds a compressor.
+	// Default: off; the variable is set to "on". Environment: WS_COMPRESS.
+	Compress bool
+
+	// CompressLevel is how hard to try, from 1, the fastest, to 9; -2 codes bytes
+	// only and looks for no repetition. Default 1. Environment: WS_COMPRESS_LEVEL.
+	CompressLevel int
+
+	// CompressMinBytes is the payload from which messages are compressed; what
+	// would grow by it is sent as it is. Default 256.
+	// Environment: WS_COMPRESS_MIN_BYTES.
+	CompressMinBytes int
+
+	// MaxInflateRatio is how many times larger than on the wire, and 4 KiB, a
+	// compressed message may be; a peer that sends more is closed with 1009.
+	// MaxMessageBytes holds as well. Default 250; negative: no ratio is too large
+	// (deflate itself ends at 1032).
+	MaxInflateRatio int
+
 	// HighWaterBytes bounds what is queued for one peer: above it sends return
 	// ErrCongested and the connection's messages are neither handled nor read,
 	// until LowWaterBytes is reached. The message that crosses the mark is still
@@ -160,12 +180,15 @@ const (
 	largestMaxMessage = 1 << 30 // gws computes sizes in 32 bits
 	defaultChunk      = 64 << 10
 	defaultHighWater  = 1 << 20
-	defaultCork       = 16 << 10
-	defaultReadBuffer = 32 << 10
-	smallestBuffer    = 4 << 10
-	smallestBudget    = 1 << 20
-	defaultInbox      = 256
-	defaultBackground = 1 << 16
+
+	defaultCompressMin  = 256
+	defaultInflateRatio = 250
+	defaultCork         = 16 << 10
+	defaultReadBuffer   = 32 << 10
+	smallestBuffer      = 4 << 10
+	smallestBudget      = 1 << 20
+	defaultInbox        = 256
+	defaultBackground   = 1 << 16
 )
 
 // DefaultWorkers returns the default of Config.Workers: 16 for each processor
@@ -178,6 +201,9 @@ func DefaultWorkers() int { return 16 * runtime.GOMAXPROCS(0) }
 func (c Config) withDefaults() Config {
 	or(&c.MaxMessageBytes, defaultMaxMessage)
 	or(&c.SendChunkBytes, defaultChunk)
+	or(&c.CompressLevel, 1)
+	or(&c.CompressMinBytes, defaultCompressMin)
+	or(&c.MaxInflateRatio, defaultInflateRatio)
 	or(&c.HighWaterBytes, defaultHighWater)
 	or(&c.LowWaterBytes, c.HighWaterBytes/4)
 	or(&c.CorkBytes, defaultCork)
@@ -240,6 +266,10 @@ func (c Config) Validate() error {
 	}
 	size("MaxMessageBytes", c.MaxMessageBytes, 1, largestMaxMessage)
 	size("SendChunkBytes", c.SendChunkBytes, frame.MaxControlPayload, largestMaxMessage)
+	size("CompressMinBytes", c.CompressMinBytes, 1, largestMaxMessage)
+	if c.CompressLevel != -2 && (c.CompressLevel < 1 || c.CompressLevel > 9) {
+		mistake("CompressLevel", c.CompressLevel, "1 to 9, or -2")
+	}
 	size("HighWaterBytes", c.HighWaterBytes, 1, largestMaxMessage)
 	if c.LowWaterBytes < 0 || c.LowWaterBytes >= c.HighWaterBytes {
 		mistake("LowWaterBytes", c.LowWaterBytes, fmt.Sprintf("0 to below HighWaterBytes, %d", c.HighWaterBytes))

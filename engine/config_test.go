@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"go/ast"
@@ -169,10 +170,7 @@ func TestConfigEnvironment(t *testing.T) {
 			empty, err := engine.ConfigFromEnv()
 			require.NoError(t, err)
 			require.Equal(t, engine.Config{}, empty)
-			number := "5000"
-			if name == "WS_MEMORY_BUDGET_BYTES" {
-				number = "5000000"
-			}
+			number := cmp.Or(map[string]string{"WS_MEMORY_BUDGET_BYTES": "5000000", "WS_COMPRESS_LEVEL": "5", "WS_COMPRESS": "on"}[name], "5000")
 			value := reflect.ValueOf(empty).FieldByName(field)
 			if value.Type() == reflect.TypeFor[time.Duration]() {
 				t.Setenv(name, "1h1m")
@@ -182,9 +180,12 @@ func TestConfigEnvironment(t *testing.T) {
 			cfg, err := engine.ConfigFromEnv()
 			require.NoError(t, err)
 			got := reflect.ValueOf(&cfg).Elem().FieldByName(field)
-			if got.Kind() == reflect.Int64 {
+			switch got.Kind() {
+			case reflect.Int64:
 				require.Equal(t, int64(61*time.Minute), got.Int())
-			} else {
+			case reflect.Bool:
+				require.True(t, got.Bool())
+			default:
 				require.Equal(t, number, fmt.Sprint(got.Int()))
 			}
 			got.SetZero()
@@ -238,7 +239,10 @@ func TestConfigEnvironmentOff(t *testing.T) {
 	for field, name := range documented(t) {
 		t.Setenv(name, "off")
 		cfg, err := engine.ConfigFromEnv()
-		if off[name] {
+		if name == "WS_COMPRESS" {
+			require.NoError(t, err)
+			require.False(t, cfg.Compress)
+		} else if off[name] {
 			require.NoError(t, err)
 			require.Negative(t, reflect.ValueOf(cfg).FieldByName(field).Int())
 			require.NoError(t, cfg.Validate())

@@ -9,6 +9,7 @@ import (
 	"github.com/lxzan/gws"
 
 	"github.com/penstock-ws/penstock/backpressure"
+	"github.com/penstock-ws/penstock/frame"
 	"github.com/penstock-ws/penstock/interceptors"
 )
 
@@ -19,9 +20,10 @@ type Conn struct {
 	// connections every cache line counts.
 
 	// immutable
-	e    *Engine
-	ep   *endpoint
-	sock socket
+	e           *Engine
+	ep          *endpoint
+	sock        socket
+	deflateBits int // the window of what is compressed for the peer; 0: nothing is
 
 	// reader goroutine
 	transport   transport
@@ -39,46 +41,48 @@ type Conn struct {
 
 	// guarded by mu; mu may be held while taking the queue's lock, never the
 	// other way round
-	mu         sync.Mutex
-	run        runState
-	opened     bool // OnOpen has returned
-	drainOwed  bool // OnDrain is to be called
-	dropOwed   bool // OnDrop is to be called
-	noMore     bool // no message will be handed over any more; cause is set
-	answered   bool // the closing handshake has been begun by us, or answered
-	readDone   bool // the reader has seen the end
-	writeDone  bool // the queue has
-	ended      bool // OnClose has been called
-	paused     bool // the reader waits for room
-	receiving  bool // a goroutine is in Receive
-	discarding bool // what the reader still reads is dropped
-	sockClosed bool
-	cancelled  bool
-	messages   int                  // received and not yet handled
-	bytes      int                  // their payload
-	announced  int                  // what the message that is coming in needs
-	inbound    backpressure.Account // for the three above
-	inbox      batches              // handed over by the reader, not yet taken by a worker
-	room       chan struct{}        // not nil: the reader waits for room
-	arrival    chan struct{}        // not nil: Receive waits for a message
-	receivedN  uint64               // messages, over the connection's life
-	receivedB  uint64               // bytes of payload, likewise
-	background int                  // functions given to Go that run
-	cause      *CloseError
-	closeSince int64         // engine clock when closing began; 0: it has not
-	done       chan struct{} // closed when the context ends; made when asked for
-	outRuns    uint64        // runs of the outbound chain
-	restingRun *outRun       // list of those to use again
-	values     map[any]any
+	mu           sync.Mutex
+	run          runState
+	opened       bool // OnOpen has returned
+	drainOwed    bool // OnDrain is to be called
+	dropOwed     bool // OnDrop is to be called
+	noMore       bool // no message will be handed over any more; cause is set
+	answered     bool // the closing handshake has been begun by us, or answered
+	readDone     bool // the reader has seen the end
+	writeDone    bool // the queue has
+	ended        bool // OnClose has been called
+	paused       bool // the reader waits for room
+	receiving    bool // a goroutine is in Receive
+	discarding   bool // what the reader still reads is dropped
+	sockClosed   bool
+	cancelled    bool
+	messages     int                  // received and not yet handled
+	bytes        int                  // their payload
+	announced    int                  // what the message that is coming in needs
+	inflatedHeld int                  // what inflated takes
+	inbound      backpressure.Account // for what is announced, waits or is inflated
+	inbox        batches              // handed over by the reader, not yet taken by a worker
+	room         chan struct{}        // not nil: the reader waits for room
+	arrival      chan struct{}        // not nil: Receive waits for a message
+	receivedN    uint64               // messages, over the connection's life
+	receivedB    uint64               // bytes of payload, likewise
+	background   int                  // functions given to Go that run
+	cause        *CloseError
+	closeSince   int64         // engine clock when closing began; 0: it has not
+	done         chan struct{} // closed when the context ends; made when asked for
+	outRuns      uint64        // runs of the outbound chain
+	restingRun   *outRun       // list of those to use again
+	values       map[any]any
 
 	// locks itself
 	queue backpressure.Queue
 
 	// worker: whoever runs the callbacks, one at a time
-	seq    uint64
-	call   call
-	corked bool    // the queue, for a batch
-	work   batches // handed over and not yet handled
+	seq      uint64
+	call     call
+	corked   bool          // the queue, for a batch
+	inflated *frame.Buffer // of the message that is being handled; nil: it is not compressed
+	work     batches       // handed over and not yet handled
 
 	// executor's lock
 	nextRunnable *Conn

@@ -26,9 +26,9 @@ type Engine struct {
 	*endpoint // the one that New was given
 	cfg       Config
 	outbound  *backpressure.Config
-	rules     *frame.Rules
 	origins   origins
-	upgrader  *gws.Upgrader
+	plain     parsing
+	deflating parsing
 	executor  *executor
 	ticker    *ticker
 	sweeper   *sweeper
@@ -81,7 +81,6 @@ func New(cfg Config, ep Endpoint) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg:      cfg,
-		rules:    &frame.Rules{ExpectMask: true, MaxMessage: int64(cfg.MaxMessageBytes), MaxFragments: maxFragments},
 		origins:  newOrigins(cfg.AllowedOrigins),
 		executor: x,
 		empty:    make(chan struct{}),
@@ -91,20 +90,38 @@ func New(cfg Config, ep Endpoint) (*Engine, error) {
 	e.outbound = cfg.outbound(&e.pool, &e.counters.drops)
 	e.clock.start = time.Now()
 	e.clock.advance()
-	e.upgrader = gws.NewUpgrader(new(events), &gws.ServerOption{
-		ReadMaxPayloadSize: max(cfg.MaxMessageBytes, frame.MaxControlPayload), // gws holds control frames against it, too
-		ReadBufferSize:     gwsBuffer,
-		CheckUtf8Enabled:   true,
-		ParallelGolimit:    1,
-		NewSession:         func() gws.SessionStorage { return nil },
-		Logger:             gwsLogger{},
-	})
+	e.plain = newParsing(cfg.MaxMessageBytes, false)
+	e.deflating = newParsing(cfg.MaxMessageBytes, true)
 	e.endpoint = e.newEndpoint(ep)
 	e.ticker = newTicker(e)
 	e.sweeper = newSweeper(e)
 	e.goroutines.spawn(e.ticker.run)  // ends with Shutdown
 	e.goroutines.spawn(e.sweeper.run) // ends with Shutdown
 	return e, nil
+}
+
+// A parsing is how the bytes of a connection are read: by the scanner, and by gws.
+type parsing struct {
+	rules    *frame.Rules
+	upgrader *gws.Upgrader
+}
+
+// newParsing is for connections with or without compression. What is compressed gws
+// must not hold against UTF-8, and it may be a little longer than its message.
+func newParsing(maxMessage int, deflating bool) parsing {
+	rules := &frame.Rules{ExpectMask: true, MaxMessage: int64(maxMessage), MaxFragments: maxFragments}
+	if deflating {
+		rules.AllowRSV = frame.RSV1
+		rules.MaxMessage += int64(deflateSlack(maxMessage))
+	}
+	return parsing{rules, gws.NewUpgrader(new(events), &gws.ServerOption{
+		ReadMaxPayloadSize: max(int(rules.MaxMessage), frame.MaxControlPayload), // gws holds control frames against it, too
+		ReadBufferSize:     gwsBuffer,
+		CheckUtf8Enabled:   !deflating,
+		ParallelGolimit:    1,
+		NewSession:         func() gws.SessionStorage { return nil },
+		Logger:             gwsLogger{},
+	})}
 }
 
 // gwsLogger is silent: what gws logs, the engine reports in its own words.
@@ -154,7 +171,7 @@ func (p *endpoint) receive(ctx context.Context, in Message) error {
 // connection is where its handler wants it (in a room, say) before the client can
 // know that it is open; then the response to the handshake leaves, with
 // what OnOpen has sent behind it; then the reader starts.
-func (e *Engine) start(p *endpoint, sock socket, early, response []byte, scope *Scope) {
+func (e *Engine) start(p *endpoint, sock socket, deflateBits int, early, response []byte, scope *Scope) {
 	c := &Conn{e: e, ep: p, sock: sock, id: e.registry.lastID.Add(1), scope: scope}
 	c.call.conn = c
 	if p.pull {
@@ -168,8 +185,12 @@ func (e *Engine) start(p *endpoint, sock socket, early, response []byte, scope *
 	c.queue.Preface(response)
 	c.lastRead.Store(e.clock.now())
 	c.busy.Store(true) // until the reader first waits
-	c.transport.init(c, e.rules, early)
-	socket, err := c.transport.attach(e.upgrader)
+	parsing := e.plain
+	if c.deflateBits = deflateBits; deflateBits != 0 {
+		parsing = e.deflating
+	}
+	c.transport.init(c, parsing.rules, early)
+	socket, err := c.transport.attach(parsing.upgrader)
 	if err != nil { // gws refuses nothing that attach asks
 		e.cfg.Logger.Error("penstock: gws refused a connection", "error", err)
 	}

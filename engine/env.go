@@ -40,6 +40,15 @@ func ConfigFromEnv() (Config, error) {
 			*field = n
 		}
 	}
+	toggle := func(field *bool, name string) {
+		switch v := os.Getenv(name); v {
+		case "", "off":
+		case "on":
+			*field = true
+		default:
+			errs = append(errs, &EnvError{name, v, `"on" or "off"`})
+		}
+	}
 	span := func(field *time.Duration, name string, canBeOff bool) {
 		if v := os.Getenv(name); v != "" {
 			d, err := parseSpan(v, canBeOff)
@@ -52,6 +61,9 @@ func ConfigFromEnv() (Config, error) {
 	}
 	number(&c.MaxMessageBytes, "MAX_WS_MESSAGE_BYTES", 1, largestMaxMessage)
 	number(&c.SendChunkBytes, "WS_SEND_CHUNK_BYTES", 125, largestMaxMessage)
+	toggle(&c.Compress, "WS_COMPRESS")
+	number(&c.CompressLevel, "WS_COMPRESS_LEVEL", 1, 9)
+	number(&c.CompressMinBytes, "WS_COMPRESS_MIN_BYTES", 1, largestMaxMessage)
 	number(&c.HighWaterBytes, "WS_HIGH_WATER_BYTES", 2, largestMaxMessage)
 	number(&c.LowWaterBytes, "WS_LOW_WATER_BYTES", 1, largestMaxMessage)
 	number(&c.CorkBytes, "WS_CORK_BYTES", 1, largestMaxMessage)

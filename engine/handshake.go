@@ -60,8 +60,12 @@ func (ep *endpoint) upgrade(w http.ResponseWriter, r *http.Request) error {
 	if err := ep.admits(r); err != nil {
 		return err
 	}
+	deflateBits, extensions, err := ep.negotiate(r)
+	if err != nil {
+		return err
+	}
 	scope.subprotocol = chooseSubprotocol(ep.subprotocols, r.Header["Sec-Websocket-Protocol"])
-	response := switchingProtocols(r.Header.Get("Sec-WebSocket-Key"), scope.subprotocol, w.Header().Clone())
+	response := switchingProtocols(r.Header.Get("Sec-WebSocket-Key"), scope.subprotocol, extensions, w.Header().Clone())
 	if !ep.e.cfg.Budget.Join() {
 		return &HandshakeError{Status: http.StatusServiceUnavailable, Reason: "out of memory budget", Header: http.Header{"Retry-After": {"1"}}}
 	}
@@ -73,7 +77,7 @@ func (ep *endpoint) upgrade(w http.ResponseWriter, r *http.Request) error {
 	if ep.outboundRun != nil {
 		scope.header = r.Header
 	}
-	ep.e.start(ep, newSocket(conn, &ep.e.goroutines, ep.e.cfg.WriteStallTimeout), buffered(rw.Reader), response, scope)
+	ep.e.start(ep, newSocket(conn, &ep.e.goroutines, ep.e.cfg.WriteStallTimeout), deflateBits, buffered(rw.Reader), response, scope)
 	return nil
 }
 
@@ -176,7 +180,7 @@ func buffered(r *bufio.Reader) []byte {
 
 // switchingProtocols builds the response of RFC 6455 §4.2.2. The headers that a
 // wrapping handler has set go out with it.
-func switchingProtocols(key, subprotocol string, header http.Header) []byte {
+func switchingProtocols(key, subprotocol, extensions string, header http.Header) []byte {
 	for _, ours := range []string{"Connection", "Upgrade", "Sec-Websocket-Accept", "Sec-Websocket-Protocol", "Sec-Websocket-Extensions", "Content-Length", "Transfer-Encoding"} {
 		header.Del(ours)
 	}
@@ -185,6 +189,9 @@ func switchingProtocols(key, subprotocol string, header http.Header) []byte {
 		"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + acceptKey(key) + "\r\n")
 	if subprotocol != "" {
 		b.WriteString("Sec-WebSocket-Protocol: " + subprotocol + "\r\n")
+	}
+	if extensions != "" {
+		b.WriteString("Sec-WebSocket-Extensions: " + extensions + "\r\n")
 	}
 	_ = header.Write(&b) // a bytes.Buffer takes everything; Write also keeps line breaks out of values
 	b.WriteString("\r\n")

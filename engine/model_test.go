@@ -575,7 +575,7 @@ func (w *world) party() *party {
 
 // start is what an upgrade ends with.
 func (p *party) start() {
-	p.w.e.start(p.ep, p.s, p.s.early, []byte(preface), &Scope{lines: fmt.Sprint("Party\n", p.n, "\n"), host: "h"})
+	p.w.e.start(p.ep, p.s, 0, p.s.early, []byte(preface), &Scope{lines: fmt.Sprint("Party\n", p.n, "\n"), host: "h"})
 }
 
 func (w *world) note(format string, args ...any) { w.log = append(w.log, fmt.Sprintf(format, args...)) }

@@ -239,7 +239,13 @@ func connOf(s *gws.Conn) *Conn { return s.NetConn().(*transport).c }
 func (*events) OnOpen(*gws.Conn) {}
 
 // OnMessage takes a whole message.
-func (*events) OnMessage(s *gws.Conn, m *gws.Message) { connOf(s).arrived(m) }
+func (*events) OnMessage(s *gws.Conn, m *gws.Message) {
+	c := connOf(s)
+	if c.deflateBits != 0 && c.transport.marks.pop() {
+		m.Opcode |= compressedMark
+	}
+	c.arrived(m)
+}
 
 // OnPing answers at once, whatever the workers do (RFC 6455 §5.5.3).
 func (*events) OnPing(s *gws.Conn, payload []byte) {

@@ -81,17 +81,18 @@ func (c *Conn) receiveNext(ctx context.Context) (Message, error) {
 // releaseLast gives back the memory and the room of the message before.
 func (c *Conn) releaseLast() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	m := c.pulled.last
 	if m == nil {
+		c.mu.Unlock()
 		return
 	}
 	c.pulled.last = nil
 	c.messages--
 	c.bytes -= m.Data.Len()
 	c.settleInboundLocked()
-	_ = m.Close()
 	c.wakeReaderLocked()
+	c.mu.Unlock()
+	c.release(m)
 }
 
 func (c *Conn) awaitMessage(ctx context.Context) (*gws.Message, error) {

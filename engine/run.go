@@ -180,13 +180,7 @@ func (c *Conn) handle(m *gws.Message) {
 	if !c.closing.Load() {
 		c.deliver(m)
 	}
-	_ = m.Close() // gives the buffer back to gws; it has no way to fail
-}
-
-// message leaves no spare capacity that an append could write into.
-func message(m *gws.Message) Message {
-	b := m.Bytes()
-	return Message{Type: frame.Opcode(m.Opcode), Final: true, Data: b[:len(b):len(b)]}
+	c.release(m)
 }
 
 // deliver runs the chain over one message or event and acts on its error. It is
@@ -199,13 +193,20 @@ func (c *Conn) deliver(m *gws.Message) {
 			c.crashed(recover())
 		}
 	}()
+	in, violation := c.unpack(m)
+	if violation != nil {
+		c.e.counters.violations.Add(1)
+		c.shut(violation, false)
+		returned = true
+		return
+	}
 	c.seq += 2 // outbound runs have the odd numbers
 	c.call.Reset((*connContext)(c), c.id, c.seq)
 	var err error
 	if direct := c.ep.direct; direct != nil {
-		err = direct(&c.call, c, message(m))
+		err = direct(&c.call, c, in)
 	} else {
-		err = c.ep.inbound(&c.call, message(m))
+		err = c.ep.inbound(&c.call, in)
 	}
 	if err != nil {
 		c.outcome(err) // runs the outbound chain if it answers, so it may crash, too

@@ -76,7 +76,11 @@ func (c *Conn) sendNow(op frame.Opcode, p []byte, o SendOptions) error {
 	if err := c.checkOutbound(op, p); err != nil {
 		return err
 	}
-	return c.verdict(c.queue.Send(backpressure.Message{Opcode: op, Payload: p, Class: o.Class, Key: o.Key}))
+	m := backpressure.Message{Opcode: op, Payload: p, Class: o.Class, Key: o.Key}
+	packed := c.compress(&m)
+	v := c.queue.Send(m)
+	c.e.pool.Put(packed)
+	return c.verdict(v)
 }
 
 func (c *Conn) checkOutbound(op frame.Opcode, p []byte) error {

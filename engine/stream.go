@@ -9,6 +9,7 @@ import (
 
 	"github.com/penstock-ws/penstock/backpressure"
 	"github.com/penstock-ws/penstock/frame"
+	"github.com/penstock-ws/penstock/frame/deflate"
 )
 
 // SendStream sends what r yields as one message of type op, in fragments of at
@@ -32,7 +33,11 @@ func (c *Conn) SendStream(ctx context.Context, op frame.Opcode, r io.Reader) err
 	if op != frame.Text && op != frame.Binary {
 		return fmt.Errorf("engine: cannot stream a %v message; text and binary are possible", op)
 	}
-	s, err := c.openStream(ctx, op)
+	var rsv byte
+	if c.deflateBits != 0 {
+		rsv = frame.RSV1
+	}
+	s, err := c.openStream(ctx, op, rsv)
 	if err != nil {
 		return err
 	}
@@ -52,9 +57,9 @@ func (c *Conn) SendStream(ctx context.Context, op frame.Opcode, r io.Reader) err
 }
 
 // openStream waits while the connection is congested, as SendWait does.
-func (c *Conn) openStream(ctx context.Context, op frame.Opcode) (*backpressure.Stream, error) {
+func (c *Conn) openStream(ctx context.Context, op frame.Opcode, rsv byte) (*backpressure.Stream, error) {
 	for {
-		s, v := c.queue.OpenStream(op, 0)
+		s, v := c.queue.OpenStream(op, rsv)
 		if v != backpressure.Congested {
 			return s, c.verdict(v)
 		}
@@ -92,12 +97,18 @@ type pump struct {
 	check utf8Check
 
 	buf        []byte // of a chunk, and the lookahead
-	start, end int    // buf[start:end] has been read and not sent
+	start, end int    // buf[start:end] is not sent
 	total      int
-	asked      bool // the source is reading into buf[end:]
-	paused     bool // it takes its time: what there is shall leave
-	eof        bool // there is no more
-	blocked    bool // something is due, but the fragment before is still under way
+	asked      bool   // the source is reading
+	reading    []byte // into this
+	paused     bool   // it takes its time: what there is shall leave
+	eof        bool   // there is no more
+	blocked    bool   // something is due, but the fragment before is still under way
+
+	// with compression the source reads into a buffer of its own
+	deflate *deflate.Writer
+	packed  *frame.Buffer
+	inside  bool // bytes are in the compressor that a Flush would bring out
 }
 
 // lookahead is how much is read beyond a fragment before that is sent: only
@@ -107,13 +118,23 @@ const lookahead = 64 << 10
 func newPump(c *Conn, s *backpressure.Stream, text bool, r io.Reader) *pump {
 	chunk := c.e.cfg.SendChunkBytes
 	src := startSource(c, r, chunk+min(chunk, lookahead))
-	return &pump{c: c, s: s, source: src, timer: time.NewTimer(time.Hour), text: text, buf: src.buf.B}
+	p := &pump{c: c, s: s, source: src, timer: time.NewTimer(time.Hour), text: text, buf: src.buf.B}
+	if c.deflateBits != 0 {
+		p.packed = c.e.pool.Get(2 * len(p.buf))
+		p.buf = p.packed.B
+		p.deflate = deflate.NewWriter(c.e.cfg.CompressLevel, c.deflateBits)
+	}
+	return p
 }
 
 // close lets go of the source: its goroutine ends when its Read has returned.
 func (p *pump) close() {
 	p.timer.Stop()
 	close(p.source.ask)
+	if p.deflate != nil {
+		p.deflate.Close()
+		p.c.e.pool.Put(p.packed)
+	}
 }
 
 func (p *pump) run(ctx context.Context) error {
@@ -132,10 +153,10 @@ func (p *pump) run(ctx context.Context) error {
 				return backpressure.ErrClosed
 			}
 		case <-p.timer.C:
-			if p.end == p.start {
+			if !p.has() {
 				return ErrStreamStalled
 			}
-			p.paused = true
+			p.pause()
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -165,6 +186,21 @@ func (p *pump) due() bool {
 	return p.eof || p.paused && p.end > p.start || p.end-p.start > p.c.e.cfg.SendChunkBytes
 }
 
+// has reports whether something has been read and not sent.
+func (p *pump) has() bool { return p.end > p.start || p.inside }
+
+// pause makes what there is leave.
+func (p *pump) pause() {
+	p.paused = true
+	if p.inside {
+		p.pack(p.deflate.Flush(p.buf[:p.end]))
+		p.inside = false
+	}
+}
+
+// pack takes note of what has come out of the compressor.
+func (p *pump) pack(out []byte) { p.buf, p.end = out, len(out) }
+
 // ask has the source read if it does not yet and there is room, and sets the
 // time for it.
 func (p *pump) ask() {
@@ -172,13 +208,13 @@ func (p *pump) ask() {
 		p.end = copy(p.buf, p.buf[p.start:p.end])
 		p.start = 0
 	}
-	if !p.asked && !p.eof && p.end < len(p.buf) {
-		p.asked = true
-		p.source.ask <- p.buf[p.end:]
+	if room := p.room(); !p.asked && !p.eof && len(room) > 0 {
+		p.asked, p.reading = true, room
+		p.source.ask <- room
 	}
 	stall := p.c.e.cfg.StreamStallTimeout
 	switch {
-	case p.asked && !p.blocked && p.end > p.start:
+	case p.asked && !p.blocked && p.has():
 		p.timer.Reset(streamPause)
 	case p.asked && !p.blocked && stall > 0:
 		p.timer.Reset(stall)
@@ -187,20 +223,42 @@ func (p *pump) ask() {
 	}
 }
 
+// room returns the memory for the next Read. While a fragment is due, one
+// that is compressed reads no further.
+func (p *pump) room() []byte {
+	switch {
+	case p.deflate == nil:
+		return p.buf[p.end:]
+	case p.end > p.c.e.cfg.SendChunkBytes:
+		return nil
+	}
+	return p.source.buf.B
+}
+
 // take checks what the source has yielded.
 func (p *pump) take(got yielded) error {
 	p.asked = false
 	if got.err != nil && got.err != io.EOF {
 		return fmt.Errorf("engine: reading the stream: %w", got.err)
 	}
-	piece := p.buf[p.end : p.end+got.n]
-	p.end += got.n
 	p.eof = got.err == io.EOF
+	piece := p.reading[:got.n]
+	if p.deflate == nil {
+		p.end += got.n
+	}
 	if p.total += got.n; p.total > p.c.e.cfg.MaxMessageBytes {
 		return ErrMessageTooBig
 	}
 	if p.text && !p.check.valid(piece, p.eof) {
 		return ErrInvalidUTF8
+	}
+	if p.deflate != nil {
+		p.inside = p.inside || got.n > 0
+		p.pack(p.deflate.Append(p.buf[:p.end], piece))
+		if p.eof {
+			p.pack(p.deflate.Finish(p.buf[:p.end]))
+			p.inside = false
+		}
 	}
 	return nil
 }

@@ -50,6 +50,8 @@ type transport struct {
 	data       bool  // the last header was that of a data frame
 	fragmented bool  // of the message coming in
 	length     int64 // of it, as far as its headers say
+	compressed bool
+	marks      marks
 
 	gwsCode   frame.CloseCode // from the close frame that gws wrote
 	peerClose *gws.CloseError // from the close frame that the peer sent
@@ -150,20 +152,38 @@ func (t *transport) scan() {
 	b := t.buf.B
 	t.pos, t.safe = 0, 0
 	for t.safe < len(b) {
+		start, before := t.headerStart(), t.safe
 		h, n, ok, err := t.scanner.Next(b[t.safe:])
 		t.safe += n
 		if err != nil {
 			t.fault = err.(*frame.Error)
 			return
 		}
-		if ok {
-			t.note(h)
+		if start >= 0 && start < len(b) {
+			t.claim(&b[start])
+		}
+		if ok && !t.note(h) {
+			t.safe = max(before, start)
+			return
 		}
 	}
 }
 
-// note keeps what a header says.
-func (t *transport) note(h frame.Header) {
+// headerStart returns where in buf the next header begins, if compression has
+// been agreed on; -1 if it has begun before.
+func (t *transport) headerStart() int {
+	if t.c.deflateBits == 0 {
+		return -1
+	}
+	if left := t.scanner.Remaining(); left > 0 || t.scanner.AtBoundary() {
+		return int(min(int64(t.safe)+left, int64(len(t.buf.B))))
+	}
+	return -1
+}
+
+// note keeps what a header says. It returns false if the scanner has let pass a
+// message that is too big: it allows for what compression may add.
+func (t *transport) note(h frame.Header) bool {
 	t.closeSeen = t.closeSeen || h.Opcode == frame.Close
 	t.data = h.Opcode.IsData()
 	switch {
@@ -173,6 +193,11 @@ func (t *transport) note(h frame.Header) {
 	case t.data:
 		t.length, t.fragmented = h.Length, !h.Fin
 	}
+	if t.data && !t.compressed && t.length > int64(t.c.e.cfg.MaxMessageBytes) {
+		t.fault = frame.ErrMessageTooBig
+		return false
+	}
+	return true
 }
 
 // needs returns the memory for the message that is coming in, if there is one and

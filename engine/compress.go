@@ -1,0 +1,184 @@
+package engine
+
+import (
+	"net/http"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/lxzan/gws"
+
+	"github.com/penstock-ws/penstock/backpressure"
+	"github.com/penstock-ws/penstock/frame"
+	"github.com/penstock-ws/penstock/frame/deflate"
+)
+
+// permessage-deflate (RFC 7692) is done here, and gws knows nothing of it: the
+// transport takes RSV1 off a compressed message's first frame and marks the
+// message, and it is inflated right before it is handled.
+
+// negotiate returns the window of what is compressed for this peer, 0 for none,
+// and the header line that tells.
+func (ep *endpoint) negotiate(r *http.Request) (bits int, answer string, err error) {
+	if !ep.e.cfg.Compress {
+		return 0, "", nil
+	}
+	p, answer, ok, err := deflate.Negotiate(r.Header["Sec-Websocket-Extensions"])
+	switch {
+	case err != nil:
+		return 0, "", bad("Sec-WebSocket-Extensions is malformed")
+	case !ok:
+		return 0, "", nil
+	}
+	return p.ServerBits, answer, nil
+}
+
+// deflateSlack is by how much a message that cannot be compressed may be longer
+// on the wire.
+func deflateSlack(n int) int { return n>>15*5 + 16 }
+
+// compressedMark is set in the Opcode of a gws.Message whose payload is
+// compressed, between transport and handler.
+const compressedMark gws.Opcode = 0x80
+
+// marks tell which of the messages that gws has not delivered yet are compressed,
+// in order. They belong to the reader goroutine.
+type marks struct {
+	list []bool
+	next int
+}
+
+func (m *marks) push(compressed bool) { m.list = append(m.list, compressed) }
+
+func (m *marks) pop() bool {
+	compressed := m.list[m.next]
+	if m.next++; m.next == len(m.list) {
+		m.next = 0
+		if m.list = m.list[:0]; cap(m.list) > 64 {
+			m.list = nil // a burst of small messages
+		}
+	}
+	return compressed
+}
+
+// claim takes RSV1 off the first byte of a data frame's header, which the scanner
+// has passed, and notes of each message whether it had it.
+func (t *transport) claim(b *byte) {
+	if op := frame.Opcode(*b & 0xf); op == frame.Text || op == frame.Binary {
+		t.compressed = *b&frame.RSV1 != 0
+		t.marks.push(t.compressed)
+		*b &^= frame.RSV1
+	}
+}
+
+// unpack makes of a received message what its sender meant: inflated, and text
+// that is UTF-8. Its memory is valid until release. Of a plain connection's
+// messages gws has checked all that there is to check.
+func (c *Conn) unpack(m *gws.Message) (Message, *CloseError) {
+	b := m.Bytes()
+	in := Message{Type: frame.Opcode(m.Opcode &^ compressedMark), Final: true, Data: b[:len(b):len(b)]} // an append must not write behind it
+	if c.deflateBits == 0 {
+		return in, nil
+	}
+	if m.Opcode&compressedMark != 0 {
+		out, err := c.inflate(b)
+		if err != nil {
+			return in, err
+		}
+		in.Data = out[:len(out):len(out)]
+	}
+	if in.Type == frame.Text && !utf8.Valid(in.Data) {
+		return in, &CloseError{Code: frame.CloseInvalidPayload, Reason: "text message is not UTF-8"}
+	}
+	return in, nil
+}
+
+// inflate returns the message that b is compressed to, in a buffer that grows as
+// it comes out, and in the budget with it.
+func (c *Conn) inflate(b []byte) ([]byte, *CloseError) {
+	out, err := deflate.Inflate(nil, b, c.e.cfg.MaxMessageBytes, max(c.e.cfg.MaxInflateRatio, 0), c.growInflated)
+	switch err {
+	case nil:
+		return out, nil
+	case deflate.ErrTooBig:
+		return nil, &CloseError{Code: frame.CloseMessageTooBig, Reason: "message too big"}
+	case deflate.ErrNoMemory:
+		c.e.counters.shed.Add(1)
+		return nil, budgetError()
+	}
+	return nil, &CloseError{Code: frame.CloseInvalidPayload, Reason: "compressed data corrupt"}
+}
+
+// growInflated is the deflate.Grow of inflate.
+func (c *Conn) growInflated(old []byte, need int) []byte {
+	b := c.e.pool.Get(need)
+	if !c.holdInflated(cap(b.B)) {
+		c.e.pool.Put(b)
+		return nil
+	}
+	b.B = append(b.B, old...)
+	c.e.pool.Put(c.inflated)
+	c.inflated = b
+	return b.B
+}
+
+// holdInflated takes n bytes for the inflated message from the budget, instead of
+// what it had.
+func (c *Conn) holdInflated(n int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if more := n - c.inflatedHeld; more > 0 && !c.inbound.Fits(more) {
+		return false
+	}
+	c.inflatedHeld = n
+	c.settleInboundLocked()
+	return true
+}
+
+// release gives back the memory of a message that has been handled.
+func (c *Conn) release(m *gws.Message) {
+	_ = m.Close() // gives the buffer back to gws; it has no way to fail
+	if c.inflated != nil {
+		c.e.pool.Put(c.inflated)
+		c.inflated = nil
+		c.holdInflated(0)
+	}
+}
+
+// compress returns the message as it is for this peer: compressed if that makes it
+// smaller, in a buffer to be put back.
+func (c *Conn) compress(m *backpressure.Message) *frame.Buffer {
+	cfg := &c.e.cfg
+	if c.deflateBits == 0 || len(m.Payload) < cfg.CompressMinBytes {
+		return nil
+	}
+	b := c.e.pool.Get(len(m.Payload))
+	b.B = deflate.AppendMessage(b.B, m.Payload, cfg.CompressLevel, c.deflateBits)
+	if len(b.B) < len(m.Payload) {
+		m.Payload, m.RSV = b.B, frame.RSV1
+	}
+	return b
+}
+
+// variants are what a prepared message is compressed to, for each window: when the
+// first peer with it is sent to.
+type variants [deflate.MaxBits - deflate.MinBits + 1]struct {
+	once sync.Once
+	p    *backpressure.Prepared
+}
+
+// forPeer returns the encoding of p for a peer with a window of so many bits, 0
+// for one without compression.
+func (p Prepared) forPeer(e *Engine, bits int) *backpressure.Prepared {
+	if bits == 0 || p.variants == nil {
+		return p.p
+	}
+	v := &p.variants[bits-deflate.MinBits]
+	v.once.Do(func() {
+		v.p = p.p
+		b := deflate.AppendMessage(nil, p.p.Payload(), e.cfg.CompressLevel, bits)
+		if len(b) < p.p.Len() {
+			v.p = backpressure.Prepare(p.p.Opcode(), frame.RSV1, b, e.cfg.Budget)
+		}
+	})
+	return v.p
+}
