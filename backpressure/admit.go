@@ -50,20 +50,18 @@ func (q *Queue) fitsLocked(more, cost int) bool {
 // costOf is the memory that the queue will be charged for a message, or somewhat
 // more. It must not be less: what the budget is asked for is what bounds it.
 func (q *Queue) costOf(m *Message) int {
-	small := m.len() <= q.smallest()
-	switch {
-	case m.Prepared != nil && (m.tracked() || !small):
-		return itemCost
-	case !small:
-		return itemCost + bufferSize(m.len())
-	case m.tracked():
-		return itemCost + bufferSize(frame.MaxHeaderSize+m.len())
-	}
 	size := wireSize(m.len(), q.cfg.ChunkSize)
-	if q.tailTakesLocked(size) {
+	switch {
+	case q.copiesLocked(m) && q.tailTakesLocked(size):
 		return 0
+	case q.copiesLocked(m):
+		return itemCost + bufferSize(q.segmentSizeLocked(size, m.Hold))
+	case m.Prepared != nil:
+		return itemCost
+	case m.len() > q.smallest():
+		return itemCost + bufferSize(m.len())
 	}
-	return itemCost + bufferSize(q.segmentSizeLocked(size, m.Hold))
+	return itemCost + bufferSize(frame.MaxHeaderSize+m.len())
 }
 
 // overflowLocked does what the class of a message wants if there is no room.

@@ -257,7 +257,7 @@ func (q *Queue) missLocked(m *Message) {
 	it := newItem()
 	it.gap = &lost
 	q.chargeLocked(it, itemCost)
-	q.linkLocked(it, 0)
+	q.linkBackLocked(it) // not by linkLocked: it makes nobody congested
 	q.mergeGapsLocked(it)
 }
 

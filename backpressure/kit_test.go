@@ -49,7 +49,7 @@ type fakeWire struct {
 }
 
 func newFakeWire(tb testing.TB) *fakeWire {
-	return &fakeWire{tb: tb, room: unlimited, wake: make(chan struct{}, 1), scanner: frame.NewScanner(nil)}
+	return &fakeWire{tb: tb, room: unlimited, wake: make(chan struct{}, 1), scanner: frame.NewScanner(&frame.Rules{AllowRSV: frame.RSV1})}
 }
 
 func (w *fakeWire) Write(bufs [][]byte, wait bool) (int, error) {
@@ -373,6 +373,7 @@ type transcript struct {
 
 type message struct {
 	op      frame.Opcode
+	rsv     byte
 	payload []byte
 	frames  int
 }
@@ -390,7 +391,7 @@ func read(tb testing.TB, b []byte, chunk int) transcript {
 	var t transcript
 	var current message
 	dataFrames := 0
-	scanner := frame.NewScanner(nil)
+	scanner := frame.NewScanner(&frame.Rules{AllowRSV: frame.RSV1})
 	for len(b) > 0 {
 		h, n, ok, err := scanner.Next(b)
 		require.NoError(tb, err)
@@ -414,7 +415,7 @@ func read(tb testing.TB, b []byte, chunk int) transcript {
 			t.controls = append(t.controls, control{h.Opcode, string(payload), dataFrames})
 			continue
 		case h.Opcode != frame.Continuation:
-			current = message{op: h.Opcode, payload: []byte{}}
+			current = message{op: h.Opcode, rsv: h.RSV, payload: []byte{}}
 		}
 		dataFrames++
 		current.frames++

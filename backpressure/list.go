@@ -7,6 +7,11 @@ import "math/bits"
 
 // linkLocked appends an item of which size bytes will be written.
 func (q *Queue) linkLocked(it *item, size int) {
+	q.linkBackLocked(it)
+	q.countLocked(size)
+}
+
+func (q *Queue) linkBackLocked(it *item) {
 	it.prev = q.tail
 	if q.tail == nil {
 		q.head = it
@@ -14,7 +19,6 @@ func (q *Queue) linkLocked(it *item, size int) {
 		q.tail.next = it
 	}
 	q.tail = it
-	q.countLocked(size)
 }
 
 // linkFrontLocked puts an item before all others. Its bytes have been counted.

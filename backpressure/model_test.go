@@ -9,6 +9,7 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -63,7 +64,14 @@ type unit struct {
 
 // A modelMessage is one message, the close frame included.
 type modelMessage struct {
+	op      frame.Opcode
+	rsv     byte
 	payload []byte
+	class   *backpressure.Class // nil: a stream, a filled gap or the close frame
+	key     string
+	until   time.Time          // zero: it does not expire
+	begun   bool               // the socket has taken some of it
+	gap     *backpressure.Lost // it is what stands for these
 	units   []*unit // not yet written
 	open    bool    // a stream without its final fragment
 	final   bool    // the close frame
@@ -71,7 +79,7 @@ type modelMessage struct {
 }
 
 type modelWaiter struct {
-	level    int
+	level    int // -1: Room
 	cancel   context.CancelFunc
 	done     chan error
 	released bool
@@ -81,6 +89,7 @@ type modelStream struct {
 	s   *backpressure.Stream
 	msg *modelMessage
 	op  frame.Opcode
+	rsv byte
 }
 
 // A model does all that a queue does in the simplest way: a list of frames.
@@ -96,7 +105,6 @@ type model struct {
 	offer    []*unit // what the Write under way was offered, in order
 	inflight bool
 	recut    bool // a discard during that Write goes on when it has returned
-	sent     []*modelMessage
 	waiters  []*modelWaiter
 	streams  []*modelStream
 
@@ -107,6 +115,20 @@ type model struct {
 	closing    bool
 	code       frame.CloseCode
 	dead       bool
+	starved    bool
+	wanted     int
+	class      *backpressure.Class
+	classes    []*backpressure.Class
+	budget     *backpressure.Budget
+	outside    backpressure.Account
+	members    int
+	filling    bool // Gap is being asked
+	unfilled   bool // and a discard came meanwhile
+	gone       map[*backpressure.Class]backpressure.Lost
+	drops      [3]uint64
+	dropsTold  uint64 // at the last check
+	noticed    int    // likewise
+	whole      []*modelMessage
 	lost       bool
 	lostBefore bool // at the last check
 	awaited    int  // likewise
@@ -126,10 +148,33 @@ func newModel(t *testing.T, seed uint64) *model {
 		CorkSize:  pick(200, 3000, 9000),
 	}
 	cfg.LowWater = pick(1, cfg.HighWater/4, cfg.HighWater-1)
-	if rnd.IntN(3) == 0 {
-		cfg.Class = &backpressure.Class{Overflow: backpressure.Disconnect}
+	m := &model{t: t, rnd: rnd, seed: seed, gone: make(map[*backpressure.Class]backpressure.Lost)}
+	plain := rnd.IntN(4) == 0 // as it was before there were classes
+	for range rnd.IntN(4) {
+		m.classes = append(m.classes, m.newClass())
 	}
-	m := &model{rig: newRig(t, cfg), t: t, rnd: rnd, seed: seed}
+	m.class = new(backpressure.Class)
+	if rnd.IntN(3) == 0 {
+		m.class = &backpressure.Class{Overflow: backpressure.Disconnect}
+	} else if !plain && rnd.IntN(2) == 0 {
+		m.class = m.newClass()
+	}
+	if plain {
+		m.classes = nil
+	}
+	m.classes = append(m.classes, m.class)
+	cfg.Class = m.class
+	if rnd.IntN(2) == 0 {
+		m.budget = backpressure.NewBudget(pick(40<<10, 150<<10, 400<<10))
+		for range rnd.IntN(3) {
+			if m.budget.Join() {
+				m.members++
+			}
+		}
+	}
+	cfg.Budget = m.budget
+	m.outside = backpressure.NewAccount(m.budget)
+	m.rig = newRig(t, cfg)
 	m.wire.room = rnd.IntN(5000)
 	m.wire.atMost = m.atMost
 	m.wire.during = m.duringWrite
@@ -139,20 +184,40 @@ func newModel(t *testing.T, seed uint64) *model {
 	}
 	m.events.onDrained = func() { // the queue's lock is free here, between two writes
 		// check is what sees the end without a close frame: too late for here.
-		if m.code != frame.CloseAbnormal && rnd.IntN(2) == 0 {
+		if m.code != frame.CloseAbnormal && !m.expires() && rnd.IntN(2) == 0 {
 			m.operate()
 		}
 	}
 	return m
 }
 
+// newClass makes a random one.
+func (m *model) newClass() *backpressure.Class {
+	c := &backpressure.Class{Overflow: backpressure.Policy(m.rnd.IntN(4))}
+	if c.Overflow == backpressure.Disconnect && m.rnd.IntN(3) > 0 {
+		c.Overflow = backpressure.DropOldest
+	}
+	if m.rnd.IntN(3) == 0 {
+		c.TTL = time.Duration(1+m.rnd.IntN(50)) * time.Millisecond
+	}
+	if m.rnd.IntN(2) == 0 {
+		c.Gap = m.fillGap
+	}
+	return c
+}
+
+// expires reports whether any message may.
+func (m *model) expires() bool {
+	return slices.ContainsFunc(m.classes, func(c *backpressure.Class) bool { return c.TTL > 0 })
+}
+
 // preface puts first what no discard drops and no control frame passes. It looks
 // like a message, so that the wire's checks need not know of it.
 func (m *model) preface() {
-	msg := &modelMessage{payload: m.payload(120)}
-	encode(frame.Text, msg.payload, len(msg.payload), msg)
+	msg := &modelMessage{op: frame.Text, payload: m.payload(120), begun: true}
+	encode(msg, len(msg.payload))
 	msg.units[0].begun = true
-	m.data, m.sent = append(m.data, msg), append(m.sent, msg)
+	m.data = append(m.data, msg)
 	m.prefaced, m.held = true, true
 	lent := bytes.Clone(msg.units[0].rest)
 	m.Preface(lent)
@@ -179,8 +244,11 @@ func (m *model) step() {
 		m.operate()
 	case k < 85:
 		m.makeRoom()
-	case k < 93:
+	case k < 89:
 		m.drain()
+	case k < 93:
+		m.note("sleep")
+		time.Sleep(time.Duration(m.rnd.IntN(40)) * time.Millisecond)
 	case k < 95:
 		m.cancelDrain()
 	case k >= 96 && m.prefaced:
@@ -200,7 +268,19 @@ func (m *model) release() {
 
 // operate does what may also happen while another goroutine is inside Write.
 func (m *model) operate() {
-	switch k := m.rnd.IntN(200); {
+	switch k := m.rnd.IntN(220); {
+	case k >= 215:
+		m.shed()
+	case k >= 210:
+		m.takeLost()
+	case k >= 206:
+		m.relieve()
+	case k >= 203:
+		m.class = m.classes[m.rnd.IntN(len(m.classes))]
+		m.note("set class %p", m.class)
+		m.SetClass(m.class)
+	case k >= 197:
+		m.holdOutside()
 	case k < 80:
 		m.send()
 	case k < 105:
@@ -249,63 +329,339 @@ func (m *model) op() frame.Opcode {
 	return frame.Binary
 }
 
-// admit is what the queue must answer; it has the effects of an overflow.
-func (m *model) admit(payload int) backpressure.Verdict {
-	switch {
-	case m.closing || m.dead:
-		return backpressure.Closed
-	case m.cfg.Class.Overflow == backpressure.Congest:
-		if m.over {
-			return backpressure.Congested
-		}
-		return backpressure.Queued
-	}
-	msg, size := new(modelMessage), 0
-	encode(frame.Text, make([]byte, payload), m.cfg.ChunkSize, msg)
+// sizeOf returns the bytes on the wire that are left of a message.
+func sizeOf(msg *modelMessage) (n int) {
 	for _, u := range msg.units {
-		size += len(u.rest)
+		n += len(u.rest)
 	}
-	if pending := m.pending(); pending == 0 || pending+size <= m.cfg.HighWater {
-		return backpressure.Queued
-	}
-	return backpressure.Overflowed
+	return n
 }
 
-func (m *model) overflow() {
+func tracked(msg *modelMessage) bool {
+	return msg.class != nil && (msg.key != "" || msg.class.Overflow == backpressure.DropOldest || msg.class.TTL > 0)
+}
+
+// waits reports whether a message may still be dropped or replaced.
+func (m *model) waits(msg *modelMessage) bool {
+	if !tracked(msg) || msg.begun || len(msg.units) == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(msg.units, func(u *unit) bool { return slices.Contains(m.offer, u) })
+}
+
+func (m *model) expired(msg *modelMessage) bool {
+	return m.waits(msg) && !msg.until.IsZero() && time.Now().After(msg.until)
+}
+
+// waiting returns the newest waiting message with this one's class and key.
+func (m *model) waiting(msg *modelMessage) (old *modelMessage) {
+	for _, o := range m.data {
+		if msg.key != "" && o.class == msg.class && o.key == msg.key && m.waits(o) {
+			old = o
+		}
+	}
+	return old
+}
+
+// lose counts a message that is dropped, for a reason of Lost.
+func (m *model) lose(msg *modelMessage, why int) backpressure.Lost {
+	l := backpressure.Lost{Class: msg.class, Bytes: len(msg.payload)}
+	*[]*int{&l.Overflowed, &l.Expired, &l.Replaced}[why] = 1
+	m.drops[why]++
+	m.gone[msg.class] = sum(m.gone[msg.class], l)
+	return l
+}
+
+func sum(a, b backpressure.Lost) backpressure.Lost {
+	return backpressure.Lost{
+		Class: b.Class, Overflowed: a.Overflowed + b.Overflowed, Expired: a.Expired + b.Expired,
+		Replaced: a.Replaced + b.Replaced, Bytes: a.Bytes + b.Bytes,
+	}
+}
+
+// drop takes a waiting message away; a gap stays.
+func (m *model) drop(msg *modelMessage, why int) {
+	l := m.lose(msg, why)
+	if msg.class.Gap != nil {
+		*msg = modelMessage{gap: &l}
+	} else {
+		m.data = slices.DeleteFunc(m.data, func(o *modelMessage) bool { return o == msg })
+	}
+	m.mergeGaps()
+	m.fell()
+}
+
+// mergeGaps makes one of those of a class that have only gaps between them.
+func (m *model) mergeGaps() {
+	var kept []*modelMessage
+	for _, msg := range m.data {
+		merged := false
+		for i := len(kept) - 1; msg.gap != nil && i >= 0 && kept[i].gap != nil; i-- {
+			if kept[i].gap.Class == msg.gap.Class {
+				both := sum(*kept[i].gap, *msg.gap)
+				kept[i].gap, merged = &both, true
+				break
+			}
+		}
+		if !merged {
+			kept = append(kept, msg)
+		}
+	}
+	m.data = kept
+}
+
+// expire drops all that has waited too long.
+func (m *model) expire() (any bool) {
+	for _, msg := range slices.Clone(m.data) {
+		if m.expired(msg) {
+			m.drop(msg, 1)
+			any = true
+		}
+	}
+	return any
+}
+
+// expireFirst does it for what comes next, as a writer does.
+func (m *model) expireFirst() {
+	for len(m.data) > 0 && m.data[0].gap == nil && m.expired(m.data[0]) {
+		m.drop(m.data[0], 1)
+	}
+}
+
+// fillGap is called by the queue when a gap's turn has come.
+func (m *model) fillGap(l backpressure.Lost) (frame.Opcode, []byte) {
+	m.note("gap %p %+v", l.Class, l)
+	m.expireFirst()
+	if !assert.NotEmpty(m.t, m.data) || !assert.NotNil(m.t, m.data[0].gap, "a gap that is not next") {
+		return 0, nil
+	}
+	assert.Equal(m.t, *m.data[0].gap, l)
+	assert.Nil(m.t, m.offer)
+	m.data = m.data[1:]
+	m.filling, m.unfilled = true, false
+	if !m.expires() && m.rnd.IntN(2) == 0 {
+		m.operate()
+	}
+	m.filling = false
+	if m.rnd.IntN(5) == 0 {
+		return []frame.Opcode{frame.Continuation, frame.Ping, frame.Close, 3, 11}[m.rnd.IntN(5)], []byte("never")
+	}
+	p := fmt.Appendf(nil, "gap %d %d %d %d", l.Overflowed, l.Expired, l.Replaced, l.Bytes)
+	if m.rnd.IntN(8) == 0 {
+		p = m.payload(m.size())
+	}
+	if !m.dead && !m.unfilled {
+		msg := &modelMessage{op: m.op(), payload: p}
+		encode(msg, m.cfg.ChunkSize)
+		m.data = append([]*modelMessage{msg}, m.data...)
+		return msg.op, p
+	}
+	return frame.Text, p
+}
+
+// makePlace reports whether there is room for a message, and for which it may take
+// the place of.
+func (m *model) makePlace(msg *modelMessage, cost int) (old *modelMessage, ok bool) {
+	fits := func(more int) bool {
+		p := m.pending()
+		if msg.class.Overflow == backpressure.Congest && !m.over {
+			return true
+		}
+		return msg.class.Overflow != backpressure.Congest && (p == 0 || p+more <= m.cfg.HighWater)
+	}
+	if old = m.waiting(msg); old != nil {
+		more := sizeOf(msg) - sizeOf(old)
+		if (more <= 0 || m.pending()+more <= m.cfg.HighWater || fits(more)) && m.fitsInstead(msg, cost, old) {
+			return old, true
+		}
+	}
+	return nil, fits(sizeOf(msg)) && m.Fits(cost)
+}
+
+// fitsInstead: what the budget says to a replacement is the one thing that the
+// model asks the queue, which knows the old one's charge.
+func (m *model) fitsInstead(msg *modelMessage, cost int, old *modelMessage) bool {
+	return m.Fits(cost - m.Charge(msg.class, msg.key))
+}
+
+// admit is what the queue must answer, and does what comes with it.
+func (m *model) admit(msg *modelMessage, cost int, direct bool) backpressure.Verdict {
+	if m.closing || m.dead {
+		return backpressure.Closed
+	}
+	if direct && len(m.data) == 0 && len(m.controls) == 0 && !m.corked && !m.prefaced && !m.starved && !m.Status().Blocked {
+		m.push(msg)
+		return backpressure.Queued
+	}
+	old, ok := m.makePlace(msg, cost)
+	if !ok && m.expire() {
+		old, ok = m.makePlace(msg, cost)
+	}
+	switch {
+	case ok && old != nil:
+		m.replace(old, msg)
+		return backpressure.Queued
+	case ok:
+		m.push(msg)
+		return backpressure.Queued
+	}
+	switch msg.class.Overflow {
+	case backpressure.Congest:
+		if !m.over {
+			m.over, m.starved, m.wanted = true, true, cost
+		}
+		return backpressure.Congested
+	case backpressure.Disconnect:
+		m.overflow(msg.class)
+		return backpressure.Overflowed
+	case backpressure.DropOldest:
+		if m.Fits(cost) && m.dropOldest(msg) {
+			m.push(msg)
+			return backpressure.Queued
+		}
+	}
+	if l := m.lose(msg, 0); msg.class.Gap != nil {
+		m.data = append(m.data, &modelMessage{gap: &l})
+		m.mergeGaps()
+	}
+	return backpressure.Dropped
+}
+
+// dropOldest drops no more than it must, and nothing in vain.
+func (m *model) dropOldest(msg *modelMessage) bool {
+	var victims []*modelMessage
+	pending := m.pending()
+	enough := func() bool { return pending == 0 || pending+sizeOf(msg) <= m.cfg.HighWater }
+	for _, o := range m.data {
+		if !enough() && o.class == msg.class && m.waits(o) {
+			victims = append(victims, o)
+			pending -= sizeOf(o)
+		}
+	}
+	if !enough() {
+		return false
+	}
+	for _, o := range victims {
+		m.drop(o, 0)
+	}
+	return true
+}
+
+func (m *model) replace(old, msg *modelMessage) {
+	m.lose(old, 2)
+	*old = *msg
+	for _, u := range old.units {
+		u.msg = old
+	}
+	m.messages++
+	m.rose()
+	m.fell()
+}
+
+func (m *model) overflow(c *backpressure.Class) {
 	m.discard()
-	m.pushClose(frame.CloseTryAgainLater, "outbound queue overflow")
+	code := c.Code
+	if code == 0 {
+		code = frame.CloseTryAgainLater
+	}
+	m.pushClose(code, "outbound queue overflow")
 	m.flushed()
 }
 
-func (m *model) send() {
-	op, p := m.op(), m.payload(m.size())
-	m.note("send %d", len(p))
-	want := m.admit(len(p))
-	if want == backpressure.Queued {
-		m.push(op, p)
-	} else if want == backpressure.Overflowed {
-		m.overflow()
+// send offers a random message in a random way.
+func (m *model) send() { m.offerMessage(false) }
+
+func (m *model) sendPrepared() { m.offerMessage(true) }
+
+func (m *model) offerMessage(prepared bool) {
+	msg := &modelMessage{op: m.op(), payload: m.payload(m.size()), class: m.class}
+	var given *backpressure.Class
+	hold := m.rnd.IntN(4) == 0 || prepared && m.rnd.IntN(2) == 0
+	if m.rnd.IntN(3) > 0 {
+		given = m.classes[m.rnd.IntN(len(m.classes))]
+		msg.class = given
 	}
-	lent := bytes.Clone(p)
-	got := m.maybeHeld(want, m.corked, func() backpressure.Verdict { return m.Send(data(op, lent)) })
+	if m.rnd.IntN(3) == 0 {
+		msg.rsv = frame.RSV1
+	}
+	if len(m.classes) > 1 && m.rnd.IntN(3) == 0 {
+		msg.key = string(rune('a' + m.rnd.IntN(3)))
+	}
+	if msg.class.TTL > 0 {
+		msg.until = time.Now().Add(msg.class.TTL)
+	}
+	encode(msg, m.cfg.ChunkSize)
+	lent := bytes.Clone(msg.payload)
+	out := backpressure.Message{Opcode: msg.op, RSV: msg.rsv, Payload: lent, Class: given, Key: msg.key, Hold: hold}
+	direct := !hold && len(lent) <= min(backpressure.SmallMessage, m.cfg.ChunkSize)
+	if prepared {
+		budget := m.budget
+		if m.rnd.IntN(2) == 0 {
+			budget = nil
+		}
+		out = backpressure.Message{Prepared: backpressure.Prepare(msg.op, msg.rsv, lent, budget), Class: given, Key: msg.key, Hold: hold}
+		poison(lent)
+		direct = !hold && len(lent) <= m.cfg.ChunkSize
+	}
+	cost := m.CostOf(out)
+	want := m.admit(msg, cost, direct)
+	m.note("send %d prepared %v hold %v class %p %v ttl %v key %q: %v", len(lent), prepared, hold, msg.class, msg.class.Overflow, msg.class.TTL, msg.key, want)
+	writes, held := m.wire.writes, m.Held()
+	got := m.maybeHeld(want, m.corked || hold, hold, func() backpressure.Verdict { return m.Send(out) })
 	poison(lent)
 	assert.Equal(m.t, want, got)
+	if m.wire.writes == writes && got == backpressure.Queued {
+		assert.LessOrEqual(m.t, m.Held()-held, cost, "the budget was asked for less than was charged")
+	}
 }
 
-func (m *model) sendPrepared() {
-	op, p, hold := m.op(), m.payload(m.size()), m.rnd.IntN(2) == 0
-	m.note("prepared %d %v", len(p), hold)
-	want := m.admit(len(p))
-	if want == backpressure.Queued {
-		m.push(op, p)
-	} else if want == backpressure.Overflowed {
-		m.overflow()
+func (m *model) shed() {
+	m.note("shed")
+	for _, msg := range slices.Clone(m.data) {
+		if m.waits(msg) && msg.class.Overflow == backpressure.DropOldest {
+			m.drop(msg, 0)
+		}
 	}
-	lent := bytes.Clone(p)
-	prepared := prepare(op, lent)
-	poison(lent)
-	got := m.maybeHeld(want, m.corked || hold, func() backpressure.Verdict { return m.Send(prep(prepared, hold)) })
-	assert.Equal(m.t, want, got)
+	held := m.Held()
+	freed := m.Shed()
+	assert.GreaterOrEqual(m.t, freed, 0)
+	assert.LessOrEqual(m.t, freed, held)
+}
+
+func (m *model) takeLost() {
+	m.note("take lost")
+	got := make(map[*backpressure.Class]backpressure.Lost)
+	for _, l := range m.TakeLost() {
+		assert.Zero(m.t, got[l.Class].Messages(), "twice")
+		assert.Positive(m.t, l.Messages())
+		got[l.Class] = l
+	}
+	assert.Equal(m.t, m.gone, got)
+	clear(m.gone)
+}
+
+func (m *model) relieve() {
+	m.note("relieve")
+	if m.starved && m.Fits(m.wanted) {
+		m.starved = false
+		m.fell()
+	}
+	m.Relieve()
+}
+
+// holdOutside makes the budget tight, or less so.
+func (m *model) holdOutside() {
+	if m.budget == nil {
+		return
+	}
+	n := -m.outside.Held()
+	if m.rnd.IntN(2) == 0 {
+		n = m.rnd.IntN(m.budget.Limit())
+	}
+	if n < 0 || m.outside.Fits(n) {
+		m.note("outside %d", n)
+		m.outside.Add(n)
+	}
 }
 
 func (m *model) sendControl() {
@@ -321,7 +677,7 @@ func (m *model) sendControl() {
 		m.pushControl(op, p)
 	}
 	lent := bytes.Clone(p)
-	got := m.maybeHeld(want, m.corked, func() backpressure.Verdict { return m.SendControl(op, lent) })
+	got := m.maybeHeld(want, m.corked, false, func() backpressure.Verdict { return m.SendControl(op, lent) })
 	poison(lent)
 	assert.Equal(m.t, want, got)
 }
@@ -370,7 +726,7 @@ func (m *model) fail(err error, tell bool) {
 	}
 	m.dead, m.closing, m.lost, m.err = true, true, true, err
 	m.finished++
-	m.data, m.controls, m.over = nil, nil, false
+	m.data, m.controls, m.over, m.starved = nil, nil, false, false
 	m.fell()
 }
 
@@ -386,16 +742,18 @@ func (m *model) openStream() {
 	} else if m.over {
 		want = backpressure.Congested
 	}
-	s := &modelStream{op: op, msg: &modelMessage{open: true}}
+	s := &modelStream{op: op, msg: &modelMessage{op: op, open: true}}
+	if m.rnd.IntN(2) == 0 {
+		s.rsv, s.msg.rsv = frame.RSV1, frame.RSV1
+	}
 	if want == backpressure.Queued {
 		m.messages++
 		m.data = append(m.data, s.msg)
-		m.sent = append(m.sent, s.msg)
 		m.streams = append(m.streams, s)
 		m.rose()
 	}
 	var got backpressure.Verdict
-	s.s, got = m.OpenStream(op, 0)
+	s.s, got = m.OpenStream(op, s.rsv)
 	assert.Equal(m.t, want, got)
 	assert.Equal(m.t, want == backpressure.Queued, s.s != nil)
 }
@@ -461,17 +819,30 @@ func (m *model) drain() {
 	if m.rnd.IntN(3) == 0 {
 		level = m.rnd.IntN(2) * m.cfg.LowWater
 	}
+	if m.rnd.IntN(3) == 0 {
+		level = -1
+	}
 	m.note("drain %d", level)
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &modelWaiter{level: level, cancel: cancel, done: make(chan error, 1)}
 	m.waiters = append(m.waiters, w)
-	if m.dead || m.pending() <= level {
+	if m.reached(w) {
 		w.released = true
 	} else {
 		m.prefaced = false
 		m.held = false
 	}
-	go func() { w.done <- m.Drain(ctx, level) }()
+	go func() {
+		if level < 0 {
+			w.done <- m.Room(ctx)
+			return
+		}
+		w.done <- m.Drain(ctx, level)
+	}()
+}
+
+func (m *model) reached(w *modelWaiter) bool {
+	return m.dead || w.level >= 0 && m.pending() <= w.level || w.level < 0 && !m.over
 }
 
 func (m *model) cancelDrain() {
@@ -486,33 +857,32 @@ func (m *model) cancelDrain() {
 	m.waiters = slices.DeleteFunc(m.waiters, func(o *modelWaiter) bool { return o == w })
 }
 
-// encode cuts a message into frames of at most chunk bytes (RFC 6455 §5.4).
-func encode(op frame.Opcode, p []byte, chunk int, m *modelMessage) {
+// encode cuts a message into frames of at most chunk bytes (RFC 6455 §5.4), the
+// first of which has the reserved bits (RFC 7692 §6.1).
+func encode(m *modelMessage, chunk int) {
+	op, rsv, p := m.op, m.rsv, m.payload
 	for {
 		n := min(len(p), chunk)
-		h := frame.Header{Fin: n == len(p), Opcode: op, Length: int64(n)}
+		h := frame.Header{Fin: n == len(p), RSV: rsv, Opcode: op, Length: int64(n)}
 		m.units = append(m.units, &unit{rest: append(frame.AppendHeader(nil, h), p[:n]...), msg: m})
 		if p = p[n:]; len(p) == 0 {
 			return
 		}
-		op = frame.Continuation
+		op, rsv = frame.Continuation, 0
 	}
 }
 
-func (m *model) push(op frame.Opcode, p []byte) {
-	msg := &modelMessage{payload: p}
-	encode(op, p, m.cfg.ChunkSize, msg)
+func (m *model) push(msg *modelMessage) {
 	m.data = append(m.data, msg)
-	m.sent = append(m.sent, msg)
 	m.messages++
 	m.rose()
 }
 
 func (m *model) pushFragment(s *modelStream, p []byte, fin bool) {
-	h := frame.Header{Fin: fin, Opcode: s.op, Length: int64(len(p))}
+	h := frame.Header{Fin: fin, RSV: s.rsv, Opcode: s.op, Length: int64(len(p))}
 	s.msg.units = append(s.msg.units, &unit{rest: append(frame.AppendHeader(nil, h), p...), msg: s.msg})
 	s.msg.payload = append(s.msg.payload, p...)
-	s.op = frame.Continuation
+	s.op, s.rsv = frame.Continuation, 0
 	s.msg.open = !fin
 	m.rose()
 }
@@ -551,9 +921,13 @@ func (m *model) pushControl(op frame.Opcode, p []byte) {
 // a Write that has not returned.
 func (m *model) discard() {
 	m.recut = m.inflight
+	m.unfilled = true
 	m.data = slices.DeleteFunc(m.data, func(msg *modelMessage) bool {
 		if msg.final {
 			return false
+		}
+		if msg.gap != nil {
+			return true
 		}
 		msg.cut = msg.cut || msg.open
 		msg.open = false
@@ -592,12 +966,12 @@ func (m *model) rose() {
 // fell is called whenever pending may have become less.
 func (m *model) fell() {
 	pending := m.pending()
-	if m.over && pending <= m.cfg.LowWater {
+	if m.over && pending <= m.cfg.LowWater && !m.starved {
 		m.over = false
 		m.drained++
 	}
 	for _, w := range m.waiters {
-		if pending <= w.level || m.dead {
+		if m.reached(w) {
 			w.released = true
 		}
 	}
@@ -605,17 +979,19 @@ func (m *model) fell() {
 
 // maybeHeld makes a send that writes nothing if it may be held back, unless
 // CorkSize has been reached.
-func (m *model) maybeHeld(want backpressure.Verdict, held bool, send func() backpressure.Verdict) backpressure.Verdict {
-	held = m.prefaced && !m.dead || held && want == backpressure.Queued && m.pending() < m.cfg.CorkSize
+func (m *model) maybeHeld(want backpressure.Verdict, held, hold bool, send func() backpressure.Verdict) backpressure.Verdict {
+	full := m.pending() >= m.cfg.CorkSize
+	writes := want == backpressure.Queued && !(held && !full) || want == backpressure.Dropped && !hold && !(m.corked && !full)
+	held = m.prefaced && !m.dead || (want == backpressure.Queued || want == backpressure.Dropped) && !writes
 	if held && m.idle() {
 		m.held = true
-	} else if !held && want == backpressure.Queued {
+	} else if !held && writes {
 		m.flushed()
 	}
-	writes := m.wire.writes
+	before := m.wire.writes
 	got := send()
 	if held {
-		assert.Equal(m.t, writes, m.wire.writes, "a send that is held back wrote")
+		assert.Equal(m.t, before, m.wire.writes, "a send that is held back wrote")
 	}
 	return got
 }
@@ -635,6 +1011,7 @@ func (m *model) idle() bool {
 // duringWrite checks what is offered and does what other goroutines might.
 func (m *model) duringWrite(offer []byte, wait bool) {
 	m.note("{ %d %v", len(offer), wait)
+	m.expireFirst()
 	m.offer, m.inflight = m.match(offer), true
 	for range max(0, m.rnd.IntN(5)-2) {
 		m.operate()
@@ -659,10 +1036,12 @@ func (m *model) match(offer []byte) (units []*unit) {
 			u, controls = controls[0], controls[1:]
 			u.launched = true
 		default:
-			for len(data) > 0 && frames == len(data[0].units) && !data[0].open {
+			for len(data) > 0 && frames == len(data[0].units) && !data[0].open && data[0].gap == nil {
 				data, frames = data[1:], 0
 			}
 			require.NotEmpty(m.t, data, "a data frame that nobody sent")
+			require.Nil(m.t, data[0].gap, "a gap is passed over")
+			require.False(m.t, m.expired(data[0]), "an expired message is offered")
 			require.Less(m.t, frames, len(data[0].units), "data overtakes a stream")
 			u = data[0].units[frames]
 			frames++
@@ -693,6 +1072,9 @@ func (m *model) landed(n int, err error) {
 	for _, u := range offer {
 		k := min(n, len(u.rest))
 		u.begun = u.begun || k > 0
+		if u.msg != nil {
+			u.msg.begun = u.msg.begun || k > 0
+		}
 		u.rest = u.rest[k:]
 		n -= k
 		if len(u.rest) > 0 {
@@ -723,12 +1105,18 @@ func (m *model) remove(u *unit) {
 	}
 	u.msg.units = slices.DeleteFunc(u.msg.units, is)
 	if len(u.msg.units) == 0 && !u.msg.open {
+		if !u.msg.cut && !u.msg.final {
+			m.whole = append(m.whole, u.msg)
+		}
 		m.data = slices.DeleteFunc(m.data, func(o *modelMessage) bool { return o == u.msg })
 	}
 }
 
 func (m *model) finish() {
 	m.dead = true
+	if m.starved {
+		m.starved, m.over = false, false
+	}
 	m.finished++
 	m.fell()
 }
@@ -737,6 +1125,9 @@ func (m *model) finish() {
 func (m *model) check() {
 	awaiting, blocked, full := m.wire.state()
 	idle := !awaiting && !m.inflight
+	if idle && !m.held && !m.dead {
+		m.expireFirst()
+	}
 	if m.closing && !m.dead && m.code == frame.CloseAbnormal && idle && m.pending() == 0 && len(m.data) == 0 {
 		m.finish()
 	}
@@ -754,17 +1145,40 @@ func (m *model) check() {
 	written, waits := progress(&m.Queue)
 	assert.Equal(m.t, uint64(m.written), written)
 	assert.Equal(m.t, !idle && !m.dead, waits, "Progress")
+	m.checkDrops()
 	drained, finished, err := m.events.counts()
 	assert.Equal(m.t, m.drained, drained, "Drained")
 	assert.Equal(m.t, m.finished, finished, "Finished")
 	assert.Equal(m.t, m.err, err)
 	if idle && !m.held && !m.dead {
-		stuck := len(m.controls) > 0 || m.closing && len(m.data) == 0 || len(m.data) > 0 && len(m.data[0].units) > 0
+		stuck := len(m.controls) > 0 || m.closing && len(m.data) == 0 || len(m.data) > 0 && (len(m.data[0].units) > 0 || m.data[0].gap != nil)
 		assert.False(m.t, stuck, "nobody writes what is pending")
 	}
 	m.checkWaiters()
 	if m.t.Failed() {
 		m.t.Logf("seed %d, config %+v, log %v", m.seed, m.cfg, m.log)
+	}
+}
+
+func (m *model) checkDrops() {
+	d := m.cfg.Drops
+	assert.Equal(m.t, m.drops, [3]uint64{d.Overflowed.Load(), d.Expired.Load(), d.Replaced.Load()}, "Drops")
+	total := m.drops[0] + m.drops[1] + m.drops[2]
+	assert.Equal(m.t, total > m.dropsTold, m.events.dropped > m.noticed, "NoticeDropped")
+	m.dropsTold, m.noticed = total, m.events.dropped
+	assert.Equal(m.t, m.starved, m.Status().Starved, "Starved")
+	assert.Same(m.t, m.class, m.ClassNow())
+	gaps := 0
+	for _, msg := range m.data {
+		if msg.gap != nil {
+			gaps++
+		}
+	}
+	if !m.dead {
+		assert.Equal(m.t, gaps, m.Gaps(), "gaps")
+		if len(m.data) == 0 && !m.inflight {
+			assert.Zero(m.t, m.Held(), "nothing waits")
+		}
 	}
 }
 
@@ -820,22 +1234,32 @@ func (m *model) end() {
 	}
 	m.wantFinished(m.err)
 	assert.Empty(m.t, m.waiters)
-	var whole []*modelMessage
-	for _, msg := range m.sent {
-		if len(msg.units) == 0 && !msg.open && !msg.cut {
-			whole = append(whole, msg)
-		}
-	}
+	m.takeLost()
+	assert.False(m.t, m.Backlog(), "the backlog outlives its messages")
+	assert.Zero(m.t, m.Held())
+	m.outside.Add(-m.outside.Held())
+	assert.Equal(m.t, m.members*footprint(m.budget), m.budget.Used(), "the budget leaks")
 	tr := m.transcript()
-	payloads := make([][]byte, len(whole))
-	for i, msg := range whole {
+	payloads := make([][]byte, len(m.whole))
+	for i, msg := range m.whole {
 		payloads[i] = msg.payload
 	}
 	tr.want(m.t, payloads...)
+	for i, msg := range m.whole {
+		assert.Equal(m.t, msg.op, tr.messages[i].op)
+		assert.Equal(m.t, msg.rsv, tr.messages[i].rsv)
+	}
 	if m.err == nil {
 		assert.Equal(m.t, m.code != frame.CloseAbnormal, tr.closed)
 		assert.False(m.t, tr.partial)
 	}
+}
+
+func footprint(b *backpressure.Budget) int {
+	if b == nil {
+		return 0
+	}
+	return backpressure.Footprint
 }
 
 // settle lets the wire take all that is there.

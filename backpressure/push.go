@@ -18,19 +18,22 @@ func (q *Queue) smallest() int { return min(smallMessage, q.cfg.ChunkSize) }
 
 // pushLocked appends a message that has been admitted.
 func (q *Queue) pushLocked(m *Message) {
-	small := m.len() <= q.smallest()
-	waits := m.Hold || q.corks > 0 || q.held || q.state != idle
-	switch {
-	case m.tracked():
-		it := q.itemLocked(m, q.state == idle)
-		q.linkLocked(it, it.size(q.cfg.ChunkSize))
-		q.trackLocked(it, m, false)
-	case small && (m.Prepared == nil || waits):
+	if q.copiesLocked(m) {
 		q.appendLocked(m)
-	default:
-		it := q.itemLocked(m, q.state == idle)
-		q.linkLocked(it, it.size(q.cfg.ChunkSize))
+		return
 	}
+	it := q.itemLocked(m, q.state == idle)
+	q.linkLocked(it, it.size(q.cfg.ChunkSize))
+	if m.tracked() {
+		q.trackLocked(it, m, false)
+	}
+}
+
+// copiesLocked reports whether a message goes into a segment: a small one that
+// stays where it is, unless it is shared and will be written at once.
+func (q *Queue) copiesLocked(m *Message) bool {
+	waits := m.Hold || q.corks > 0 || q.held || q.state != idle
+	return !m.tracked() && m.len() <= q.smallest() && (m.Prepared == nil || waits)
 }
 
 // replaceLocked puts a message in the place of one that waits.
@@ -69,7 +72,7 @@ func (q *Queue) fillLocked(it *item, m *Message, lend bool) {
 	}
 	if len(m.Payload) > q.smallest() {
 		it.startTrain(m.Opcode, m.RSV, m.Payload, chunk)
-		q.chargeLocked(it, len(m.Payload))
+		q.chargeLocked(it, bufferSize(len(m.Payload))) // what it will be if it must stay
 		if lend {
 			q.lent = it
 		} else {

@@ -22,6 +22,7 @@ type settings struct {
 	sendChunkBytes  int
 	workers         int
 	memoryBudget    int
+	compress        bool
 	allowOrigins    []string
 	trustedProxies  []netip.Prefix
 }
@@ -51,6 +52,7 @@ func (s *settings) addFlags(f *pflag.FlagSet) {
 		"largest frame to send; a larger message goes out in fragments\n(default 65536; environment WS_SEND_CHUNK_BYTES)")
 	f.Var(number{&s.workers, 1, mostWorkers}, "workers",
 		fmt.Sprintf("handlers that may run at once\n(default %d here; environment WS_WORKERS)", engine.DefaultWorkers()))
+	f.BoolVar(&s.compress, "compress", false, "agree to permessage-deflate with clients that offer it\n(environment WS_COMPRESS=on)")
 	f.Var(number{&s.memoryBudget, smallestBudget, math.MaxInt}, "memory-budget-bytes",
 		fmt.Sprintf("what peers can make the server hold; above it the worst are closed with 1013\n(default %d here; environment WS_MEMORY_BUDGET_BYTES)", engine.DefaultMemoryBudget()))
 	f.Var(origins{&s.allowOrigins}, "allow-origin",
@@ -69,6 +71,7 @@ func (s *settings) engineConfig(logger *slog.Logger) (engine.Config, error) {
 	given(&cfg.SendChunkBytes, s.sendChunkBytes)
 	given(&cfg.Workers, s.workers)
 	given(&cfg.MemoryBudgetBytes, s.memoryBudget)
+	cfg.Compress = cfg.Compress || s.compress
 	cfg.AllowedOrigins = s.allowOrigins
 	cfg.TrustedProxies = s.trustedProxies
 	cfg.Logger = logger
