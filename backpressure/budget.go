@@ -1,14 +1,18 @@
 package backpressure
 
-import "sync/atomic"
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+)
 
 // The marks of a budget, in eighths of its limit. The last eighth is for
 // accounts that hold less than their fair share of it, so that those who hold
 // much can not take the memory that all others need to go on.
 const (
 	eighths   = 8
-	shedTo    = 5 // Pressure asks to come down to this
-	shedAbove = 6 // from here Pressure asks, and Join refuses
+	shedTo    = 5 // Excess is what is used above it
+	shedAbove = 6 // from here watchers are told, and Join refuses
 	largeTo   = 7 // where accounts above their fair share are refused
 )
 
@@ -23,16 +27,18 @@ const Footprint = 16 << 10
 //
 // A nil *Budget has no limit.
 type Budget struct {
-	limit    int64
-	pressure chan struct{}
+	limit int64
 
 	used    atomic.Int64
 	members atomic.Int64
+
+	mu       sync.Mutex
+	watchers []chan struct{}
 }
 
 // NewBudget returns a budget of limit bytes, which must be positive.
 func NewBudget(limit int) *Budget {
-	return &Budget{limit: int64(limit), pressure: make(chan struct{}, 1)}
+	return &Budget{limit: int64(limit)}
 }
 
 // Limit returns the limit in bytes, 0 for none.
@@ -80,13 +86,27 @@ func (b *Budget) Leave() {
 	b.add(-Footprint)
 }
 
-// Pressure yields a value when the budget has become tight: it is time to
-// free Excess bytes, from those who hold the most.
-func (b *Budget) Pressure() <-chan struct{} {
+// Watch returns a channel that yields a value when the budget has become tight: it
+// is time to free Excess bytes, from those who hold the most. Unwatch ends that.
+func (b *Budget) Watch() <-chan struct{} {
 	if b == nil {
 		return nil
 	}
-	return b.pressure
+	ch := make(chan struct{}, 1)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.watchers = append(b.watchers, ch)
+	return ch
+}
+
+// Unwatch forgets a channel that Watch has returned.
+func (b *Budget) Unwatch(ch <-chan struct{}) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.watchers = slices.DeleteFunc(b.watchers, func(w chan struct{}) bool { return w == ch })
 }
 
 // Excess returns how many bytes are used above the five eighths that shedding
@@ -130,9 +150,13 @@ func (b *Budget) add(n int) {
 }
 
 func (b *Budget) press() {
-	select {
-	case b.pressure <- struct{}{}:
-	default: // has been asked already
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, ch := range b.watchers {
+		select {
+		case ch <- struct{}{}:
+		default: // has been asked already
+		}
 	}
 }
 

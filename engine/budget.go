@@ -33,6 +33,9 @@ const messageCost = 128
 // settleInboundLocked tells the budget what the connection holds of what its peer
 // has sent.
 func (c *Conn) settleInboundLocked() {
+	if c.ended {
+		return // what nobody has received is not settled any more
+	}
 	holds := c.announced + c.bytes + c.messages*messageCost + c.inflatedHeld
 	c.inbound.Add(holds - c.inbound.Held())
 }
@@ -95,7 +98,8 @@ func (e *Engine) relieve() {
 			return
 		}
 		if o.c.closing.Load() {
-			excess -= o.held // on its way
+			o.c.queue.Close(frame.CloseTryAgainLater, "", true) // its code stays; it may not take its time
+			excess -= o.held
 			continue
 		}
 		freed := o.c.queue.Shed()

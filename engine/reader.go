@@ -34,6 +34,8 @@ func (c *Conn) finishReading() {
 	c.endInlineBurst()
 	c.mu.Lock()
 	c.handOverLocked()
+	c.announced = 0 // gws has let go of what it had of a message
+	c.settleInboundLocked()
 	c.busy.Store(false)
 	c.kickLocked()
 	t := &c.transport

@@ -106,17 +106,22 @@ func newSweeper(e *Engine) *sweeper {
 func (w *sweeper) run() {
 	tick := time.NewTicker(w.period / shardCount)
 	defer tick.Stop()
+	budget := w.e.cfg.Budget
+	tight := budget.Watch()
+	defer budget.Unwatch(tight)
 	for i := 0; ; i++ {
 		select {
 		case <-w.stop:
 			return
-		case <-w.e.cfg.Budget.Pressure():
-			w.e.relieve()
-			continue
 		case <-tick.C:
 		}
 		w.e.clock.advance()
 		w.sweep(&w.e.registry.shards[i%shardCount])
+		select {
+		case <-tight: // asked here, so that it is no more often than this
+			w.e.relieve()
+		default:
+		}
 	}
 }
 
