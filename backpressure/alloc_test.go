@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/penstock-ws/penstock/frame"
 )
 
 // No message costs an allocation on any of the usual ways. (The race detector
@@ -21,4 +23,12 @@ func TestAllocs(t *testing.T) {
 			assert.Equal(t, b.Totals().Written, b.wire.taken)
 		})
 	}
+}
+
+// Nor while the socket is full: what is dropped or replaced pays for what comes.
+func TestAllocsCongested(t *testing.T) {
+	q := full(100)
+	assert.Zero(t, testing.AllocsPerRun(1000, func() { q.Send(classed(frame.Binary, small128, dropOldest, "")) }))
+	q.Send(classed(frame.Binary, small128, keyed, "k"))
+	assert.Zero(t, testing.AllocsPerRun(1000, func() { q.Send(classed(frame.Binary, small128, keyed, "k")) }))
 }

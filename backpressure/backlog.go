@@ -242,7 +242,8 @@ func (q *Queue) dropLocked(it *item, why reason) {
 		q.mergeGapsLocked(next)
 	} else {
 		q.emptyLocked(it)
-		it.gap = &lost
+		gap := lost // not lost itself: without a gap nothing must be allocated
+		it.gap = &gap
 		q.mergeGapsLocked(it)
 	}
 	q.fellLocked()
@@ -254,8 +255,8 @@ func (q *Queue) missLocked(m *Message) {
 	if m.Class.Gap == nil {
 		return
 	}
-	it := newItem()
-	it.gap = &lost
+	it, gap := newItem(), lost
+	it.gap = &gap
 	q.chargeLocked(it, itemCost)
 	q.linkBackLocked(it) // not by linkLocked: it makes nobody congested
 	q.mergeGapsLocked(it)

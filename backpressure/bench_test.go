@@ -1,6 +1,7 @@
 package backpressure_test
 
 import (
+	"strconv"
 	"testing"
 
 	"github.com/penstock-ws/penstock/backpressure"
@@ -88,6 +89,7 @@ var paths = []struct {
 		}
 		b.Flush()
 	}},
+	{"drop oldest, clear", 1, false, func(b *bench) { b.Send(classed(frame.Binary, small128, dropOldest, "")) }},
 	{"congested 16 of 128", 16, true, func(b *bench) {
 		for range 16 {
 			b.Send(data(frame.Binary, small128))
@@ -126,4 +128,47 @@ func BenchmarkQueueContended(b *testing.B) {
 			q.Send(data(frame.Binary, small128))
 		}
 	})
+}
+
+var (
+	dropOldest = &backpressure.Class{Overflow: backpressure.DropOldest}
+	keyed      = new(backpressure.Class)
+)
+
+func classed(op frame.Opcode, p []byte, c *backpressure.Class, key string) backpressure.Message {
+	return backpressure.Message{Opcode: op, Payload: p, Class: c, Key: key}
+}
+
+// full returns a queue that holds as many messages as fit and a socket that takes
+// nothing.
+func full(waiting int) *bench {
+	b := newBench(true)
+	b.cfg.HighWater = waiting * 132
+	for range waiting {
+		b.Send(classed(frame.Binary, small128, dropOldest, ""))
+	}
+	return b
+}
+
+// A full queue drops its oldest message in a time that does not depend on how many
+// wait.
+func BenchmarkDropOldest(b *testing.B) {
+	for _, waiting := range []int{100, 10_000} {
+		b.Run(strconv.Itoa(waiting), func(b *testing.B) {
+			q := full(waiting)
+			b.ReportAllocs()
+			for b.Loop() {
+				q.Send(classed(frame.Binary, small128, dropOldest, ""))
+			}
+		})
+	}
+}
+
+func BenchmarkReplace(b *testing.B) {
+	q := newBench(true)
+	q.Send(classed(frame.Binary, small128, keyed, ""))
+	b.ReportAllocs()
+	for b.Loop() {
+		q.Send(classed(frame.Binary, small128, keyed, "k"))
+	}
 }

@@ -21,7 +21,7 @@ const (
 	DropNewest
 	// DropOldest drops as many of the oldest waiting messages of its class as
 	// make room for it; if all of them would not, it is dropped itself. A message
-	// of which the socket has been offered a byte stays.
+	// that the socket is being offered, or of which it has taken a byte, stays.
 	DropOldest
 	// Disconnect ends the connection: what is queued is dropped, and no data
 	// follows.

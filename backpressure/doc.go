@@ -22,9 +22,24 @@
 // or from an event loop. Only the owner touches the socket, so a slow socket
 // never blocks a second sender.
 //
+// # What happens to messages for which there is no room
+//
+// A message's [Class] says it: it is refused, dropped, makes the oldest of its class
+// go, or ends the connection. A message may also have a time to live, or a key under
+// which a newer one takes its place, and what has been dropped may leave a gap that
+// the peer sees. A message of which the socket has taken a byte is always finished.
+//
+// # Memory
+//
+// Each queue bounds the bytes pending for its peer. A [Budget] bounds what all of
+// them hold together, buffers and bookkeeping included: each holder asks its
+// [Account] first, and those that hold much are refused before those that hold
+// little.
+//
 // # What it refuses to do
 //
-// It starts no goroutine, sets no deadline and reads no clock: a [Wire] does the
+// It starts no goroutine and sets no deadline, and reads the clock only while
+// messages that may be dropped are waiting: a [Wire] does the
 // waiting, and the engine above watches [Queue.Progress] to end a connection
 // that makes none. It knows nothing of rooms, users or messages of an
 // application.

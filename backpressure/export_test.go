@@ -65,3 +65,10 @@ func (q *Queue) ClassNow() *Class {
 	defer q.mu.Unlock()
 	return q.class
 }
+
+// Expire does what admission does when there is no room.
+func (q *Queue) Expire() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.expireLocked()
+}

@@ -131,20 +131,25 @@ func (q *Queue) leaveLocked(handOver bool) {
 }
 
 // nextLocked fills v with what may be written next, after it has dropped what has
-// waited too long and made messages of the gaps whose turn it is.
+// waited too long, made messages of the gaps whose turn it is, and told of it: the
+// write that follows may last.
 func (q *Queue) nextLocked(v *vector) bool {
-	at := q.clockLocked()
-	for it := q.head; it != nil && !q.dead; it = q.head {
-		if it.expired(at) {
+	for {
+		at, it := q.clockLocked(), q.head
+		for it != nil && it.gap != nil { // what has expired behind a gap belongs to it
+			it = it.next
+		}
+		switch {
+		case it != nil && !q.dead && it.expired(at):
 			q.dropLocked(it, expired)
-		} else if it.gap != nil {
-			q.fillGapLocked(it)
-			at = q.clockLocked()
-		} else {
-			break
+		case q.notices != 0:
+			q.tellLocked()
+		case it != q.head && !q.dead:
+			q.fillGapLocked(q.head)
+		default:
+			return q.gatherLocked(v, at)
 		}
 	}
-	return q.gatherLocked(v, at)
 }
 
 // fillGapLocked puts in place of a gap at the head the message that its class

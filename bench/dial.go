@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha1"
@@ -14,7 +15,10 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"github.com/penstock-ws/penstock/frame"
 )
 
 // dialed is an established connection, past its handshake.
@@ -32,8 +36,15 @@ const (
 	dialers = 32
 )
 
+// dialer says how connections are opened.
+type dialer struct {
+	address *url.URL
+	ping    bool                                                   // wait until the server has answered a ping; see awaitPong
+	control func(network, address string, c syscall.RawConn) error // of the new socket; nil: nothing
+}
+
 // dialAll opens n connections, or none: after an error everything is closed.
-func dialAll(ctx context.Context, address *url.URL, n int) ([]*dialed, error) {
+func dialAll(ctx context.Context, n int, how dialer) ([]*dialed, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	conns := make([]*dialed, n)
@@ -42,7 +53,7 @@ func dialAll(ctx context.Context, address *url.URL, n int) ([]*dialed, error) {
 	for range min(n, dialers) {
 		wg.Go(func() { // until n are open or ctx is done
 			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-				d, err := dial(ctx, address)
+				d, err := how.dial(ctx)
 				if err != nil {
 					cancel(fmt.Errorf("connection %d of %d: %w", i+1, n, err))
 					return
@@ -56,47 +67,57 @@ func dialAll(ctx context.Context, address *url.URL, n int) ([]*dialed, error) {
 	if ctx.Err() == nil {
 		return conns, nil
 	}
+	hangUp(conns)
+	return nil, context.Cause(ctx)
+}
+
+// hangUp closes connections; nil is none.
+func hangUp(conns []*dialed) {
 	for _, d := range conns {
 		if d != nil {
 			d.conn.Close()
 		}
 	}
-	return nil, context.Cause(ctx)
 }
 
 // dial opens one connection and shakes hands.
-func dial(ctx context.Context, address *url.URL) (*dialed, error) {
+func (how dialer) dial(ctx context.Context) (*dialed, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
-	conn, err := connect(ctx, address)
+	conn, err := how.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
 	// A ctx that ends interrupts the handshake's reads and writes.
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	early, err := handshake(conn, address)
+	early, err := handshake(conn, how.address)
+	if err == nil && how.ping {
+		early, err = awaitPong(conn, early)
+	}
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
 		conn.Close()
-		return nil, fmt.Errorf("handshake with %v: %w", address, err)
+		return nil, fmt.Errorf("handshake with %v: %w", how.address, err)
 	}
 	return &dialed{conn: conn, early: early}, nil
 }
 
-func connect(ctx context.Context, address *url.URL) (net.Conn, error) {
+func (how dialer) connect(ctx context.Context) (net.Conn, error) {
+	address := how.address
 	port := address.Port()
 	if port == "" {
 		port = map[string]string{"ws": "80", "wss": "443"}[address.Scheme]
 	}
 	hostPort := net.JoinHostPort(address.Hostname(), port)
+	plain := &net.Dialer{Control: how.control}
 	if address.Scheme == "wss" {
 		// HTTP/1.1 alone knows this handshake.
-		d := tls.Dialer{Config: &tls.Config{NextProtos: []string{"http/1.1"}}}
+		d := tls.Dialer{NetDialer: plain, Config: &tls.Config{NextProtos: []string{"http/1.1"}}}
 		return d.DialContext(ctx, "tcp", hostPort)
 	}
-	return new(net.Dialer).DialContext(ctx, "tcp", hostPort)
+	return plain.DialContext(ctx, "tcp", hostPort)
 }
 
 // handshake is the client's side of RFC 6455 §4.1. It offers no extension and
@@ -122,6 +143,38 @@ func handshake(conn net.Conn, address *url.URL) (early []byte, err error) {
 	}
 	early, _ = r.Peek(r.Buffered())
 	return early, nil
+}
+
+// awaitPong sends a ping and reads until it has been answered (RFC 6455 §5.5.3).
+// A server answers handshakes before it counts a connection among those that get
+// broadcasts, but pings only once it reads from it. What came is returned behind early, pong included.
+func awaitPong(conn net.Conn, early []byte) ([]byte, error) {
+	ping := frame.AppendHeader(nil, frame.Header{Fin: true, Opcode: frame.Ping, Masked: true})
+	if _, err := conn.Write(ping); err != nil {
+		return nil, err
+	}
+	const limit = 64 << 10 // a server that has so much to say before is not one to measure
+	early = bytes.Clone(early)
+	scanner := frame.NewScanner(nil)
+	buf := make([]byte, 1<<10)
+	for unread := early; ; {
+		h, n, ok, err := scanner.Next(unread)
+		if err != nil || ok && h.Opcode == frame.Pong {
+			return early, nil // an error is found again, and reported, when the flow reads it
+		}
+		if unread = unread[n:]; ok {
+			continue
+		}
+		if len(early) > limit {
+			return nil, fmt.Errorf("no pong within %d bytes", limit)
+		}
+		n, err = conn.Read(buf)
+		if err != nil {
+			return nil, fmt.Errorf("await the pong: %w", err)
+		}
+		early = append(early, buf[:n]...)
+		unread = early[len(early)-n:]
+	}
 }
 
 func newKey() string {

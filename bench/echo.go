@@ -45,7 +45,7 @@ type Echo struct {
 	Settle time.Duration
 }
 
-// The limits of an Echo. All connections' messages are kept encoded in memory,
+// The limits of a scenario. All messages in flight are kept encoded in memory,
 // which may take MaxMemory bytes.
 const (
 	MaxConnections = 60_000
@@ -69,7 +69,7 @@ type Target struct {
 type Progress struct {
 	Elapsed  time.Duration // since the first message
 	Total    time.Duration // warm-up and window
-	Messages uint64        // replies so far, those of the warm-up included
+	Messages uint64        // complete so far, those of the warm-up included
 }
 
 // Run carries out the scenario. watch, if not nil, is called about ten times a
@@ -87,8 +87,8 @@ func (e Echo) Run(ctx context.Context, t Target, watch func(Progress)) (*Result,
 	if err != nil {
 		return nil, err
 	}
-	s := newSession(e.withDefaults(), t)
-	conns, err := dialAll(ctx, address, s.cfg.Connections)
+	s := newSession("echo", e.withDefaults(), t)
+	conns, err := dialAll(ctx, s.cfg.Connections, dialer{address: address})
 	if err != nil && ctx.Err() == nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
@@ -101,25 +101,38 @@ func (e Echo) Run(ctx context.Context, t Target, watch func(Progress)) (*Result,
 // Validate returns every mistake in e, joined; each is a *ConfigError.
 func (e Echo) Validate() error {
 	d := e.withDefaults()
-	err := errors.Join(
-		inRange("Connections", d.Connections, 1, MaxConnections),
-		inRange("InFlight", d.InFlight, 1, MaxInFlight),
-		inRange("PayloadBytes", d.PayloadBytes, 1, MaxPayload),
-		inRange("Warmup", d.Warmup, 0, MaxDuration),
-		inRange("Duration", d.Duration, time.Millisecond, MaxDuration),
-		inRange("Settle", d.Settle, time.Millisecond, MaxDuration),
-	)
-	if err != nil {
+	if err := errors.Join(d.ranges()...); err != nil {
 		return err
 	}
-	if bytes := int64(d.Connections) * int64(d.InFlight) * int64(d.PayloadBytes+frame.MaxHeaderSize); bytes > MaxMemory {
-		return &ConfigError{FieldMemory, bytes, fmt.Sprintf("together at most %d bytes", int64(MaxMemory))}
+	return inMemory(FieldMemory, d.Connections, d)
+}
+
+// The Field of the ConfigError about MaxMemory: in an Echo every connection keeps
+// messages, in a Fanout the sender alone.
+const (
+	FieldMemory       = "Connections × InFlight × PayloadBytes"
+	FieldSenderMemory = "InFlight × PayloadBytes"
+)
+
+// ranges checks each field by itself; nil is none wrong.
+func (e Echo) ranges() []error {
+	return []error{
+		inRange("Connections", e.Connections, 1, MaxConnections),
+		inRange("InFlight", e.InFlight, 1, MaxInFlight),
+		inRange("PayloadBytes", e.PayloadBytes, 1, MaxPayload),
+		inRange("Warmup", e.Warmup, 0, MaxDuration),
+		inRange("Duration", e.Duration, time.Millisecond, MaxDuration),
+		inRange("Settle", e.Settle, time.Millisecond, MaxDuration),
+	}
+}
+
+// inMemory checks what the messages of that many senders take.
+func inMemory(field string, senders int, e Echo) error {
+	if bytes := int64(senders) * int64(e.InFlight) * int64(e.PayloadBytes+frame.MaxHeaderSize); bytes > MaxMemory {
+		return &ConfigError{field, bytes, fmt.Sprintf("together at most %d bytes", int64(MaxMemory))}
 	}
 	return nil
 }
-
-// FieldMemory is the Field of the ConfigError about MaxMemory.
-const FieldMemory = "Connections × InFlight × PayloadBytes"
 
 // ConfigError is one configuration value that is not allowed.
 type ConfigError struct {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/penstock-ws/penstock/bench"
 )
@@ -30,5 +31,19 @@ func ExampleEcho() {
 	}()
 	if err != nil {
 		fmt.Println(err)
+	}
+}
+
+// See what a connection that never reads costs the others.
+func ExampleFanout() {
+	target := bench.Target{URL: "ws://127.0.0.1:8080/"}
+	for _, stalled := range []int{0, 1} {
+		fanout := bench.Fanout{Connections: 100, InFlight: 16, Stalled: stalled}
+		result, err := fanout.Run(context.Background(), target, nil)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(stalled, "stalled: p99", time.Duration(result.Latency.P99))
 	}
 }

@@ -8,7 +8,8 @@ import (
 // FailureKind says in which way a connection failed.
 type FailureKind uint8
 
-// The ways to fail. Each ends its connection; the others go on.
+// The ways to fail. Each ends its connection; the others go on, unless it was the
+// sender of a fan-out. A delivery of a fan-out is a reply here.
 const (
 	FailureSequence   FailureKind = iota // a reply was lost, doubled or out of order
 	FailureContent                       // a reply's bytes are not those that were sent

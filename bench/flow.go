@@ -1,37 +1,18 @@
 package bench
 
-import (
-	"bytes"
-	"encoding/binary"
-	"math/rand/v2"
-
-	"github.com/penstock-ws/penstock/frame"
-)
+import "github.com/penstock-ws/penstock/frame"
 
 // flow is one connection's side of the closed loop, without its socket: the
 // driver hands it what was read and writes what it has pending.
-//
-// All its messages are encoded once, into a ring with a slot for each message in
-// flight. A reply frees its slot for the message that follows it, so sending costs
-// eight bytes of patching, and however many messages a read has set
-// free, they leave in one write.
 type flow struct {
+	*source // of the messages that come back: the flow's own, or one that a fan-out's flows share
+
 	// immutable
-	ring    []byte       // the encoded frames, back to back
-	slots   uint64       // frames in ring
-	size    uint64       // bytes of a frame
-	head    int          // of which header
-	key     uint64       // masking key, twice
-	base    uint64       // number of the first message, so that no two connections send the same
-	pattern []byte       // a message's payload, but for its number
-	opcode  frame.Opcode // of every message
+	sends bool // the source's messages leave on this connection
 
 	// owned by whoever drives the connection
 	stage   stage
-	next    uint64        // messages handed to pending
 	done    uint64        // replies, all of them in order
-	written uint64        // bytes of messages that the socket has taken
-	sentAt  []int64       // per slot: when its message was due to be sent
 	control controlWriter // pong and close frames on their way out
 
 	controlTurn bool // what pending returned last came from control
@@ -53,83 +34,46 @@ const (
 	stageClosed                // the server has answered it
 )
 
-// newFlow returns a flow whose replies are checked by rules. pattern is shared
-// by all flows; each reads it from an offset of its own.
-func newFlow(cfg Echo, rules *frame.Rules, pattern []byte) *flow {
-	offset := rand.IntN(len(pattern) - cfg.PayloadBytes + 1)
-	f := &flow{
-		slots:   uint64(cfg.InFlight),
-		base:    rand.Uint64(),
-		pattern: pattern[offset : offset+cfg.PayloadBytes],
-		opcode:  cfg.opcode(),
-		sentAt:  make([]int64, cfg.InFlight),
-		scanner: frame.NewScanner(rules),
-	}
-	f.encode()
-	return f
+// newFlow returns a flow that receives what src sends, checked by rules.
+func newFlow(src *source, sends bool, rules *frame.Rules) *flow {
+	return &flow{source: src, sends: sends, scanner: frame.NewScanner(rules)}
 }
 
-// newPattern returns text from which payloads of n bytes are cut. Its period
-// does not divide into the offsets that newFlow chooses from.
-func newPattern(n int) []byte {
-	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-"
-	return bytes.Repeat([]byte(letters), n/len(letters)+2)
-}
-
-// encode fills the ring.
-func (f *flow) encode() {
-	var key [4]byte
-	binary.LittleEndian.PutUint32(key[:], rand.Uint32())
-	f.key = uint64(binary.LittleEndian.Uint32(key[:])) * (1<<32 + 1)
-	h := frame.Header{Fin: true, Opcode: f.opcode, Masked: true, Mask: key, Length: int64(len(f.pattern))}
-	f.head = h.Size()
-	f.size = uint64(f.head + len(f.pattern))
-	f.ring = make([]byte, 0, f.size*f.slots)
-	for range f.slots {
-		f.ring = frame.AppendHeader(f.ring, h)
-		start := len(f.ring)
-		f.ring = append(f.ring, f.pattern...)
-		frame.Mask(f.ring[start:], key, 0)
-	}
-}
-
-// refill sends a new message for each one that was answered. They are due now:
+// refill sends a new message for each one that is complete. They are due now:
 // what their writing takes is part of their latency.
 func (f *flow) refill(now int64) {
-	if f.stage != stageRunning {
+	if !f.sends {
 		return
 	}
-	for f.next < f.done+f.slots {
-		slot := f.next % f.slots
-		f.stamp(f.ring[slot*f.size+uint64(f.head):])
-		f.sentAt[slot] = now
-		f.next++
+	if f.stage == stageRunning {
+		f.fill(now)
 	}
+	f.settle()
 }
 
-// stamp writes the number of the next message into its masked payload.
-func (f *flow) stamp(payload []byte) {
-	masked := spell(f.base+f.next) ^ f.key
-	if len(f.pattern) >= numberBytes {
-		binary.LittleEndian.PutUint64(payload, masked)
-		return
-	}
-	for i := range f.pattern {
-		payload[i] = byte(masked >> (8 * i))
+// leave takes a flow that has failed out of the reckoning: nobody waits for it
+// any longer. Without the one that sends there is nothing left to come, and the
+// others are not to blame; but when time is up, each answers for itself.
+func (f *flow) leave(why *failure) {
+	f.forgo(f.done)
+	if f.sends {
+		f.over, f.lost = true, why.kind != FailureUnanswered
 	}
 }
 
 // drain ends the sending of messages; the flow says goodbye once all are answered.
 func (f *flow) drain() {
+	f.over = true
 	if f.stage == stageRunning {
 		f.stage = stageDraining
 	}
 	f.settle()
 }
 
-// settle sends the close frame when a draining flow has nothing in flight.
+// settle sends the close frame when a draining flow is owed nothing. The one that
+// sends stays until all have received all.
 func (f *flow) settle() {
-	if f.stage == stageDraining && f.done == f.next {
+	if f.stage == stageDraining && f.done == f.next && (!f.sends || f.complete == f.next) {
 		f.stage = stageClosing
 		f.control.add(frame.Close, frame.AppendClose(nil, frame.CloseNormal, ""))
 	}
@@ -138,15 +82,11 @@ func (f *flow) settle() {
 // pending returns what is to be written next, in up to two pieces. Replies may
 // come, and more be pending, before wrote tells how much of it was taken.
 func (f *flow) pending() (a, b []byte) {
-	from, n := f.written%(f.size*f.slots), f.next*f.size-f.written
-	f.controlTurn = n == 0 || f.control.started()
+	f.controlTurn = !f.sends || f.unwritten() == 0 || f.control.started()
 	if f.controlTurn {
 		return f.control.rest(), nil
 	}
-	if wrap := from + n; wrap > uint64(len(f.ring)) {
-		return f.ring[from:], f.ring[:wrap-uint64(len(f.ring))]
-	}
-	return f.ring[from : from+n], nil
+	return f.encoded()
 }
 
 // wrote takes note that the socket took n bytes of what pending returned.

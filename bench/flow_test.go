@@ -16,7 +16,8 @@ func newTestFlow(e Echo) (*flow, *recorder) {
 	w.open(0)
 	rec := newRecorder(w)
 	rec.at(1)
-	return newFlow(e, &frame.Rules{MaxMessage: int64(e.PayloadBytes)}, newPattern(e.PayloadBytes)), rec
+	src := newSource(e, 1, newPattern(e.PayloadBytes))
+	return newFlow(src, true, &frame.Rules{MaxMessage: int64(e.PayloadBytes)}), rec
 }
 
 // echoServer answers the frames in out as an echo server would, some of them cut

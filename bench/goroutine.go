@@ -20,12 +20,21 @@ func (s *session) goroutines(conns []*dialed) []func() {
 	s.driver = "goroutines"
 	// A recorder for each connection would take 200 KB each.
 	groups := make([]group, min(4*runtime.GOMAXPROCS(0), len(conns)))
+	if s.source != nil {
+		groups = groups[:1] // it belongs to one lock
+	}
 	for i := range groups {
 		groups[i].rec = s.recorder()
+		groups[i].lost = make(chan struct{})
 	}
 	carry := make([]func(), len(conns))
+	var sender *carrier
 	for i, d := range conns {
 		c := &carrier{s: s, g: &groups[i%len(groups)], id: d.id, conn: d.conn, kick: make(chan struct{}, 1)}
+		if sender == nil || s.source == nil {
+			sender = c
+		}
+		c.sender = sender
 		var fail *failure
 		c.flow, fail = s.flow(d, c.g.rec)
 		carry[i] = func() { c.run(fail) }
@@ -35,8 +44,9 @@ func (s *session) goroutines(conns []*dialed) []func() {
 
 // group is some connections that share a lock and a recorder.
 type group struct {
-	mu  sync.Mutex
-	rec *recorder // guarded by mu, and so are the flows of the group's carriers
+	lost chan struct{} // closed when a fan-out's sender has failed
+	mu   sync.Mutex
+	rec  *recorder // guarded by mu, and so are the flows of the group's carriers
 }
 
 // carrier is one connection.
@@ -47,6 +57,8 @@ type carrier struct {
 	conn net.Conn
 	kick chan struct{} // tells the writer that something is pending
 	flow *flow         // guarded by g.mu
+
+	sender *carrier // goes on when this one has read: itself, or a fan-out's first
 }
 
 // run carries the connection until it is done; at once, if it has failed already.
@@ -64,6 +76,20 @@ func (c *carrier) run(fail *failure) {
 	helpers.Wait()
 	if fail != nil {
 		c.s.failures.add(c.id, fail)
+		c.leave(fail)
+	}
+}
+
+// leave lets the others go on without this one, or ends them if it was their sender.
+func (c *carrier) leave(why *failure) {
+	c.g.mu.Lock()
+	c.flow.leave(why)
+	lost := c.flow.lost
+	c.sender.flow.refill(c.s.now())
+	c.g.mu.Unlock()
+	c.sender.wake()
+	if lost && c.s.source != nil && c.sender == c {
+		close(c.g.lost)
 	}
 }
 
@@ -84,6 +110,7 @@ func (c *carrier) read() *failure {
 			return fail
 		}
 		c.wake()
+		c.sender.wake()
 	}
 }
 
@@ -101,14 +128,14 @@ func (c *carrier) take(b []byte, err error) (fail *failure, over bool) {
 	if err != nil {
 		return c.endedLocked(err), true
 	}
-	c.flow.refill(now)
+	c.sender.flow.refill(now)
 	return nil, false
 }
 
 // endedLocked judges a read error, of which some are this side's doing.
 func (c *carrier) endedLocked(err error) *failure {
 	switch {
-	case c.s.phase.Load() == phaseStop:
+	case c.s.phase.Load() == phaseStop, c.s.source != nil && c.flow.lost:
 		return nil
 	case errors.Is(err, os.ErrDeadlineExceeded): // set by follow
 		return c.flow.unanswered()
@@ -157,6 +184,9 @@ func (c *carrier) follow(over <-chan struct{}) {
 	select {
 	case <-over:
 		return
+	case <-c.g.lost:
+		c.conn.Close()
+		return
 	case <-c.s.draining:
 	}
 	c.conn.SetReadDeadline(time.Now().Add(c.s.cfg.Settle))
@@ -166,6 +196,8 @@ func (c *carrier) follow(over <-chan struct{}) {
 	c.wake()
 	select {
 	case <-over:
+	case <-c.g.lost:
+		c.conn.Close()
 	case <-c.s.stopped:
 		c.conn.Close()
 	}

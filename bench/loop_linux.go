@@ -20,6 +20,9 @@ func (s *session) carriers(conns []*dialed) []func() {
 	s.driver = "epoll"
 	// Half of the CPUs: the other half is the server's when it is on this machine.
 	n := min(max(1, runtime.GOMAXPROCS(0)/2), len(conns))
+	if s.source != nil {
+		n = 1 // it belongs to one loop
+	}
 	carry := make([]func(), n)
 	for i := range carry {
 		var mine []*dialed
@@ -100,6 +103,7 @@ func (l *loop) run() {
 	}
 	for l.live > 0 && l.follow() {
 		l.wait()
+		l.resume()
 		l.rec.publish()
 	}
 	l.abandon()
@@ -109,15 +113,18 @@ func (l *loop) run() {
 func (l *loop) adopt(i int, d *dialed) {
 	k := &l.links[i]
 	k.id, k.fd = d.id, -1
+	var fail *failure
+	k.flow, fail = l.s.flow(d, l.rec)
 	fd, err := detach(d.conn.(*net.TCPConn))
 	if err != nil {
-		l.s.failures.add(d.id, failf(FailureNetwork, "%v", err))
+		fail = failf(FailureNetwork, "%v", err)
+		l.s.failures.add(d.id, fail)
+		k.leave(fail)
 		return
 	}
 	k.fd = fd
 	l.live++
-	var fail *failure
-	if k.flow, fail = l.s.flow(d, l.rec); fail != nil {
+	if fail != nil {
 		l.close(k, fail)
 		return
 	}
@@ -156,6 +163,9 @@ func (l *loop) kick(k *link) {
 
 // follow goes along with the session's phase; false: hang up.
 func (l *loop) follow() bool {
+	if l.s.source != nil && l.s.source.lost {
+		return false
+	}
 	phase := l.s.phase.Load()
 	if phase != l.phase && phase == phaseDrain {
 		l.deadline = l.s.now() + int64(l.s.cfg.Settle)
@@ -230,7 +240,11 @@ func (l *loop) read(k *link, index int32, events uint32) {
 		l.close(k, fail)
 		return
 	}
-	k.refill(now)
+	if l.s.source == nil {
+		k.refill(now)
+	} else {
+		l.resume()
+	}
 	// A short read has emptied the socket, unless its end came with the data.
 	if n == len(l.buf) || events&^(unix.EPOLLIN|unix.EPOLLOUT) != 0 {
 		l.again = append(l.again, index)
@@ -238,9 +252,21 @@ func (l *loop) read(k *link, index int32, events uint32) {
 	l.flush(k)
 }
 
+// resume lets a fan-out's sender go on when messages have been completed: by a read
+// of whichever connection, or by the end of one that was waited for.
+func (l *loop) resume() {
+	if l.s.source == nil {
+		return
+	}
+	if sender := &l.links[senderID]; sender.fd >= 0 && sender.ready() {
+		sender.refill(l.s.now())
+		l.flush(sender)
+	}
+}
+
 // flush writes what is pending, as far as the socket takes it.
 func (l *loop) flush(k *link) {
-	for {
+	for k.fd >= 0 {
 		a, b := k.pending()
 		if len(a) == 0 {
 			return
@@ -268,12 +294,13 @@ func write(fd int, a, b []byte) (int, error) {
 
 // close ends a connection, for a reason or at its proper end.
 func (l *loop) close(k *link, fail *failure) {
-	if fail != nil {
-		l.s.failures.add(k.id, fail)
-	}
 	unix.Close(k.fd)
 	k.fd = -1
 	l.live--
+	if fail != nil {
+		l.s.failures.add(k.id, fail)
+		k.leave(fail)
+	}
 }
 
 // abandon hangs up on what is left when time is up.
@@ -284,7 +311,7 @@ func (l *loop) abandon() {
 			continue
 		}
 		var owed *failure
-		if l.phase == phaseDrain {
+		if l.phase == phaseDrain && !k.lost {
 			owed = k.unanswered()
 		}
 		l.close(k, owed)

@@ -15,8 +15,9 @@ type recorder struct {
 	counting bool
 	latency  *hdrhistogram.Histogram // nanoseconds, of counted replies
 	longest  int64                   // exact, where the histogram rounds
-	replies  uint64                  // counted or not
-	received atomic.Uint64           // replies, as of the last publish
+	messages int64                   // complete ones, counted
+	all      uint64                  // complete ones, counted or not
+	received atomic.Uint64           // all, as of the last publish
 }
 
 // longestLatency is where the histogram ends; what takes longer is recorded as
@@ -34,9 +35,8 @@ func newHistogram() *hdrhistogram.Histogram {
 // at says when the replies that follow came.
 func (r *recorder) at(now int64) { r.counting = r.window.holds(now) }
 
-// reply takes one reply.
+// reply takes one reply: in a fan-out, one delivery.
 func (r *recorder) reply(latency int64) {
-	r.replies++
 	if !r.counting {
 		return
 	}
@@ -45,8 +45,16 @@ func (r *recorder) reply(latency int64) {
 	_ = r.latency.RecordValue(min(max(latency, 0), longestLatency))
 }
 
-// publish makes the number of replies known to the progress bar.
-func (r *recorder) publish() { r.received.Store(r.replies) }
+// complete takes a message that has been received by all who were to receive it.
+func (r *recorder) complete() {
+	r.all++
+	if r.counting {
+		r.messages++
+	}
+}
+
+// publish makes the number of messages known to the progress bar.
+func (r *recorder) publish() { r.received.Store(r.all) }
 
 // window is the span of time in which replies count, in nanoseconds of the
 // session's clock. It opens and shuts while loops ask.

@@ -129,6 +129,9 @@ func (f *flow) answered(now int64, rec *recorder) *failure {
 		return failf(FailureSize, "reply %d has %d bytes; %d were sent", f.done, f.pos, len(f.pattern))
 	}
 	rec.reply(now - f.sentAt[f.done%f.slots])
+	if f.arrived(f.done) {
+		rec.complete()
+	}
 	f.done++
 	f.settle()
 	return nil
@@ -165,5 +168,5 @@ func (f *flow) unanswered() *failure {
 	if f.done == f.next {
 		return nil
 	}
-	return failf(FailureUnanswered, "%d messages were never answered, from number %d on", f.next-f.done, f.done)
+	return failf(FailureUnanswered, "%d messages never came back, from number %d on", f.next-f.done, f.done)
 }

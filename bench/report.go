@@ -20,16 +20,22 @@ func (r *Result) WriteTable(out io.Writer) error {
 	row := func(name, value string) { fmt.Fprintf(t, "%s\t%s\t\n", name, value) }
 	row("messages", grouped(float64(r.Messages)))
 	row("messages/s", grouped(r.MessagesPerSecond))
+	unit, server, client := "message", r.ServerCPU, r.ClientCPU
+	if r.Deliveries > 0 {
+		unit, server, client = "delivery", r.ServerCPUPerDelivery, r.ClientCPUPerDelivery
+		row("deliveries", grouped(float64(r.Deliveries)))
+		row("deliveries/s", grouped(r.DeliveriesPerSecond))
+	}
 	row("latency p50", duration(r.Latency.P50))
 	row("p90", duration(r.Latency.P90))
 	row("p99", duration(r.Latency.P99))
 	row("p99.9", duration(r.Latency.P999))
 	row("max", duration(r.Latency.Max))
-	if r.ServerCPU != nil {
-		row("server CPU/message", grouped(*r.ServerCPU)+" ns")
+	if server != nil {
+		row("server CPU/"+unit, grouped(*server)+" ns")
 	}
-	if r.ClientCPU != nil {
-		row("client CPU/message", grouped(*r.ClientCPU)+" ns")
+	if client != nil {
+		row("client CPU/"+unit, grouped(*client)+" ns")
 	}
 	row("failed connections", grouped(float64(r.Errors)))
 	t.Flush()
@@ -44,8 +50,15 @@ func (r *Result) heading() string {
 	if s["text"] == true {
 		kind = "text"
 	}
-	return fmt.Sprintf("%s: %v connections, %v in flight on each, %v bytes %s, %v counted",
-		r.Scenario, s["connections"], s["pipeline"], s["payload"], kind, time.Duration(r.WindowNS).Round(time.Millisecond))
+	connections, where := fmt.Sprintf("%v connections", s["connections"]), "on each"
+	if stalled, ok := s["stalled"]; ok {
+		where = "from one of them"
+		if n := fmt.Sprint(stalled); n != "0" {
+			connections += " and " + n + " stalled"
+		}
+	}
+	return fmt.Sprintf("%s: %s, %v in flight %s, %v bytes %s, %v counted",
+		r.Scenario, connections, s["pipeline"], where, s["payload"], kind, time.Duration(r.WindowNS).Round(time.Millisecond))
 }
 
 // notes are what a reader must know to read the figures right.
@@ -60,6 +73,9 @@ func (r *Result) notes() string {
 	}
 	if r.LatencyMode == ClosedLoop {
 		note("Latency is closed-loop: at the pace the server set, not at one that clients would keep up regardless.")
+	}
+	if r.Deliveries > 0 {
+		note("Latency is counted at every receiver, from when the message was due to be sent.")
 	}
 	if limit := r.clientLimit(); limit > 0 && r.CPU.Client > busyClient*limit {
 		note("The client used %.2f of its %.0f CPU: it may have been what limited the throughput.", r.CPU.Client, limit)

@@ -42,6 +42,28 @@ func TestTable(t *testing.T) {
 	}
 }
 
+// A fan-out is told by delivery, and by whom it went to.
+func TestFanoutTable(t *testing.T) {
+	r := sampleResult()
+	perMessage, perDelivery := 4_100_000.0, 4_100.0
+	r.Scenario, r.Settings["stalled"] = "fanout", 0
+	r.Deliveries, r.DeliveriesPerSecond = 98_765_432, 19_753_086
+	r.ServerCPU, r.ServerCPUPerDelivery = &perMessage, &perDelivery
+	var out strings.Builder
+	require.NoError(t, r.WriteTable(&out))
+	for _, want := range []string{
+		"fanout: 100 connections, 1 in flight from one of them", "98,765,432", "19,753,086", "server CPU/delivery    4,100 ns", "every receiver",
+	} {
+		require.Contains(t, out.String(), want)
+	}
+	require.NotContains(t, out.String(), "CPU/message")
+
+	r.Settings["stalled"] = 3.0 // as it comes back from a file
+	out.Reset()
+	require.NoError(t, r.WriteTable(&out))
+	require.Contains(t, out.String(), "100 connections and 3 stalled")
+}
+
 // What is written as JSON can be read back, for reports that are made later.
 func TestResultJSON(t *testing.T) {
 	r := sampleResult()

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"maps"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -25,10 +26,16 @@ type Result struct {
 	Partial bool `json:"partial"`
 
 	WindowNS          int64   `json:"window_ns"` // length of the counted window
-	Messages          int64   `json:"messages"`  // replies inside the window
+	Messages          int64   `json:"messages"`  // completed inside the window
 	MessagesPerSecond float64 `json:"messages_per_second"`
 
-	// LatencyMode says what the latencies were counted from.
+	// Deliveries are a fan-out's messages, counted at every connection that
+	// received them inside the window; 0 in other scenarios.
+	Deliveries          int64   `json:"deliveries,omitempty"`
+	DeliveriesPerSecond float64 `json:"deliveries_per_second,omitempty"`
+
+	// LatencyMode says what the latencies were counted from. In a fan-out each
+	// delivery counts, at whichever connection; stalled ones have none.
 	LatencyMode string  `json:"latency_mode"`
 	Latency     Latency `json:"latency_ns"`
 
@@ -40,7 +47,12 @@ type Result struct {
 	// nil if it cannot be known.
 	ServerCPU *float64 `json:"server_cpu_ns_per_message"`
 	ClientCPU *float64 `json:"client_cpu_ns_per_message"`
-	CPU       CPU      `json:"cpu"`
+
+	// The same per delivery; nil in other scenarios than a fan-out.
+	ServerCPUPerDelivery *float64 `json:"server_cpu_ns_per_delivery,omitempty"`
+	ClientCPUPerDelivery *float64 `json:"client_cpu_ns_per_delivery,omitempty"`
+
+	CPU CPU `json:"cpu"`
 
 	Errors   int        `json:"errors"`   // connections that failed
 	Failures []Failures `json:"failures"` // by kind
@@ -76,9 +88,10 @@ func (s *session) result(cancelled bool) *Result {
 	span := s.after.at - s.before.at
 	settings := s.cfg.settings()
 	settings["url"] = s.target.URL
+	maps.Copy(settings, s.extra)
 	r := &Result{
 		Schema:      Schema,
-		Scenario:    "echo",
+		Scenario:    s.name,
 		Started:     s.started,
 		Partial:     cancelled || span < int64(s.cfg.Duration),
 		WindowNS:    span,
@@ -99,13 +112,18 @@ func (s *session) addLatency(r *Result) {
 	all := newHistogram()
 	for _, rec := range s.recorders {
 		all.Merge(rec.latency)
+		r.Messages += rec.messages
 		r.Latency.Max = max(r.Latency.Max, rec.longest)
 	}
-	r.Messages = all.TotalCount()
-	if r.Messages == 0 {
+	if all.TotalCount() == 0 {
 		return
 	}
-	r.MessagesPerSecond = float64(r.Messages) / time.Duration(r.WindowNS).Seconds()
+	seconds := time.Duration(r.WindowNS).Seconds()
+	r.MessagesPerSecond = float64(r.Messages) / seconds
+	if s.source != nil {
+		r.Deliveries = all.TotalCount()
+		r.DeliveriesPerSecond = float64(r.Deliveries) / seconds
+	}
 	quantile := func(p float64) int64 { return min(all.ValueAtPercentile(p), r.Latency.Max) }
 	r.Latency.P50, r.Latency.P90 = quantile(50), quantile(90)
 	r.Latency.P99, r.Latency.P999 = quantile(99), quantile(99.9)
@@ -118,6 +136,7 @@ func (s *session) addCPU(r *Result) {
 	server := s.after.server.since(s.before.server)
 	client := s.after.client.since(s.before.client)
 	r.ServerCPU, r.ClientCPU = server.per(r.Messages), client.per(r.Messages)
+	r.ServerCPUPerDelivery, r.ClientCPUPerDelivery = server.per(r.Deliveries), client.per(r.Deliveries)
 	r.CPU = CPU{
 		ServerClock: s.server.name,
 		ClientClock: s.client.name,

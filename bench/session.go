@@ -12,7 +12,10 @@ import (
 // session is one run of a scenario.
 type session struct {
 	// immutable
+	name    string // the scenario's
 	cfg     Echo
+	source  *source        // of all connections, in a fan-out; nil: each has its own
+	extra   map[string]any // settings beyond those of an Echo
 	target  Target
 	started time.Time // the session's clock counts from here
 	rules   *frame.Rules
@@ -43,8 +46,9 @@ const (
 	phaseStop               // hang up
 )
 
-func newSession(cfg Echo, t Target) *session {
+func newSession(name string, cfg Echo, t Target) *session {
 	return &session{
+		name:     name,
 		cfg:      cfg,
 		target:   t,
 		started:  time.Now(),
@@ -112,7 +116,11 @@ func (s *session) finish(ctx context.Context) (release func() bool) {
 // flow prepares the n-th connection's flow, with the bytes that came on the
 // heels of the handshake.
 func (s *session) flow(d *dialed, rec *recorder) (*flow, *failure) {
-	f := newFlow(s.cfg, s.rules, s.pattern)
+	src, sends := s.source, d.id == senderID
+	if src == nil {
+		src, sends = newSource(s.cfg, 1, s.pattern), true
+	}
+	f := newFlow(src, sends, s.rules)
 	rec.at(s.now())
 	return f, f.input(d.early, s.now(), rec)
 }
@@ -123,7 +131,7 @@ func (s *session) recorder() *recorder {
 	return r
 }
 
-// received is the number of replies so far.
+// received is the number of messages so far.
 func (s *session) received() (n uint64) {
 	for _, r := range s.recorders {
 		n += r.received.Load()

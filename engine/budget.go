@@ -66,7 +66,9 @@ func needs(n int64, fragmented bool) int {
 // leaveBudget: the connection has ended.
 func (c *Conn) leaveBudget() {
 	c.mu.Lock()
+	c.left = true
 	c.inbound.Add(-c.inbound.Held())
+	c.forgetInflatedLocked()
 	c.mu.Unlock()
 	c.e.cfg.Budget.Leave()
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"net/http"
+	"slices"
 	"sync"
 	"unicode/utf8"
 
@@ -33,8 +34,12 @@ func (ep *endpoint) negotiate(r *http.Request) (bits int, answer string, err err
 }
 
 // deflateSlack is by how much a message that cannot be compressed may be longer
-// on the wire.
-func deflateSlack(n int) int { return n>>15*5 + 16 }
+// on the wire. Go's own compressor adds 5 bytes for each 16 KiB, zlib with the
+// least memory 5 for each 124.
+func deflateSlack(n int) int { return n>>4 + 64 }
+
+// packedMost is how long n bytes become at most that deflate.AppendMessage compresses.
+func packedMost(n int) int { return n + n>>15*5 + 16 }
 
 // compressedMark is set in the Opcode of a gws.Message whose payload is
 // compressed, between transport and handler.
@@ -47,7 +52,15 @@ type marks struct {
 	next int
 }
 
-func (m *marks) push(compressed bool) { m.list = append(m.list, compressed) }
+// push begins the list anew when it is full: a peer whose reads all end inside a
+// message never lets it become empty.
+func (m *marks) push(compressed bool) {
+	if m.next > 0 && len(m.list) == cap(m.list) {
+		m.list = slices.Clone(m.list[m.next:])
+		m.next = 0
+	}
+	m.list = append(m.list, compressed)
+}
 
 func (m *marks) pop() bool {
 	compressed := m.list[m.next]
@@ -79,6 +92,9 @@ func (c *Conn) unpack(m *gws.Message) (Message, *CloseError) {
 	if c.deflateBits == 0 {
 		return in, nil
 	}
+	if c.ep.pull && c.pulled.rejected {
+		return in, &CloseError{Code: frame.CloseAbnormal} // which reject has no use for any more
+	}
 	if m.Opcode&compressedMark != 0 {
 		out, err := c.inflate(b)
 		if err != nil {
@@ -92,6 +108,28 @@ func (c *Conn) unpack(m *gws.Message) (Message, *CloseError) {
 	return in, nil
 }
 
+// reject ends the connection for a message that unpack has refused. Nothing that
+// came after it is received either, or there would be a gap.
+func (c *Conn) reject(cause *CloseError) {
+	if c.ep.pull {
+		if c.pulled.rejected {
+			return
+		}
+		c.pulled.rejected = true
+	}
+	if cause.Code == frame.CloseTryAgainLater { // the peer has broken no rule
+		c.e.counters.shed.Add(1)
+	} else {
+		c.e.counters.violations.Add(1)
+	}
+	c.mu.Lock()
+	if !c.answered { // the peer's close, say, came after the message and waits for it
+		c.cause = cause
+	}
+	c.mu.Unlock()
+	c.shut(cause, false)
+}
+
 // inflate returns the message that b is compressed to, in a buffer that grows as
 // it comes out, and in the budget with it.
 func (c *Conn) inflate(b []byte) ([]byte, *CloseError) {
@@ -102,7 +140,6 @@ func (c *Conn) inflate(b []byte) ([]byte, *CloseError) {
 	case deflate.ErrTooBig:
 		return nil, &CloseError{Code: frame.CloseMessageTooBig, Reason: "message too big"}
 	case deflate.ErrNoMemory:
-		c.e.counters.shed.Add(1)
 		return nil, budgetError()
 	}
 	return nil, &CloseError{Code: frame.CloseInvalidPayload, Reason: "compressed data corrupt"}
@@ -111,36 +148,47 @@ func (c *Conn) inflate(b []byte) ([]byte, *CloseError) {
 // growInflated is the deflate.Grow of inflate.
 func (c *Conn) growInflated(old []byte, need int) []byte {
 	b := c.e.pool.Get(need)
-	if !c.holdInflated(cap(b.B)) {
+	b.B = append(b.B, old...)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if more := cap(b.B) - c.inflatedHeld; more > 0 && !c.left && !c.inbound.Fits(more) {
 		c.e.pool.Put(b)
 		return nil
 	}
-	b.B = append(b.B, old...)
-	c.e.pool.Put(c.inflated)
-	c.inflated = b
+	c.dropInflatedLocked()
+	c.inflated, c.inflatedHeld = b, cap(b.B)
+	c.settleInboundLocked()
+	if c.left {
+		c.forgetInflatedLocked()
+	}
 	return b.B
 }
 
-// holdInflated takes n bytes for the inflated message from the budget, instead of
-// what it had.
-func (c *Conn) holdInflated(n int) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if more := n - c.inflatedHeld; more > 0 && !c.inbound.Fits(more) {
-		return false
+// dropInflatedLocked gives back the inflated message.
+func (c *Conn) dropInflatedLocked() {
+	if c.inflated != nil && !c.left {
+		c.e.pool.Put(c.inflated)
 	}
-	c.inflatedHeld = n
-	c.settleInboundLocked()
-	return true
+	c.inflated, c.inflatedHeld = nil, 0
+}
+
+// forgetInflatedLocked leaves an inflated message to the garbage collector: its
+// connection has ended, but whoever called Receive may read it for as long as he
+// likes, and a handler that called runtime.Goexit has not given it back.
+func (c *Conn) forgetInflatedLocked() {
+	if c.inflatedHeld > 0 {
+		c.e.pool.Put(new(frame.Buffer)) // for the count
+	}
 }
 
 // release gives back the memory of a message that has been handled.
 func (c *Conn) release(m *gws.Message) {
 	_ = m.Close() // gives the buffer back to gws; it has no way to fail
 	if c.inflated != nil {
-		c.e.pool.Put(c.inflated)
-		c.inflated = nil
-		c.holdInflated(0)
+		c.mu.Lock()
+		c.dropInflatedLocked()
+		c.settleInboundLocked()
+		c.mu.Unlock()
 	}
 }
 
@@ -151,7 +199,7 @@ func (c *Conn) compress(m *backpressure.Message) *frame.Buffer {
 	if c.deflateBits == 0 || len(m.Payload) < cfg.CompressMinBytes {
 		return nil
 	}
-	b := c.e.pool.Get(len(m.Payload))
+	b := c.e.pool.Get(packedMost(len(m.Payload)))
 	b.B = deflate.AppendMessage(b.B, m.Payload, cfg.CompressLevel, c.deflateBits)
 	if len(b.B) < len(m.Payload) {
 		m.Payload, m.RSV = b.B, frame.RSV1

@@ -56,6 +56,7 @@ type Conn struct {
 	discarding   bool // what the reader still reads is dropped
 	sockClosed   bool
 	cancelled    bool
+	left         bool                 // the budget; what is inflated from here on is the garbage collector's
 	messages     int                  // received and not yet handled
 	bytes        int                  // their payload
 	announced    int                  // what the message that is coming in needs
@@ -104,8 +105,9 @@ type Conn struct {
 // pulled is what Receive has taken.
 type pulled struct {
 	// the goroutine in Receive
-	passed Message // by the chain
-	got    bool    // passed is set
+	passed   Message // by the chain
+	got      bool    // passed is set
+	rejected bool    // a message could not be unpacked
 
 	// guarded by the connection's mu
 	last     *gws.Message // its memory is valid until the next Receive

@@ -195,8 +195,7 @@ func (c *Conn) deliver(m *gws.Message) {
 	}()
 	in, violation := c.unpack(m)
 	if violation != nil {
-		c.e.counters.violations.Add(1)
-		c.shut(violation, false)
+		c.reject(violation)
 		returned = true
 		return
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,7 +27,7 @@ func (k kernel) tune(writeStall time.Duration) {
 	_ = k.raw.Control(func(fd uintptr) { // neither is vital
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentBytes)
 		if writeStall > 0 {
-			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(deadAfter*writeStall/time.Millisecond))
+			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(min(deadAfter*writeStall/time.Millisecond, math.MaxInt32)))
 		}
 	})
 }

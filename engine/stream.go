@@ -14,7 +14,8 @@ import (
 
 // SendStream sends what r yields as one message of type op, in fragments of at
 // most SendChunkBytes, and waits for the socket to take each: memory stays at
-// three chunks whatever the size. It begins when the connection is not congested.
+// three chunks whatever the size, six and a compressor if it is compressed. It
+// begins when the connection is not congested.
 // Pings, pongs and other connections pass meanwhile; other data of this one waits
 // behind, under its class. A fragment leaves when it is full, or when r has
 // yielded nothing more for a few milliseconds. It waits, so it belongs on a
@@ -85,6 +86,10 @@ func streamFailure(ctx context.Context, err error) *CloseError {
 // leaves as a fragment of its own.
 const streamPause = 5 * time.Millisecond
 
+// streamDelay is how long what has been read may wait although more keeps coming
+// in drops.
+const streamDelay = 50 * time.Millisecond
+
 // A pump moves one message from its source to its stream. It belongs to the
 // goroutine in SendStream.
 type pump struct {
@@ -92,6 +97,7 @@ type pump struct {
 	s      *backpressure.Stream
 	source *source
 	timer  *time.Timer
+	since  time.Time // what has been read waits; zero: a fragment has just left
 
 	text  bool
 	check utf8Check
@@ -174,7 +180,7 @@ func (p *pump) send() (done bool, err error) {
 			return false, err
 		}
 		p.start += n
-		p.paused = false
+		p.paused, p.since = false, time.Time{}
 		if last {
 			return true, nil
 		}
@@ -215,7 +221,10 @@ func (p *pump) ask() {
 	stall := p.c.e.cfg.StreamStallTimeout
 	switch {
 	case p.asked && !p.blocked && p.has():
-		p.timer.Reset(streamPause)
+		if p.since.IsZero() {
+			p.since = time.Now()
+		}
+		p.timer.Reset(min(streamPause, time.Until(p.since.Add(streamDelay))))
 	case p.asked && !p.blocked && stall > 0:
 		p.timer.Reset(stall)
 	default:
@@ -285,7 +294,11 @@ func startSource(c *Conn, r io.Reader, size int) *source {
 }
 
 func (s *source) run(c *Conn, r io.Reader) {
-	defer c.e.pool.Put(s.buf)
+	defer func() { // also after runtime.Goexit in Read
+		for range s.ask { // until then the pump may be writing from the buffer
+		}
+		c.e.pool.Put(s.buf)
+	}()
 	for b := range s.ask {
 		s.read(c, r, b)
 	}

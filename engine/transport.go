@@ -256,6 +256,7 @@ func (t *transport) discard() {
 		t.buf.B = t.buf.B[:n]
 		if t.fault == nil { // after a violation nothing makes sense any more
 			t.scan()
+			t.marks = marks{} // there will be no messages to them
 		}
 	}
 }

@@ -3,7 +3,9 @@ module github.com/penstock-ws/penstock/bench/peers
 go 1.26.0
 
 require (
+	github.com/gorilla/websocket v1.5.3
 	github.com/lxzan/gws v1.9.1
+	github.com/olahol/melody v1.1.4
 	github.com/penstock-ws/penstock v0.0.0-00010101000000-000000000000
 )
 

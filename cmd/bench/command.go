@@ -21,7 +21,7 @@ func NewCommand() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.SetFlagErrorFunc(flagError)
-	cmd.AddCommand(newEchoCommand())
+	cmd.AddCommand(newEchoCommand(), newFanoutCommand())
 	return cmd
 }
 

@@ -90,10 +90,44 @@ func TestEchoWithServerOfItsOwn(t *testing.T) {
 	require.Len(t, left, 1)
 }
 
-// checkJSON checks the fields that others rely on.
-func checkJSON(t *testing.T, file string) {
+// The same way for a fan-out, whose server broadcasts.
+func TestFanoutWithServerOfItsOwn(t *testing.T) {
+	child := record(t)
+	file := filepath.Join(t.TempDir(), "fanout.json")
+	got := run(t.Context(), "fanout", "--connections", "4", "--pipeline", "2", "--payload", "64", "--duration", "200ms",
+		"--warmup", "50ms", "--stalled", "1", "--json", file, "--inline", "--workers", "3")
+	require.NoError(t, got.err)
+	require.Contains(t, got.stdout, "fanout: 4 connections and 1 stalled, 2 in flight from one of them, 64 bytes binary")
+	require.Contains(t, got.stdout, "deliveries/s")
+	require.Contains(t, got.stdout, "server CPU/delivery")
+	require.NotContains(t, got.stdout, "CPU/message")
+	require.Empty(t, got.stderr)
+
+	args, pid := child()
+	require.Equal(t, "serve --host 127.0.0.1 --port 0 -f broadcast_messages --allow-origin * --inline --workers 3", args)
+	require.ErrorIs(t, syscall.Kill(pid, 0), syscall.ESRCH)
+	r := checkJSON(t, file)
+	require.Equal(t, "fanout", r["scenario"])
+	for _, name := range []string{"deliveries", "deliveries_per_second", "client_cpu_ns_per_delivery"} {
+		require.Positive(t, r[name], name)
+	}
+	if runtime.GOOS == "linux" {
+		require.Positive(t, r["server_cpu_ns_per_delivery"])
+	}
+	require.EqualValues(t, 1, r["settings"].(map[string]any)["stalled"])
+}
+
+// A fan-out server that only echoes loses what the others should get.
+func TestFanoutFails(t *testing.T) {
+	got := run(t.Context(), "fanout", "--url", echoURL(t), "--connections", "3", "--duration", "50ms", "--warmup", "0s")
+	require.ErrorContains(t, got.err, "2 connections failed")
+	require.Equal(t, 1, exitCode(t, got.err))
+	require.Contains(t, got.stdout, "FAILED (unanswered): 2")
+}
+
+// checkJSON checks the fields that others rely on, and returns all.
+func checkJSON(t *testing.T, file string) (r map[string]any) {
 	t.Helper()
-	var r map[string]any
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(text, &r))
@@ -119,6 +153,7 @@ func checkJSON(t *testing.T, file string) {
 	require.Equal(t, false, r["partial"])
 	require.Equal(t, "closed loop", r["latency_mode"])
 	require.Empty(t, r["failures"])
+	return r
 }
 
 // A server that is named is used; its CPU is not known, and null says so.
@@ -159,13 +194,19 @@ func TestEchoUsageErrors(t *testing.T) {
 		{"echo --no-such-flag", []string{"no-such-flag", "--help"}},
 		{"echo -z", []string{"z", "--help"}},
 		{"echo extra", []string{"bench echo", "extra", "flags only"}},
-		{"no-such-scenario", []string{"bench", "no-such-scenario", "echo"}},
+		{"no-such-scenario", []string{"bench", "no-such-scenario", "echo", "fanout"}},
 		{"echo --url http://127.0.0.1:1/", []string{"--url", "http://127.0.0.1:1/", "ws://host:port/path"}},
 		{"echo --url ws://127.0.0.1:1/ --inline", []string{"--inline", "without --url"}},
 		{"echo --url ws://127.0.0.1:1/ --workers 2", []string{"--workers 2", "without --url"}},
 		{"echo --connections 60000 --pipeline 60000", []string{"--connections", "--pipeline", "--payload", "at most"}},
 		{"echo --json /nonexistent/echo.json", []string{"--json", "/nonexistent/echo.json"}},
 		{"echo --json /", []string{"--json", "/"}},
+		{"echo --stalled 1", []string{"stalled", "--help"}},
+		{"fanout --connections 0", []string{"--connections", `"0"`, "from 1 to 60000"}},
+		{"fanout --stalled -1", []string{"--stalled", `"-1"`, "from 0 to 60000"}},
+		{"fanout extra", []string{"bench fanout", "extra", "flags only"}},
+		{"fanout --url ws://127.0.0.1:1/ --inline", []string{"--inline", "without --url"}},
+		{"fanout --pipeline 60000 --payload 60000", []string{"--pipeline × --payload", "at most"}},
 	} {
 		got := run(t.Context(), strings.Fields(c.args)...)
 		require.ErrorAs(t, got.err, new(*UsageError), c.args)
@@ -279,10 +320,16 @@ func TestHelp(t *testing.T) {
 	got := run(t.Context())
 	require.NoError(t, got.err)
 	require.Contains(t, got.stdout, "echo")
-	got = run(t.Context(), "echo", "--help")
-	require.NoError(t, got.err)
-	for _, flag := range []string{"url", "connections", "pipeline", "payload", "duration", "warmup", "json", "inline", "workers", "server-cpu", "client-cpu", "quiet"} {
-		require.Contains(t, got.stdout, fmt.Sprintf("--%s ", flag))
+	require.Contains(t, got.stdout, "fanout")
+	flags := []string{"url", "connections", "pipeline", "payload", "duration", "warmup", "json", "inline", "workers", "server-cpu", "client-cpu", "quiet"}
+	for scenario, own := range map[string][]string{"echo": {"(default 100)"}, "fanout": {"(default 1000)", "--stalled "}} {
+		got = run(t.Context(), scenario, "--help")
+		require.NoError(t, got.err)
+		for _, flag := range flags {
+			require.Contains(t, got.stdout, fmt.Sprintf("--%s ", flag))
+		}
+		for _, want := range own {
+			require.Contains(t, got.stdout, want)
+		}
 	}
-	require.Contains(t, got.stdout, "(default 100)")
 }

@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -48,7 +50,7 @@ func benchChild() {
 	}
 }
 
-// serveChild is an echo server until SIGTERM.
+// serveChild is an echo or fan-out server until SIGTERM.
 func serveChild() {
 	record := fmt.Sprintf("%d %s", os.Getpid(), strings.Join(os.Args[1:], " "))
 	if err := os.WriteFile(os.Getenv(recordVariable), []byte(record), 0o600); err != nil {
@@ -61,7 +63,11 @@ func serveChild() {
 		panic(err)
 	}
 	fmt.Printf("listening on ws://%v/\n", ln.Addr())
-	go http.Serve(ln, http.HandlerFunc(echo)) // until the process ends
+	handler := http.HandlerFunc(echo)
+	if slices.Contains(os.Args, "broadcast_messages") {
+		handler = new(room).broadcast
+	}
+	go http.Serve(ln, handler) // until the process ends
 	<-terminated
 }
 
@@ -77,5 +83,34 @@ func echo(w http.ResponseWriter, r *http.Request) {
 		if err != nil || conn.WriteMessage(kind, message) != nil {
 			return
 		}
+	}
+}
+
+// room sends every message to all of its connections.
+type room struct {
+	mu      sync.Mutex
+	members []*websocket.Conn
+}
+
+func (r *room) broadcast(w http.ResponseWriter, req *http.Request) {
+	upgrader := websocket.Upgrader{}
+	conn, err := upgrader.Upgrade(w, req, nil)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	r.mu.Lock()
+	r.members = append(r.members, conn)
+	r.mu.Unlock()
+	for {
+		kind, message, err := conn.ReadMessage()
+		if err != nil {
+			return
+		}
+		r.mu.Lock()
+		for _, to := range r.members {
+			_ = to.WriteMessage(kind, message)
+		}
+		r.mu.Unlock()
 	}
 }

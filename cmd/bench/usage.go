@@ -91,6 +91,8 @@ func configError(err error) error {
 		flag = "--url"
 	case bench.FieldMemory:
 		flag = "--connections × --pipeline × --payload"
+	case bench.FieldSenderMemory:
+		flag = "--pipeline × --payload"
 	}
 	return &UsageError{flag, fmt.Sprint(bad.Value), bad.Allowed}
 }

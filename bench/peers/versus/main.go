@@ -1,13 +1,15 @@
-// Command versus compares Penstock's server with rival servers: CPU per message
-// on the same work, measured by package bench, one server on one CPU and the
-// client on another. Run it in bench/peers:
+// Command versus compares Penstock's server with rival servers: CPU per message,
+// or per delivery of a fan-out, on the same work, measured by package bench, one
+// server on one CPU and the client on another. Run it in bench/peers:
 //
-//	go run ./versus          # print the table
-//	go run ./versus -check   # and exit 1 if a ratio is past its limit
+//	go run ./versus                  # print the table
+//	go run ./versus -check           # and exit 1 if a ratio is past its limit
+//	go run ./versus -work fan-out    # only the works with that in their name
 //
-// Runs are interleaved, Penstock and rival in turn, because a machine's
+// Runs are interleaved, Penstock and its rivals in turn, because a machine's
 // speed drifts by more than the differences at stake; what counts is the
-// median of the ratios of neighbours.
+// median of the ratios of the rounds. A limit is for one rival, or for the best
+// of them: the one with the lowest median CPU in the same rounds.
 package main
 
 import (
@@ -27,6 +29,7 @@ import (
 
 // options are the command line.
 type options struct {
+	work      string
 	pairs     int
 	duration  time.Duration
 	warmup    time.Duration
@@ -38,7 +41,8 @@ type options struct {
 
 func main() {
 	var o options
-	flag.IntVar(&o.pairs, "pairs", 7, "pairs of runs for each row; at least 1")
+	flag.StringVar(&o.work, "work", "", "only the works with this in their name")
+	flag.IntVar(&o.pairs, "pairs", 7, "rounds of runs for each work; at least 1")
 	flag.DurationVar(&o.duration, "duration", 1500*time.Millisecond, "counted window of each run")
 	flag.DurationVar(&o.warmup, "warmup", 500*time.Millisecond, "uncounted time before it")
 	flag.IntVar(&o.serverCPU, "server-cpu", 0, "CPU for the servers; -1: any")
@@ -68,7 +72,11 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	if err := build(ctx, dir, &o); err != nil {
+	works := chosen(o.work)
+	if len(works) == 0 {
+		return fmt.Errorf("-work %q: no work has that in its name", o.work)
+	}
+	if err := build(ctx, dir, works, &o); err != nil {
 		return err
 	}
 	if o.clientCPU >= 0 {
@@ -76,50 +84,56 @@ func run(ctx context.Context, o options) error {
 			return err
 		}
 	}
-	rows, err := measureAll(ctx, dir, o)
+	matches, err := measureAll(ctx, dir, works, o)
 	if err != nil {
 		return err
 	}
-	printTable(rows, o)
-	if o.check && slices.ContainsFunc(rows, row.past) {
+	printTable(matches, o)
+	past := func(m *match) bool { return slices.ContainsFunc(m.rows(), row.past) }
+	if o.check && slices.ContainsFunc(matches, past) {
 		return errPastLimit
 	}
 	return nil
 }
 
-func measureAll(ctx context.Context, dir string, o options) (rows []row, err error) {
+func measureAll(ctx context.Context, dir string, works []work, o options) (matches []*match, err error) {
 	for _, w := range works {
-		for _, r := range rivals {
-			row := row{work: w, rival: r}
-			for pair := range o.pairs {
-				fmt.Fprintf(os.Stderr, "%s, %s: pair %d of %d\n", w.name, r.name, pair+1, o.pairs)
-				if err := row.measure(ctx, dir, o); err != nil {
-					return nil, err
-				}
+		m := newMatch(w)
+		for round := range o.pairs {
+			fmt.Fprintf(os.Stderr, "%s: round %d of %d\n", w.name, round+1, o.pairs)
+			if err := m.measure(ctx, dir, o); err != nil {
+				return nil, err
 			}
-			rows = append(rows, row)
 		}
+		matches = append(matches, m)
 	}
-	return rows, nil
+	return matches, nil
 }
 
-func printTable(rows []row, o options) {
-	fmt.Printf("server CPU per message, median of %d pairs of %v\n\n", o.pairs, o.duration)
+func printTable(matches []*match, o options) {
+	fmt.Printf("server CPU per message (fan-out: per delivery), median of %d rounds of %v\n\n", o.pairs, o.duration)
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "work\tpenstock\trival\tits CPU\tratio\tmin..max\tlimit\tclient CPU\t")
-	for _, r := range rows {
-		ratios := r.ratios()
-		verdict := "-"
-		if limit, ok := r.limit(); ok {
-			verdict = fmt.Sprintf("%.2f ok", limit)
-			if r.past() {
-				verdict = fmt.Sprintf("%.2f PAST", limit)
-			}
+	for _, m := range matches {
+		for _, r := range m.rows() {
+			ratios := r.ratios()
+			fmt.Fprintf(t, "%s\t%.0f ns\t%s\t%.0f ns\t%.3f\t%.3f..%.3f\t%s\t%.0f, %.0f ns\t\n",
+				m.work.name, median(r.ours.server), r.rival, median(r.theirs.server),
+				median(ratios), slices.Min(ratios), slices.Max(ratios), r.verdict(),
+				median(r.ours.client), median(r.theirs.client))
 		}
-		fmt.Fprintf(t, "%s\t%.0f ns\t%s\t%.0f ns\t%.3f\t%.3f..%.3f\t%s\t%.0f, %.0f ns\t\n",
-			r.work.name, median(r.ours.server), r.rival.name, median(r.theirs.server),
-			median(ratios), slices.Min(ratios), slices.Max(ratios), verdict,
-			median(r.ours.client), median(r.theirs.client))
 	}
 	t.Flush()
+}
+
+// verdict is a row's limit and whether it is kept.
+func (r row) verdict() string {
+	limit, ok := r.limit()
+	switch {
+	case !ok:
+		return "-"
+	case r.past():
+		return fmt.Sprintf("%.2f PAST", limit)
+	}
+	return fmt.Sprintf("%.2f ok", limit)
 }

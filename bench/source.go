@@ -1,0 +1,142 @@
+package bench
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/rand/v2"
+
+	"github.com/penstock-ws/penstock/frame"
+)
+
+// source makes the messages of a closed loop and knows who has yet to receive
+// them: its own connection in an echo, every connection in a fan-out.
+//
+// All its messages are encoded once, into a ring with a slot for each message in
+// flight. A message that is complete frees its slot for the one that follows it, so
+// sending costs eight bytes of patching, and however many messages a read has set
+// free, they leave in one write.
+type source struct {
+	// immutable
+	ring    []byte       // the encoded frames, back to back
+	slots   uint64       // frames in ring
+	size    uint64       // bytes of a frame
+	head    int          // of which header
+	key     uint64       // masking key, twice
+	base    uint64       // number of the first message, so that no two sources send the same
+	pattern []byte       // a message's payload, but for its number
+	opcode  frame.Opcode // of every message
+
+	// owned by whoever drives the connections of its flows
+	next      uint64  // messages handed to pending
+	complete  uint64  // messages that every receiver has
+	written   uint64  // bytes of messages that the socket has taken
+	sentAt    []int64 // per slot: when its message was due to be sent
+	waiting   []int   // per slot: receivers that lack its message
+	receivers int     // that take part
+	over      bool    // no new messages
+	lost      bool    // the connection that sends has failed before its time
+}
+
+// newSource returns a source for that many receivers. pattern is shared by all
+// sources; each reads it from an offset of its own.
+func newSource(cfg Echo, receivers int, pattern []byte) *source {
+	offset := rand.IntN(len(pattern) - cfg.PayloadBytes + 1)
+	s := &source{
+		slots:     uint64(cfg.InFlight),
+		base:      rand.Uint64(),
+		pattern:   pattern[offset : offset+cfg.PayloadBytes],
+		opcode:    cfg.opcode(),
+		sentAt:    make([]int64, cfg.InFlight),
+		waiting:   make([]int, cfg.InFlight),
+		receivers: receivers,
+	}
+	s.encode()
+	return s
+}
+
+// newPattern returns text from which payloads of n bytes are cut. Its period
+// does not divide into the offsets that newSource chooses from.
+func newPattern(n int) []byte {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-"
+	return bytes.Repeat([]byte(letters), n/len(letters)+2)
+}
+
+// encode fills the ring.
+func (s *source) encode() {
+	var key [4]byte
+	binary.LittleEndian.PutUint32(key[:], rand.Uint32())
+	s.key = uint64(binary.LittleEndian.Uint32(key[:])) * (1<<32 + 1)
+	h := frame.Header{Fin: true, Opcode: s.opcode, Masked: true, Mask: key, Length: int64(len(s.pattern))}
+	s.head = h.Size()
+	s.size = uint64(s.head + len(s.pattern))
+	s.ring = make([]byte, 0, s.size*s.slots)
+	for range s.slots {
+		s.ring = frame.AppendHeader(s.ring, h)
+		start := len(s.ring)
+		s.ring = append(s.ring, s.pattern...)
+		frame.Mask(s.ring[start:], key, 0)
+	}
+}
+
+// ready reports whether a message has been completed since the last fill, or no
+// more are to come.
+func (s *source) ready() bool { return s.over || s.next < s.complete+s.slots }
+
+// fill puts a new message into every slot that is free.
+func (s *source) fill(now int64) {
+	if s.over {
+		return
+	}
+	for s.next < s.complete+s.slots {
+		slot := s.next % s.slots
+		s.stamp(s.ring[slot*s.size+uint64(s.head):])
+		s.sentAt[slot] = now
+		s.waiting[slot] = s.receivers
+		s.next++
+	}
+}
+
+// stamp writes the number of the next message into its masked payload.
+func (s *source) stamp(payload []byte) {
+	masked := spell(s.base+s.next) ^ s.key
+	if len(s.pattern) >= numberBytes {
+		binary.LittleEndian.PutUint64(payload, masked)
+		return
+	}
+	for i := range s.pattern {
+		payload[i] = byte(masked >> (8 * i))
+	}
+}
+
+// arrived takes note that one more receiver has message n, or will do without;
+// it returns true if that was the last. Receivers get messages in order, so
+// messages are complete in order, too.
+func (s *source) arrived(n uint64) bool {
+	slot := n % s.slots
+	s.waiting[slot]--
+	if s.waiting[slot] > 0 {
+		return false
+	}
+	s.complete++
+	return true
+}
+
+// forgo takes out a receiver that has got the messages before n.
+func (s *source) forgo(n uint64) {
+	s.receivers--
+	for ; n < s.next; n++ {
+		s.arrived(n)
+	}
+}
+
+// unwritten is how many bytes of messages the socket has yet to take.
+func (s *source) unwritten() uint64 { return s.next*s.size - s.written }
+
+// encoded returns them, in up to two pieces.
+func (s *source) encoded() (a, b []byte) {
+	from, n := s.written%(s.size*s.slots), s.unwritten()
+	if wrap := from + n; wrap > uint64(len(s.ring)) {
+		return s.ring[from:], s.ring[:wrap-uint64(len(s.ring))]
+	}
+	return s.ring[from : from+n], nil
+}

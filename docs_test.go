@@ -1,0 +1,144 @@
+package penstock_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestLinks: every relative link of a page leads to a file.
+func TestLinks(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`)
+	pages, err := filepath.Glob("docs/*.md")
+	require.NoError(t, err)
+	decisions, err := filepath.Glob("docs/decisions/*.md")
+	require.NoError(t, err)
+	pages = append(append(pages, decisions...), "README.md", "CONTRIBUTING.md")
+	seen := 0
+	for _, page := range pages {
+		for _, m := range link.FindAllStringSubmatch(read(t, page), -1) {
+			seen++
+			if _, err := os.Stat(filepath.Join(filepath.Dir(page), m[1])); err != nil {
+				t.Errorf("%s: %v", page, err)
+			}
+		}
+	}
+	require.Greater(t, seen, 10, "the links have been found")
+}
+
+// TestPathsOfMessages: the functions that docs/architecture.md names with their
+// files are there.
+func TestPathsOfMessages(t *testing.T) {
+	page := strings.Join(strings.Fields(read(t, "docs/architecture.md")), " ") // a name may stand on the next line
+	steps := regexp.MustCompile("`([a-z_/]+\\.go): (\\w+)`").FindAllStringSubmatch(page, -1)
+	require.Greater(t, len(steps), 20, "the steps have been found")
+	for _, step := range steps {
+		names := known{}
+		names.parse(t, step[1])
+		if !names[step[2]] {
+			t.Errorf("%s has no %s", step[1], step[2])
+		}
+	}
+}
+
+// TestBackpressurePage: what docs/backpressure.md names in backticks exists: exported
+// names, methods and fields as Type.Name, environment variables.
+func TestBackpressurePage(t *testing.T) {
+	names := known{}
+	for _, folder := range []string{"engine", "engine/hub", "backpressure", "frame"} {
+		files, err := filepath.Glob(folder + "/*.go")
+		require.NoError(t, err)
+		for _, file := range files {
+			if !strings.HasSuffix(file, "_test.go") || strings.Contains(file, "example") {
+				names.parse(t, file)
+			}
+		}
+	}
+	env := read(t, "engine/env.go")
+	elsewhere := regexp.MustCompile(`^(GO|TCP_)[A-Z_]+$`) // not ours
+	seen := 0
+	for _, m := range regexp.MustCompile("`\\*?([A-Z][\\w.]*)`").FindAllStringSubmatch(read(t, "docs/backpressure.md"), -1) {
+		name := m[1]
+		seen++
+		switch {
+		case elsewhere.MatchString(name):
+		case strings.Contains(name, "WS_"):
+			if !strings.Contains(env, `"`+name+`"`) {
+				t.Errorf("no environment variable %s", name)
+			}
+		case !names[name]:
+			t.Errorf("no exported %s", name)
+		}
+	}
+	require.Greater(t, seen, 80, "the names have been found")
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	b, err := os.ReadFile(file)
+	require.NoError(t, err)
+	return string(b)
+}
+
+// known are the names of sources: Name for everything, and Type.Name for fields and
+// methods.
+type known map[string]bool
+
+func (k known) parse(t *testing.T, file string) {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+	require.NoError(t, err)
+	for _, d := range f.Decls {
+		switch d := d.(type) {
+		case *ast.FuncDecl:
+			k.add(receiver(d), d.Name)
+		case *ast.GenDecl:
+			for _, spec := range d.Specs {
+				k.spec(spec)
+			}
+		}
+	}
+}
+
+func (k known) spec(spec ast.Spec) {
+	switch s := spec.(type) {
+	case *ast.ValueSpec:
+		k.add("", s.Names...)
+	case *ast.TypeSpec:
+		k.add("", s.Name)
+		if st, ok := s.Type.(*ast.StructType); ok {
+			for _, field := range st.Fields.List {
+				k.add(s.Name.Name, field.Names...)
+			}
+		}
+	}
+}
+
+func (k known) add(of string, names ...*ast.Ident) {
+	for _, n := range names {
+		k[n.Name] = true
+		k[of+"."+n.Name] = true
+	}
+}
+
+// receiver returns the name of a method's type.
+func receiver(d *ast.FuncDecl) string {
+	if d.Recv == nil {
+		return ""
+	}
+	typ := d.Recv.List[0].Type
+	if star, ok := typ.(*ast.StarExpr); ok {
+		typ = star.X
+	}
+	if id, ok := typ.(*ast.Ident); ok {
+		return id.Name
+	}
+	return ""
+}
