@@ -14,10 +14,16 @@ func (q *Queue) admitLocked(m *Message) (v Verdict, old *item) {
 	if !ok && q.expireLocked() {
 		old, ok = q.placeLocked(m, size)
 	}
-	if ok {
+	if ok && q.acquireLocked(m) {
 		return Queued, old
 	}
 	return q.overflowLocked(m, size), nil
+}
+
+// acquireLocked makes sure of the memory of a prepared message that will be referred
+// to: the budget bears it once, for whoever is the first to have it waiting.
+func (q *Queue) acquireLocked(m *Message) bool {
+	return m.Prepared == nil || q.copiesLocked(m) || m.Prepared.acquire(q.account.Held())
 }
 
 // placeLocked reports whether there is a place for a message of size bytes: that
@@ -37,14 +43,14 @@ func (q *Queue) placeLocked(m *Message, size int) (old *item, ok bool) {
 // class, in cost more bytes of memory.
 func (q *Queue) roomLocked(m *Message, size, cost int) bool {
 	if m.Class.Overflow == Congest {
-		return !q.over.Load() && q.account.Fits(cost)
+		return !q.over.Load() && q.account.Take(cost)
 	}
 	return q.fitsLocked(size, cost)
 }
 
 // fitsLocked reports whether pending bytes may become more by so many.
 func (q *Queue) fitsLocked(more, cost int) bool {
-	return (more <= 0 || q.pending == 0 || q.pending+more <= q.cfg.HighWater) && q.account.Fits(cost)
+	return (more <= 0 || q.pending == 0 || q.pending+more <= q.cfg.HighWater) && q.account.Take(cost)
 }
 
 // costOf is the memory that the queue will be charged for a message, or somewhat
@@ -106,16 +112,20 @@ func (q *Queue) refuseLocked(v Verdict, hold bool) {
 // there is room for size bytes. It drops none if all of them would not do, or if
 // the budget is what lacks room.
 func (q *Queue) dropOldestLocked(m *Message, size int) bool {
-	if !q.account.Fits(q.costOf(m)) {
+	if !q.account.Take(q.costOf(m)) {
 		return false
 	}
 	need := min(q.pending, q.pending+size-q.cfg.HighWater)
 	if need <= 0 {
-		return true // the budget has got room meanwhile
+		return q.acquireLocked(m) // the budget has got room meanwhile
 	}
 	l := q.backlog.of(m.Class)
 	last := l.enough(need, q.cfg.ChunkSize)
 	if last == nil {
+		q.account.Add(0) // it is not needed
+		return false
+	}
+	if !q.acquireLocked(m) {
 		return false
 	}
 	for done := false; !done; {

@@ -131,15 +131,36 @@ func (b *Budget) mark(n int64) int64 { return b.limit / eighths * n }
 
 // fits reports whether an account that would then hold held bytes may take n.
 func (b *Budget) fits(n, held int) bool {
-	limit := b.limit
-	if held > b.Share() {
-		limit = b.mark(largeTo)
-	}
-	if b.used.Load()+int64(n) <= limit {
+	if b.used.Load()+int64(n) <= b.limitFor(held) {
 		return true
 	}
 	b.press()
 	return false
+}
+
+// take is fits and add in one: whoever asks at the same time sees the bytes as used.
+func (b *Budget) take(n, held int) bool {
+	limit := b.limitFor(held)
+	for {
+		used := b.used.Load()
+		if used+int64(n) > limit {
+			b.press()
+			return false
+		}
+		if b.used.CompareAndSwap(used, used+int64(n)) {
+			if used+int64(n) > b.mark(shedAbove) {
+				b.press()
+			}
+			return true
+		}
+	}
+}
+
+func (b *Budget) limitFor(held int) int64 {
+	if held > b.Share() {
+		return b.mark(largeTo)
+	}
+	return b.limit
 }
 
 // add counts n bytes, without asking.
@@ -189,6 +210,21 @@ func (a *Account) Fits(n int) bool {
 	return more <= 0 || a.budget == nil || a.budget.fits(more, a.held+n)
 }
 
+// Take is Fits, and sets n bytes aside for the calls of Add that follow: between
+// asking and adding there may be an allocation, and with it a garbage collection,
+// during which a hundred others would be told that there is room. Add(0) gives back
+// what has not been used.
+func (a *Account) Take(n int) bool {
+	want := inGrains(a.held + n - allowance)
+	if more := want - a.taken; more > 0 && a.budget != nil {
+		if !a.budget.take(more, a.held+n) {
+			return false
+		}
+		a.taken = want
+	}
+	return true
+}
+
 // inGrains rounds up to what an account takes from the budget.
 func inGrains(n int) int { return (max(0, n) + grain - 1) / grain * grain }
 
@@ -199,7 +235,7 @@ func (a *Account) Add(n int) {
 		return
 	}
 	want := inGrains(a.held - allowance)
-	if want > a.taken || want == 0 || a.taken-want > 4*grain {
+	if want > a.taken || n <= 0 && (want == 0 || a.taken-want > 4*grain) {
 		a.budget.add(want - a.taken)
 		a.taken = want
 	}

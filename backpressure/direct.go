@@ -53,7 +53,7 @@ func (q *Queue) sendPreparedDirectLocked(m *Message) bool {
 	if left := q.writeDirectLocked(d, p.wire); len(left) > 0 {
 		it := newItem()
 		it.shared, it.body = p, left
-		p.acquire()
+		p.mustAcquire()
 		q.returnLocked(it, m, itemCost, len(left) < len(p.wire))
 	}
 	q.afterDirectLocked(d)

@@ -120,6 +120,7 @@ type model struct {
 	class      *backpressure.Class
 	classes    []*backpressure.Class
 	budget     *backpressure.Budget
+	shared     *backpressure.Budget // of prepared messages: it always bears them; TestPreparedInBudget has one that does not
 	outside    backpressure.Account
 	members    int
 	filling    bool // Gap is being asked
@@ -174,6 +175,7 @@ func newModel(t *testing.T, seed uint64) *model {
 		}
 	}
 	cfg.Budget = m.budget
+	m.shared = backpressure.NewBudget(1 << 40)
 	m.outside = backpressure.NewAccount(m.budget)
 	m.rig = newRig(t, cfg)
 	m.wire.room = rnd.IntN(5000)
@@ -604,11 +606,7 @@ func (m *model) offerMessage(prepared bool) {
 	out := backpressure.Message{Opcode: msg.op, RSV: msg.rsv, Payload: lent, Class: given, Key: msg.key, Hold: hold}
 	direct := !hold && len(lent) <= min(backpressure.SmallMessage, m.cfg.ChunkSize)
 	if prepared {
-		budget := m.budget
-		if m.rnd.IntN(2) == 0 {
-			budget = nil
-		}
-		out = backpressure.Message{Prepared: backpressure.Prepare(msg.op, msg.rsv, lent, budget), Class: given, Key: msg.key, Hold: hold}
+		out = backpressure.Message{Prepared: backpressure.Prepare(msg.op, msg.rsv, lent, m.shared), Class: given, Key: msg.key, Hold: hold}
 		poison(lent)
 		direct = !hold && len(lent) <= m.cfg.ChunkSize
 	}
@@ -1251,6 +1249,7 @@ func (m *model) end() {
 	assert.Zero(m.t, m.Held())
 	m.outside.Add(-m.outside.Held())
 	assert.Equal(m.t, m.members*footprint(m.budget), m.budget.Used(), "the budget leaks")
+	assert.Zero(m.t, m.shared.Used(), "prepared messages are still referred to")
 	tr := m.transcript()
 	payloads := make([][]byte, len(m.whole))
 	for i, msg := range m.whole {

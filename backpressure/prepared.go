@@ -1,7 +1,7 @@
 package backpressure
 
 import (
-	"sync/atomic"
+	"sync"
 
 	"github.com/penstock-ws/penstock/frame"
 )
@@ -16,7 +16,9 @@ type Prepared struct {
 	header int
 	wire   []byte // the message as one frame
 	budget *Budget
-	refs   atomic.Int32 // items of queues
+
+	mu   sync.Mutex
+	refs int // items of queues
 }
 
 // Prepare encodes a data message, op being frame.Text or frame.Binary, and rsv
@@ -38,15 +40,31 @@ func (p *Prepared) Len() int { return len(p.wire) - p.header }
 // Payload returns the payload; it must not be changed.
 func (p *Prepared) Payload() []byte { return p.wire[p.header:] }
 
-// acquire and release count an item that refers to p.
-func (p *Prepared) acquire() {
-	if p.refs.Add(1) == 1 && p.budget != nil {
+// acquire counts an item that refers to p. The first makes the budget bear it; false:
+// the budget does not, for an account that holds so much.
+func (p *Prepared) acquire(held int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.refs == 0 && p.budget != nil && !p.budget.take(cap(p.wire), held+cap(p.wire)) {
+		return false
+	}
+	p.refs++
+	return true
+}
+
+// mustAcquire is acquire for what is on its way already.
+func (p *Prepared) mustAcquire() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.refs++; p.refs == 1 && p.budget != nil {
 		p.budget.add(cap(p.wire))
 	}
 }
 
 func (p *Prepared) release() {
-	if p.refs.Add(-1) == 0 && p.budget != nil {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.refs--; p.refs == 0 && p.budget != nil {
 		p.budget.add(-cap(p.wire))
 	}
 }

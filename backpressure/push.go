@@ -61,8 +61,7 @@ func (q *Queue) itemLocked(m *Message, lend bool) *item {
 func (q *Queue) fillLocked(it *item, m *Message, lend bool) {
 	chunk := q.cfg.ChunkSize
 	if p := m.Prepared; p != nil {
-		it.shared = p
-		p.acquire()
+		it.shared = p // acquired when it was admitted
 		if p.Len() > chunk {
 			it.startTrain(p.op, p.rsv, p.Payload(), chunk)
 		} else {

@@ -11,19 +11,18 @@ import (
 	"github.com/penstock-ws/penstock/frame"
 )
 
-// DefaultMemoryBudget returns the default of Config.MemoryBudgetBytes: half of the
-// memory that the process may use, by GOMEMLIMIT, its cgroup, or the machine,
-// whichever is least. The other half is for the program, and for what the garbage
-// collector has not freed yet. Where none of them can be read it is 1 GiB.
+// DefaultMemoryBudget returns the default of Config.MemoryBudgetBytes: the memory that
+// the process may use, by GOMEMLIMIT, its cgroup, or the machine, whichever is least.
+// Where none of them can be read it is 2 GiB.
 func DefaultMemoryBudget() int {
 	limit := debug.SetMemoryLimit(-1) // a negative value only asks
 	if machine := machineMemory(); machine > 0 {
 		limit = min(limit, machine)
 	}
 	if limit == math.MaxInt64 {
-		return 1 << 30
+		return 2 << 30
 	}
-	return int(limit / 2)
+	return int(limit)
 }
 
 // What inbound messages are counted with beside their payload: gws's Message and
@@ -45,7 +44,7 @@ func (c *Conn) settleInboundLocked() {
 func (c *Conn) announce(n int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if more := n - c.announced; more > 0 && !c.inbound.Fits(more) {
+	if more := n - c.announced; more > 0 && !c.inbound.Take(more) {
 		return false
 	}
 	c.announced = n

@@ -37,9 +37,8 @@ const (
 
 // Three hundred peers that never read, to each of which 8 MB are sent again and
 // again, and seven hundred that have messages echoed: the resident memory of the
-// server, a process of its own with the default budget, stays under the memory
-// limit that it comes from, nobody healthy notices, and those who do not read are
-// ended.
+// server, a process of its own without a limit of Go's, stays under
+// MemoryBudgetBytes, nobody healthy notices, and those who do not read are ended.
 func TestBudgetResident(t *testing.T) {
 	if os.Getenv(budgetServerEnv) != "" {
 		serveBudget(t)
@@ -114,7 +113,7 @@ func TestBudgetResident(t *testing.T) {
 // serveBudget echoes under "/", floods under "/flood", and answers GET /stats.
 func serveBudget(t *testing.T) {
 	e, err := engine.New(engine.Config{
-		MaxMessageBytes:   floodSize,
+		MaxMessageBytes: floodSize, MemoryBudgetBytes: residentLimit,
 		WriteStallTimeout: 2 * time.Second, CloseTimeout: time.Second,
 	}, onMessage(echo))
 	require.NoError(t, err)
@@ -146,7 +145,7 @@ func serveBudget(t *testing.T) {
 
 func startBudgetServer(t *testing.T) (addr string, pid int) {
 	cmd := exec.Command(os.Args[0], "-test.run=^TestBudgetResident$")
-	cmd.Env = append(os.Environ(), budgetServerEnv+"=1", "GOGC=", fmt.Sprint("GOMEMLIMIT=", residentLimit))
+	cmd.Env = append(os.Environ(), budgetServerEnv+"=1", "GOGC=", "GOMEMLIMIT=")
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	require.NoError(t, err)

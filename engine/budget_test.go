@@ -360,14 +360,14 @@ func TestBudgetBalance(t *testing.T) {
 	extra()
 }
 
-// The default is half of what GOMEMLIMIT allows.
+// The default is what GOMEMLIMIT allows, of which three eighths may be in use.
 func TestBudgetDefault(t *testing.T) {
 	before := debug.SetMemoryLimit(200 << 20)
 	defer debug.SetMemoryLimit(before)
-	require.Equal(t, 100<<20, engine.DefaultMemoryBudget())
+	require.Equal(t, 200<<20, engine.DefaultMemoryBudget())
 	e, err := engine.New(engine.Config{}, onMessage(echo))
 	require.NoError(t, err)
-	require.Equal(t, 100<<20, e.Stats().BudgetLimit)
+	require.Equal(t, 75<<20, e.Stats().BudgetLimit)
 	require.NoError(t, e.Shutdown(t.Context()))
 
 	debug.SetMemoryLimit(math.MaxInt64)
@@ -377,6 +377,6 @@ func TestBudgetDefault(t *testing.T) {
 	debug.SetMemoryLimit(1 << 20)
 	e, err = engine.New(engine.Config{MaxMessageBytes: 8 << 20}, onMessage(echo))
 	require.NoError(t, err)
-	require.Equal(t, 32<<20, e.Stats().BudgetLimit, "never less than one connection needs")
+	require.Equal(t, 36<<20, e.Stats().BudgetLimit, "never less than one connection needs")
 	require.NoError(t, e.Shutdown(t.Context()))
 }

@@ -151,7 +151,7 @@ func (c *Conn) growInflated(old []byte, need int) []byte {
 	b.B = append(b.B, old...)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if more := cap(b.B) - c.inflatedHeld; more > 0 && !c.left && !c.inbound.Fits(more) {
+	if more := cap(b.B) - c.inflatedHeld; more > 0 && !c.left && !c.inbound.Take(more) {
 		c.e.pool.Put(b)
 		return nil
 	}

@@ -71,17 +71,19 @@ type Config struct {
 	// zero Class, by which a send returns ErrCongested. It must not change.
 	SendClass *backpressure.Class
 
-	// MemoryBudgetBytes bounds what peers can make the engine hold: idle
+	// MemoryBudgetBytes is how much resident memory peers may cost the process: idle
 	// connections, messages announced, received and not yet handled, and queued.
-	// From three quarters on the connections that hold the most are ended with
-	// 1013 and upgrades are answered with 503. It counts what is in use; the
-	// garbage collector needs room beside it. Default: DefaultMemoryBudget().
-	// At least 1 MiB and four times MaxMessageBytes.
+	// Three eighths of it may be in use at a time; the rest is for what the garbage
+	// collector has not freed yet. When three quarters of that are used, what may be
+	// dropped is dropped, then the connections that hold the most are ended with 1013,
+	// and upgrades are answered with 503. Default: DefaultMemoryBudget(). At least
+	// 4 MiB and twelve times MaxMessageBytes.
 	// Environment: WS_MEMORY_BUDGET_BYTES.
 	MemoryBudgetBytes int
 
 	// Budget, unless nil, is shared with other engines and replaces
-	// MemoryBudgetBytes, which must be zero then.
+	// MemoryBudgetBytes, which must be zero then. It counts what is in use: give it no
+	// more than half of what may be resident, and at least four times MaxMessageBytes.
 	Budget *backpressure.Budget
 
 	// CorkBytes is how much the replies to a batch of messages, or the sends inside
@@ -218,7 +220,7 @@ func (c Config) withDefaults() Config {
 	or(&c.StreamStallTimeout, 30*time.Second)
 	or(&c.SendClass, new(backpressure.Class))
 	if c.Budget == nil {
-		or(&c.MemoryBudgetBytes, max(DefaultMemoryBudget(), c.leastBudget()))
+		or(&c.MemoryBudgetBytes, max(DefaultMemoryBudget(), c.leastResident()))
 	}
 	or(&c.CloseTimeout, 5*time.Second)
 	or(&c.HandshakeTimeout, 10*time.Second)
@@ -228,8 +230,14 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// leastBudget is what one connection could not do without.
-func (c Config) leastBudget() int { return max(smallestBudget, 4*c.MaxMessageBytes) }
+// leastBudget is what one connection could not do without, in use; leastResident
+// is the MemoryBudgetBytes of which that is three eighths, or somewhat more.
+func (c Config) leastBudget() int   { return max(smallestBudget/4, 4*c.MaxMessageBytes) }
+func (c Config) leastResident() int { return max(smallestBudget, 12*c.MaxMessageBytes) }
+
+// inUse is how much of a resident memory may be in use at a time: the heap grows
+// to twice that before it is collected, and some more while it is.
+func inUse(resident int) int { return resident / 8 * 3 }
 
 // or sets a value that is zero.
 func or[T comparable](field *T, value T) {
@@ -304,8 +312,8 @@ func (c Config) checkMemory(mistake func(field string, value any, allowed string
 		mistake("MemoryBudgetBytes", c.MemoryBudgetBytes, "0 with a Budget, which has a limit of its own")
 	case c.Budget != nil && c.Budget.Limit() < c.leastBudget():
 		mistake("Budget.Limit()", c.Budget.Limit(), fmt.Sprintf("at least 1 MiB and four times MaxMessageBytes: %d", c.leastBudget()))
-	case c.Budget == nil && c.MemoryBudgetBytes < c.leastBudget():
-		mistake("MemoryBudgetBytes", c.MemoryBudgetBytes, fmt.Sprintf("at least 1 MiB and four times MaxMessageBytes: %d", c.leastBudget()))
+	case c.Budget == nil && c.MemoryBudgetBytes < c.leastResident():
+		mistake("MemoryBudgetBytes", c.MemoryBudgetBytes, fmt.Sprintf("at least 4 MiB and twelve times MaxMessageBytes: %d", c.leastResident()))
 	}
 }
 

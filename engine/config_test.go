@@ -43,7 +43,7 @@ func TestConfigMistakes(t *testing.T) {
 		"Workers":           {Workers: -1},
 		"MaxBackground":     {MaxBackground: -1},
 		"SendClass.Code":    {SendClass: &backpressure.Class{Code: 1006}},
-		"MemoryBudgetBytes": {MemoryBudgetBytes: 1<<20 - 1},
+		"MemoryBudgetBytes": {MemoryBudgetBytes: 4<<20 - 1},
 		"Budget.Limit()":    {Budget: backpressure.NewBudget(1 << 20)},
 		"IdleTimeout":       {IdleTimeout: time.Second, PingInterval: time.Second},
 		"CloseTimeout":      {CloseTimeout: -1},

@@ -73,7 +73,7 @@ func New(cfg Config, ep Endpoint) (*Engine, error) {
 	}
 	cfg = cfg.withDefaults()
 	if cfg.Budget == nil {
-		cfg.Budget = backpressure.NewBudget(cfg.MemoryBudgetBytes)
+		cfg.Budget = backpressure.NewBudget(inUse(cfg.MemoryBudgetBytes))
 	}
 	x, err := newExecutor(cfg.Workers)
 	if err != nil {

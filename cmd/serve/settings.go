@@ -34,7 +34,7 @@ const (
 	// The ranges of engine.Config.
 	largestSize    = 1 << 30
 	smallestChunk  = 125
-	smallestBudget = 1 << 20
+	smallestBudget = 4 << 20
 	mostWorkers    = 1 << 20
 )
 
@@ -54,7 +54,7 @@ func (s *settings) addFlags(f *pflag.FlagSet) {
 		fmt.Sprintf("handlers that may run at once\n(default %d here; environment WS_WORKERS)", engine.DefaultWorkers()))
 	f.BoolVar(&s.compress, "compress", false, "agree to permessage-deflate with clients that offer it\n(environment WS_COMPRESS=on)")
 	f.Var(number{&s.memoryBudget, smallestBudget, math.MaxInt}, "memory-budget-bytes",
-		fmt.Sprintf("what peers can make the server hold; above it the worst are closed with 1013\n(default %d here; environment WS_MEMORY_BUDGET_BYTES)", engine.DefaultMemoryBudget()))
+		fmt.Sprintf("memory that peers may cost; short of it the largest holders are closed with 1013\n(default %d here; environment WS_MEMORY_BUDGET_BYTES)", engine.DefaultMemoryBudget()))
 	f.Var(origins{&s.allowOrigins}, "allow-origin",
 		"origin of web pages that may connect, besides the server's own;\nlike https://*.example.com, or * for all; repeatable")
 	f.Var(prefixes{&s.trustedProxies}, "trusted-proxy",
