@@ -54,7 +54,8 @@ type Class struct {
 	// Overflow is what happens without room.
 	Overflow Policy
 
-	// Code is the close code of Disconnect. Default 1013.
+	// Code is the close code of Disconnect. Default 1013, also for a code that may not
+	// stand in a close frame.
 	Code frame.CloseCode
 
 	// TTL, unless zero, is how long a message may wait before the socket is first
@@ -64,13 +65,13 @@ type Class struct {
 	// Gap, unless nil, makes the message that the peer receives in place of those
 	// of this class that were dropped, so that it can know. Neighbours make one
 	// gap. It is called when the gap's turn to be written comes, and must not
-	// block. Replaced messages leave none.
+	// block, nor end its goroutine. Replaced messages leave none.
 	Gap func(Lost) (frame.Opcode, []byte)
 }
 
 // closeCode is the code of Disconnect.
 func (c *Class) closeCode() frame.CloseCode {
-	if c.Code == 0 {
+	if !c.Code.Sendable() {
 		return frame.CloseTryAgainLater
 	}
 	return c.Code

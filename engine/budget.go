@@ -99,7 +99,7 @@ func (e *Engine) relieve() {
 			return
 		}
 		if o.c.closing.Load() {
-			o.c.queue.Close(frame.CloseTryAgainLater, "", true) // its code stays; it may not take its time
+			o.c.hurry()
 			excess -= o.held
 			continue
 		}
@@ -131,6 +131,23 @@ func (c *Conn) shed() {
 	c.e.counters.shed.Add(1)
 	c.shut(budgetError(), true)
 	c.interrupt()
+}
+
+// shedGrace is how long a connection that is closing may hold on to memory that others
+// need: the frame under way belongs to a peer that may never read it.
+const shedGrace = int64(time.Second)
+
+// hurry frees what a closing connection holds: at first what has not begun to be
+// written, then everything.
+func (c *Conn) hurry() {
+	c.mu.Lock()
+	late := c.closeSince != 0 && c.e.clock.now()-c.closeSince > shedGrace
+	c.mu.Unlock()
+	if late {
+		c.abort(budgetError())
+		return
+	}
+	c.queue.Close(frame.CloseTryAgainLater, "", true) // its own code stays
 }
 
 // interrupt makes the reader let go of a message that it has not received in full.

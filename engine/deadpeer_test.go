@@ -94,7 +94,7 @@ func TestDeadPeerEnds(t *testing.T) {
 			}, frame.CloseAbnormal},
 		} {
 			t.Run(name+"/"+kind, func(t *testing.T) {
-				cfg := engine.Config{MaxMessageBytes: 1 << 30, MemoryBudgetBytes: 4 << 30, CloseTimeout: timeout, WriteStallTimeout: time.Hour}
+				cfg := engine.Config{MaxMessageBytes: 1 << 30, MemoryBudgetBytes: 12 << 30, CloseTimeout: timeout, WriteStallTimeout: time.Hour}
 				if row.code == frame.CloseAbnormal {
 					cfg.CloseTimeout, cfg.WriteStallTimeout = time.Hour, timeout
 				}

@@ -15,8 +15,8 @@ var (
 	// or drop it.
 	ErrCongested = errors.New("engine: connection congested")
 
-	// ErrDropped: the peer is too slow, and the message's class drops the newest. It
-	// was not taken; nothing needs to be done.
+	// ErrDropped: the peer is too slow, and the message's class drops it, or could not
+	// make room by dropping older ones. It was not taken; nothing needs to be done.
 	ErrDropped = errors.New("engine: message dropped")
 
 	// ErrStreamStalled: the source of a SendStream yielded nothing for

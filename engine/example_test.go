@@ -274,7 +274,7 @@ func ExampleConn_SendWait() {
 }
 
 // A message of any size, straight from an io.Reader: a file, a response's body.
-// Memory stays at one chunk, and pings pass between the fragments.
+// Memory stays at a few chunks, and pings pass between the fragments.
 func ExampleConn_SendStream() {
 	e, err := engine.New(engine.Config{SendChunkBytes: 1 << 10}, engine.Endpoint{Handler: engine.Handler{
 		OnMessage: func(_ context.Context, c *engine.Conn, _ engine.Message) error {

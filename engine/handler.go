@@ -45,8 +45,10 @@ type Handler struct {
 	// does nothing; any other is logged and closes with 1011. So does a panic.
 	OnMessage func(ctx context.Context, c *Conn, m Message) error
 
-	// OnDrain is called when the bytes queued for the peer have fallen to
-	// LowWaterBytes after having been above HighWaterBytes, once for each time.
+	// OnDrain is called when sends that would have returned ErrCongested will not any
+	// more: the bytes queued for the peer have fallen to LowWaterBytes after having
+	// been above HighWaterBytes, once for each time, or the memory budget has room
+	// again.
 	OnDrain func(c *Conn)
 
 	// OnDrop is called when messages of a class have been dropped because the peer

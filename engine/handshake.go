@@ -181,8 +181,11 @@ func buffered(r *bufio.Reader) []byte {
 // switchingProtocols builds the response of RFC 6455 §4.2.2. The headers that a
 // wrapping handler has set go out with it.
 func switchingProtocols(key, subprotocol, extensions string, header http.Header) []byte {
-	for _, ours := range []string{"Connection", "Upgrade", "Sec-Websocket-Accept", "Sec-Websocket-Protocol", "Sec-Websocket-Extensions", "Content-Length", "Transfer-Encoding"} {
-		header.Del(ours)
+	for name := range header { // which a wrapping handler may have spelt in its own way
+		switch http.CanonicalHeaderKey(name) {
+		case "Connection", "Upgrade", "Sec-Websocket-Accept", "Sec-Websocket-Protocol", "Sec-Websocket-Extensions", "Content-Length", "Transfer-Encoding":
+			delete(header, name)
+		}
 	}
 	var b bytes.Buffer
 	b.WriteString("HTTP/1.1 " + strconv.Itoa(http.StatusSwitchingProtocols) + " Switching Protocols\r\n" +

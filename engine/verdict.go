@@ -12,7 +12,7 @@ type Verdict uint8
 const (
 	Queued    Verdict = iota // on its way, in order, or written
 	Congested                // not taken: the peer is too slow, it is the caller's turn
-	Dropped                  // not taken: the peer is too slow, and the class drops the newest
+	Dropped                  // not taken: the peer is too slow, and the class drops
 	Closed                   // not taken: the connection has ended, or is about to
 	Refused                  // not taken for its own sake: too big, not UTF-8, or by an interceptor
 )
