@@ -712,13 +712,11 @@ func TestCompressLeaves(t *testing.T) {
 
 // What a handler appends to does not write into the pool's memory.
 func TestCompressDataIsClipped(t *testing.T) {
-	ways(t, func(t *testing.T, ep engine.Endpoint) {
-		if ep.Handler.OnMessage == nil {
-			t.Skip("the same code")
-		}
-		ep.Handler.OnMessage = func(_ context.Context, c *engine.Conn, m engine.Message) error {
+	modes(t, func(t *testing.T, inline bool) {
+		ep := onMessage(func(_ context.Context, c *engine.Conn, m engine.Message) error {
 			return c.SendText(fmt.Sprint(cap(m.Data) - len(m.Data)))
-		}
+		})
+		ep.Inline = inline
 		s := enginetest.Start(t, compressing, ep)
 		c := dialPacker(t, s, plainOffer)
 		c.sendPacked(frame.Text, letters(1000), 1, 2000)
