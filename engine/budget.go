@@ -3,7 +3,6 @@ package engine
 import (
 	"cmp"
 	"math"
-	"math/bits"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -50,16 +49,6 @@ func (c *Conn) announce(n int) bool {
 	c.announced = n
 	c.settleInboundLocked()
 	return true
-}
-
-// needs returns what a message of n bytes takes in gws: buffers come in powers of
-// two, and a fragmented message grows by doubling, with the old one beside the new.
-func needs(n int64, fragmented bool) int {
-	size := 1 << bits.Len64(uint64(max(n-1, 0)))
-	if fragmented {
-		size *= 2
-	}
-	return size
 }
 
 // leaveBudget: the connection has ended.

@@ -39,6 +39,7 @@ type Engine struct {
 	counters   counters
 	goroutines group        // everything the engine has started, workers apart
 	background atomic.Int64 // functions given to Conn.Go
+	granted    atomic.Int64 // announced bytes that transports have let gws allocate, and that have not come
 
 	draining atomic.Bool // no more upgrades
 	stopOnce sync.Once

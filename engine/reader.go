@@ -40,6 +40,7 @@ func (c *Conn) finishReading() {
 	c.kickLocked()
 	t := &c.transport
 	t.giveBack()
+	t.returnGrant()
 	switch cause := t.cause(); {
 	case c.ending():
 	case cause.violation():

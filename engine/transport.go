@@ -21,9 +21,6 @@ const (
 	// directRead is the payload outstanding from which a frame is read straight
 	// into gws's buffer. Below, one read into ours brings the next frames, too.
 	directRead = 8 << 10
-
-	// smallMessage is what a connection is counted with for a message that is coming in.
-	smallMessage = 4 << 10
 )
 
 // errEnding makes gws leave its loop when the connection is ending.
@@ -53,6 +50,12 @@ type transport struct {
 	compressed bool
 	marks      marks
 
+	hold     [holdMost]byte // passed by the scanner, not yet for gws
+	held     int
+	trickle  trickle
+	granted  int64 // of the engine's allowance, for the frame that is coming in
+	dropping bool  // what is read is for nobody
+
 	gwsCode   frame.CloseCode // from the close frame that gws wrote
 	peerClose *gws.CloseError // from the close frame that the peer sent
 }
@@ -63,7 +66,7 @@ func (t *transport) init(c *Conn, rules *frame.Rules, early []byte) {
 	if len(early) > 0 {
 		t.buf = c.e.pool.Get(len(early))
 		t.buf.B = append(t.buf.B, early...)
-		t.scan()
+		t.scan(0)
 	}
 }
 
@@ -114,7 +117,7 @@ func (t *transport) Read(p []byte) (int, error) {
 // fill waits for bytes. It returns n > 0 if it has read payload straight into p.
 func (t *transport) fill(p []byte) (int, error) {
 	left := t.scanner.Remaining()
-	if left >= directRead && len(p) >= directRead {
+	if left >= directRead && len(p) >= directRead && !t.trickle.on {
 		t.direct = p[:min(int64(len(p)), left)]
 	}
 	n, err := t.c.sock.read(t)
@@ -136,56 +139,88 @@ func (t *transport) fill(p []byte) (int, error) {
 	case direct:
 		t.scanner.Skip(int64(n))
 	default:
-		t.buf.B = t.buf.B[:n]
-		t.scan()
-		t.reserve()
+		t.read(n)
 		n = 0
 	}
+	t.arrived()
 	if t.c.ending() {
 		return 0, errEnding
 	}
 	return n, err
 }
 
-// scan passes the new bytes in buf up to the first violation.
-func (t *transport) scan() {
+// read takes n new bytes in buf, behind those that were held back.
+func (t *transport) read(n int) {
+	front := t.front()
+	from := front + t.held
+	t.buf.B = t.buf.B[:from+n]
+	copy(t.buf.B[front:], t.hold[:t.held])
+	t.pos, t.safe, t.held = front, front, 0
+	if t.trickle.on {
+		if from = t.piece(front, from); t.trickle.on {
+			return
+		}
+	}
+	t.scan(from)
+}
+
+// front is where in buf what was held back begins.
+func (t *transport) front() int {
+	if t.trickle.on {
+		return frame.MaxHeaderSize // room for the header of a piece
+	}
+	return 0
+}
+
+// scan passes the new bytes in buf, from the given one on, up to the first
+// violation. A header of which bytes are missing is held back whole.
+func (t *transport) scan(from int) {
 	b := t.buf.B
-	t.pos, t.safe = 0, 0
-	for t.safe < len(b) {
-		start, before := t.headerStart(), t.safe
-		h, n, ok, err := t.scanner.Next(b[t.safe:])
-		t.safe += n
+	at, header := from, t.pos // one that is not whole stands in front
+	for at < len(b) {
+		left := t.scanner.Remaining()
+		fresh := left > 0 || t.scanner.AtBoundary()
+		if fresh {
+			header = at + int(min(left, int64(len(b)-at)))
+		}
+		h, n, ok, err := t.scanner.Next(b[at:])
 		if err != nil {
 			t.fault = err.(*frame.Error)
+			t.safe = header
 			return
 		}
-		if start >= 0 && start < len(b) {
-			t.claim(&b[start])
+		at += n
+		if fresh && header < len(b) && t.c.deflateBits != 0 && !t.dropping {
+			t.claim(&b[header])
 		}
-		if ok && !t.note(h) {
-			t.safe = max(before, start)
+		if !ok {
+			continue
+		}
+		if !t.note(h) {
+			t.safe = header
 			return
 		}
+		if t.follows(h, len(b)-at) {
+			t.startTrickle(h, header, at)
+			return
+		}
+	}
+	t.safe = max(from, at)
+	if t.scanner.Remaining() == 0 && !t.scanner.AtBoundary() {
+		t.keep(b[header:])
+		t.safe = header
 	}
 }
 
-// headerStart returns where in buf the next header begins, if compression has
-// been agreed on; -1 if it has begun before.
-func (t *transport) headerStart() int {
-	if t.c.deflateBits == 0 {
-		return -1
-	}
-	if left := t.scanner.Remaining(); left > 0 || t.scanner.AtBoundary() {
-		return int(min(int64(t.safe)+left, int64(len(t.buf.B))))
-	}
-	return -1
-}
+// keep holds back bytes that the scanner has passed and gws must not have yet.
+func (t *transport) keep(b []byte) { t.held = copy(t.hold[:], b) }
 
 // note keeps what a header says. It returns false if the scanner has let pass a
 // message that is too big: it allows for what compression may add.
 func (t *transport) note(h frame.Header) bool {
 	t.closeSeen = t.closeSeen || h.Opcode == frame.Close
 	t.data = h.Opcode.IsData()
+	t.returnGrant()
 	switch {
 	case h.Opcode == frame.Continuation:
 		t.length += h.Length
@@ -200,30 +235,13 @@ func (t *transport) note(h frame.Header) bool {
 	return true
 }
 
-// needs returns the memory for the message that is coming in, if there is one and
-// it is not small: a connection is counted with as much in any case.
-func (t *transport) needs() int {
-	if !t.scanner.InMessage() && !(t.data && t.scanner.Remaining() > 0) || t.length <= smallMessage {
-		return 0
-	}
-	return needs(t.length, t.fragmented)
-}
-
-// reserve takes from the budget what the message that is coming in needs, before
-// gws allocates it. If the budget does not bear it the connection ends.
-func (t *transport) reserve() {
-	if n := t.needs(); n > t.c.announced && !t.c.announce(n) {
-		t.c.e.counters.shed.Add(1)
-		t.c.shut(budgetError(), false)
-	}
-}
-
 // lend implements memory. The buffer of the read before is used up, and serves
 // for the attempt that finds nothing more.
 func (t *transport) lend(most int) []byte {
 	if t.direct != nil {
 		return t.direct
 	}
+	from := t.front() + t.held
 	size := min(most, t.c.e.cfg.ReadBufferBytes)
 	if t.buf != nil && cap(t.buf.B) < size {
 		t.giveBack() // held what had come with the handshake
@@ -232,7 +250,7 @@ func (t *transport) lend(most int) []byte {
 		t.buf = t.c.e.pool.Get(size)
 	}
 	t.pos, t.safe = 0, 0
-	return t.buf.B[:size]
+	return t.buf.B[from:size]
 }
 
 func (t *transport) giveBack() {
@@ -247,6 +265,8 @@ func (t *transport) giveBack() {
 // the peer might never read our close frame (RFC 6455 §7.1.1).
 func (t *transport) discard() {
 	t.c.uninterrupted()
+	t.dropping, t.held, t.trickle.on = true, 0, false
+	t.marks = marks{} // there will be no messages to them
 	defer t.giveBack()
 	for !t.peerDone() {
 		n, err := t.c.sock.read(t)
@@ -255,8 +275,9 @@ func (t *transport) discard() {
 		}
 		t.buf.B = t.buf.B[:n]
 		if t.fault == nil { // after a violation nothing makes sense any more
-			t.scan()
-			t.marks = marks{} // there will be no messages to them
+			t.pos = 0
+			t.scan(0)
+			t.held = 0
 		}
 	}
 }
