@@ -112,7 +112,7 @@ func (e *Engine) offenders() (list []offender) {
 }
 
 func budgetError() *CloseError {
-	return &CloseError{Code: frame.CloseTryAgainLater, Reason: "memory budget"}
+	return &CloseError{Code: frame.CloseTryAgainLater, Reason: "memory budget", Cause: CauseBudget}
 }
 
 // shed ends a connection to free what it holds.

@@ -103,7 +103,7 @@ func (c *Conn) unpack(m *gws.Message) (Message, *CloseError) {
 		in.Data = out[:len(out):len(out)]
 	}
 	if in.Type == frame.Text && !utf8.Valid(in.Data) {
-		return in, &CloseError{Code: frame.CloseInvalidPayload, Reason: "text message is not UTF-8"}
+		return in, &CloseError{Code: frame.CloseInvalidPayload, Reason: frame.ErrInvalidUTF8.Reason, Cause: CauseViolation}
 	}
 	return in, nil
 }
@@ -138,11 +138,11 @@ func (c *Conn) inflate(b []byte) ([]byte, *CloseError) {
 	case nil:
 		return out, nil
 	case deflate.ErrTooBig:
-		return nil, &CloseError{Code: frame.CloseMessageTooBig, Reason: "message too big"}
+		return nil, &CloseError{Code: frame.CloseMessageTooBig, Reason: "message too big", Cause: CauseLimit}
 	case deflate.ErrNoMemory:
 		return nil, budgetError()
 	}
-	return nil, &CloseError{Code: frame.CloseInvalidPayload, Reason: "compressed data corrupt"}
+	return nil, &CloseError{Code: frame.CloseInvalidPayload, Reason: "compressed data corrupt", Cause: CauseViolation}
 }
 
 // growInflated is the deflate.Grow of inflate.

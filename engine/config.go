@@ -105,6 +105,38 @@ type Config struct {
 	InboxMessages int
 	InboxBytes    int
 
+	// MaxFragments is how many frames a message may come in; a peer that sends more is
+	// closed with 1008. Default 65536: enough for the largest default message in
+	// pieces of 16 bytes, and an end to empty ones. Environment: WS_MAX_FRAGMENTS.
+	MaxFragments int
+
+	// MinReceiveRate is how many bytes per second a message must come in with, on
+	// average, once it has taken ten seconds; a peer that takes longer is
+	// closed with 1008. The time in which the engine does not read does not count.
+	// Default 512; negative: any rate will do. Environment: WS_MIN_RECEIVE_RATE.
+	MinReceiveRate int
+
+	// ControlFramesPerSecond, MessagesPerSecond and BytesPerSecond bound what one
+	// peer may send: pings and pongs, data messages, and their payload as it is on the
+	// wire. Unused, they save up for one second, or for one message of MaxMessageBytes if that is
+	// more. A peer that sends more is closed with 1008. Defaults: 100, and no limit
+	// for the others; negative: no limit. Environment: WS_CONTROL_FRAMES_PER_SECOND,
+	// WS_MESSAGES_PER_SECOND, WS_BYTES_PER_SECOND.
+	ControlFramesPerSecond int
+	MessagesPerSecond      int
+	BytesPerSecond         int
+
+	// MaxConnections bounds the open connections of the engine; an upgrade beyond is
+	// answered with 503. MaxConnectionsPerAddress bounds those of one remote address,
+	// as trusted proxies tell it, an IPv6 address standing for its /64; 429.
+	// UpgradesPerSecond bounds the upgrades that are answered at all, with a burst of
+	// one second's; 503. Default: no limit; negative: none, either.
+	// Environment: WS_MAX_CONNECTIONS, WS_MAX_CONNECTIONS_PER_ADDRESS,
+	// WS_UPGRADES_PER_SECOND.
+	MaxConnections           int
+	MaxConnectionsPerAddress int
+	UpgradesPerSecond        int
+
 	// Workers is how many handlers run at once, over all connections that do
 	// not run inline. Default: DefaultWorkers(). Environment: WS_WORKERS.
 	Workers int
@@ -191,6 +223,10 @@ const (
 	smallestBudget      = 1 << 20
 	defaultInbox        = 256
 	defaultBackground   = 1 << 16
+
+	defaultFragments   = 1 << 16
+	defaultReceiveRate = 512
+	defaultControlRate = 100
 )
 
 // DefaultWorkers returns the default of Config.Workers: 16 for each processor
@@ -212,6 +248,9 @@ func (c Config) withDefaults() Config {
 	or(&c.ReadBufferBytes, defaultReadBuffer)
 	or(&c.InboxMessages, defaultInbox)
 	or(&c.InboxBytes, c.MaxMessageBytes)
+	or(&c.MaxFragments, defaultFragments)
+	or(&c.MinReceiveRate, defaultReceiveRate)
+	or(&c.ControlFramesPerSecond, defaultControlRate)
 	or(&c.Workers, DefaultWorkers())
 	or(&c.MaxBackground, defaultBackground)
 	or(&c.PingInterval, 30*time.Second)
@@ -286,6 +325,7 @@ func (c Config) Validate() error {
 	size("ReadBufferBytes", c.ReadBufferBytes, smallestBuffer, 1<<20)
 	size("InboxMessages", c.InboxMessages, 1, 1<<20)
 	size("InboxBytes", c.InboxBytes, 1, largestMaxMessage)
+	size("MaxFragments", c.MaxFragments, 1, largestMaxMessage)
 	size("Workers", c.Workers, 1, 1<<20)
 	size("MaxBackground", c.MaxBackground, 1, 1<<24)
 	c.checkMemory(mistake)

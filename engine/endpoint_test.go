@@ -34,12 +34,15 @@ func modes(t *testing.T, f func(t *testing.T, inline bool)) {
 type ending struct {
 	mu   sync.Mutex
 	errs []*engine.CloseError
+	why  []engine.Cause // of each
 }
 
 func (e *ending) OnClose(_ *engine.Conn, err *engine.CloseError) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.errs = append(e.errs, err)
+	plain := *err // most tests say how it ended, and leave the cause to those that ask
+	plain.Cause = 0
+	e.errs, e.why = append(e.errs, &plain), append(e.why, err.Cause)
 }
 
 func (e *ending) all() []*engine.CloseError {

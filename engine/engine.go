@@ -62,10 +62,6 @@ type endpoint struct {
 	outboundRun  interceptors.OutboundFunc                   // nil without interceptors
 }
 
-// maxFragments is how many frames a message may come in: enough for the largest
-// default message in pieces of 16 bytes, and an end to empty ones.
-const maxFragments = 1 << 16
-
 // New starts an engine whose own endpoint is ep. It returns every mistake in cfg,
 // joined. The engine runs until Shutdown.
 func New(cfg Config, ep Endpoint) (*Engine, error) {
@@ -91,8 +87,8 @@ func New(cfg Config, ep Endpoint) (*Engine, error) {
 	e.outbound = cfg.outbound(&e.pool, &e.counters.drops)
 	e.clock.start = time.Now()
 	e.clock.advance()
-	e.plain = newParsing(cfg.MaxMessageBytes, false)
-	e.deflating = newParsing(cfg.MaxMessageBytes, true)
+	e.plain = newParsing(cfg, false)
+	e.deflating = newParsing(cfg, true)
 	e.endpoint = e.newEndpoint(ep)
 	e.ticker = newTicker(e)
 	e.sweeper = newSweeper(e)
@@ -109,11 +105,11 @@ type parsing struct {
 
 // newParsing is for connections with or without compression. What is compressed gws
 // must not hold against UTF-8, and it may be a little longer than its message.
-func newParsing(maxMessage int, deflating bool) parsing {
-	rules := &frame.Rules{ExpectMask: true, MaxMessage: int64(maxMessage), MaxFragments: maxFragments}
+func newParsing(cfg Config, deflating bool) parsing {
+	rules := &frame.Rules{ExpectMask: true, MaxMessage: int64(cfg.MaxMessageBytes), MaxFragments: cfg.MaxFragments}
 	if deflating {
 		rules.AllowRSV = frame.RSV1
-		rules.MaxMessage += int64(deflateSlack(maxMessage))
+		rules.MaxMessage += int64(deflateSlack(cfg.MaxMessageBytes))
 	}
 	return parsing{rules, gws.NewUpgrader(new(events), &gws.ServerOption{
 		ReadMaxPayloadSize: max(int(rules.MaxMessage), frame.MaxControlPayload), // gws holds control frames against it, too

@@ -40,6 +40,13 @@ func ConfigFromEnv() (Config, error) {
 			*field = n
 		}
 	}
+	rate := func(field *int, name string) {
+		if os.Getenv(name) == "off" {
+			*field = -1
+			return
+		}
+		number(field, name, 1, math.MaxInt32)
+	}
 	toggle := func(field *bool, name string) {
 		switch v := os.Getenv(name); v {
 		case "", "off":
@@ -71,6 +78,14 @@ func ConfigFromEnv() (Config, error) {
 	number(&c.InboxMessages, "WS_INBOX_MESSAGES", 1, 1<<20)
 	number(&c.InboxBytes, "WS_INBOX_BYTES", 1, largestMaxMessage)
 	number(&c.MemoryBudgetBytes, "WS_MEMORY_BUDGET_BYTES", smallestBudget, math.MaxInt)
+	number(&c.MaxFragments, "WS_MAX_FRAGMENTS", 1, largestMaxMessage)
+	rate(&c.MinReceiveRate, "WS_MIN_RECEIVE_RATE")
+	rate(&c.ControlFramesPerSecond, "WS_CONTROL_FRAMES_PER_SECOND")
+	rate(&c.MessagesPerSecond, "WS_MESSAGES_PER_SECOND")
+	rate(&c.BytesPerSecond, "WS_BYTES_PER_SECOND")
+	rate(&c.MaxConnections, "WS_MAX_CONNECTIONS")
+	rate(&c.MaxConnectionsPerAddress, "WS_MAX_CONNECTIONS_PER_ADDRESS")
+	rate(&c.UpgradesPerSecond, "WS_UPGRADES_PER_SECOND")
 	number(&c.Workers, "WS_WORKERS", 1, 1<<20)
 	number(&c.MaxBackground, "WS_MAX_BACKGROUND", 1, 1<<24)
 	span(&c.PingInterval, "WS_PING_INTERVAL", true)

@@ -57,6 +57,9 @@ type CloseError struct {
 
 	// Remote is true if the peer ended the connection, false if this side did.
 	Remote bool
+
+	// Cause is the kind of reason.
+	Cause Cause
 }
 
 // Error tells code, side and reason.

@@ -116,7 +116,7 @@ func (c *Conn) Finished(err error) {
 	overflow := c.overflowError()
 	c.mu.Lock()
 	if c.cause == nil { // the queue closed by itself: a write failed, or overflow
-		c.cause = &CloseError{Code: frame.CloseAbnormal, Reason: "write failed", Remote: err != nil}
+		c.cause = &CloseError{Code: frame.CloseAbnormal, Reason: "write failed", Remote: err != nil, Cause: CauseLost}
 		if err == nil {
 			c.cause = overflow
 		}

@@ -527,7 +527,7 @@ func (p *party) locked(f func()) {
 
 // may says what the cause of the end may be from now on.
 func (p *party) may(code frame.CloseCode, reason string, remote bool) {
-	p.locked(func() { p.causes[CloseError{code, reason, remote}] = true })
+	p.locked(func() { p.causes[CloseError{Code: code, Reason: reason, Remote: remote}] = true })
 }
 
 // ends is may for an end by this side, that drops what has been received.
@@ -756,7 +756,7 @@ func (p *party) do(ctx context.Context, what command) error {
 // send sends the next message of a sender and keeps whether it was taken.
 func (p *party) send(sender uint32, size int, by func([]byte) error) error {
 	if code := p.w.e.cfg.SendClass.Code; code != 0 {
-		p.locked(func() { p.causes[CloseError{code, "outbound queue overflow", false}] = true })
+		p.locked(func() { p.causes[CloseError{Code: code, Reason: "outbound queue overflow"}] = true })
 	}
 	var seq uint32
 	drained := 0
@@ -1323,7 +1323,7 @@ func (p *party) checkCause() {
 		switch {
 		case p.cause != nil:
 			p.w.fault("%d: the cause was %v and is %v", p.n, p.cause, cause)
-		case p.causes[*cause], !cause.Remote && p.causes[CloseError{Code: cause.Code}]:
+		case p.causes[CloseError{Code: cause.Code, Reason: cause.Reason, Remote: cause.Remote}], !cause.Remote && p.causes[CloseError{Code: cause.Code}]:
 		case cause.Reason == "idle timeout" && now.Sub(p.s.lastRead) >= p.w.e.cfg.IdleTimeout-coarse,
 			cause.Reason == "idle timeout" && clockStood,
 			cause.Reason == "write stalled" && now.Sub(p.s.lastWrite) >= p.w.e.cfg.WriteStallTimeout-coarse:

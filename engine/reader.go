@@ -23,7 +23,7 @@ func (c *Conn) readLoop(socket *gws.Conn) {
 		if p := recover(); p != nil {
 			c.e.counters.panics.Add(1)
 			c.e.cfg.Logger.Error("penstock: the read loop panicked", "conn", c.id, "panic", p, "stack", string(debug.Stack()))
-			c.shut(&CloseError{Code: frame.CloseInternalError, Reason: "internal error"}, false)
+			c.shut(&CloseError{Code: frame.CloseInternalError, Reason: "internal error", Cause: CauseError}, false)
 		}
 	}()
 	socket.ReadLoop()
@@ -58,23 +58,35 @@ func (c *Conn) finishReading() {
 func (t *transport) cause() *CloseError {
 	switch {
 	case t.fault != nil && t.err != nil:
-		return &CloseError{Code: t.fault.Code, Reason: t.fault.Reason}
+		if t.refused != nil {
+			return t.refused
+		}
+		return faultError(t.fault)
 	case t.peerClose != nil && t.gwsCode == frame.CloseProtocolError && !frame.CloseCode(t.peerClose.Code).Sendable(): // gws does not know 1014
-		return &CloseError{Code: frame.CloseProtocolError, Reason: "invalid close frame"}
+		return &CloseError{Code: frame.CloseProtocolError, Reason: "invalid close frame", Cause: CauseViolation}
 	case t.peerClose != nil && t.gwsCode == frame.CloseInvalidPayload:
-		return &CloseError{Code: frame.CloseInvalidPayload, Reason: "close reason is not UTF-8"}
+		return &CloseError{Code: frame.CloseInvalidPayload, Reason: "close reason is not UTF-8", Cause: CauseViolation}
 	case t.peerClose != nil:
 		code := frame.CloseCode(t.peerClose.Code)
 		if code == 0 {
 			code = frame.CloseNoStatus
 		}
-		return &CloseError{Code: code, Reason: string(t.peerClose.Reason), Remote: true}
+		return &CloseError{Code: code, Reason: string(t.peerClose.Reason), Remote: true, Cause: CausePeer}
 	case t.err == nil && t.gwsCode == frame.CloseInvalidPayload:
-		return &CloseError{Code: frame.CloseInvalidPayload, Reason: "text message is not UTF-8"}
+		return &CloseError{Code: frame.CloseInvalidPayload, Reason: frame.ErrInvalidUTF8.Reason, Cause: CauseViolation}
 	case t.err == nil && t.gwsCode != 0:
-		return &CloseError{Code: t.gwsCode, Reason: "protocol error"}
+		return &CloseError{Code: t.gwsCode, Reason: "protocol error", Cause: CauseViolation}
 	}
-	return &CloseError{Code: frame.CloseAbnormal, Reason: "peer is gone", Remote: true}
+	return &CloseError{Code: frame.CloseAbnormal, Reason: "peer is gone", Remote: true, Cause: CauseLost}
+}
+
+// faultError is the end by a violation that the scanner has found.
+func faultError(f *frame.Error) *CloseError {
+	cause := CauseViolation
+	if f.Code == frame.CloseMessageTooBig || f.Code == frame.ClosePolicyViolation {
+		cause = CauseLimit
+	}
+	return &CloseError{Code: f.Code, Reason: f.Reason, Cause: cause}
 }
 
 // violation: the peer broke a rule, and is told at once.
@@ -127,6 +139,7 @@ func (c *Conn) handOverLocked() {
 	c.receivedB += c.inlineB
 	c.inlineN, c.inlineB = 0, 0
 	c.announced = c.transport.needs()
+	c.noteWaitLocked()
 	b := c.pending
 	if b == nil {
 		c.settleInboundLocked()

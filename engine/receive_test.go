@@ -61,7 +61,7 @@ func TestD3Receive(t *testing.T) {
 		_, err = conn.Receive(t.Context())
 		var closed *engine.CloseError
 		require.ErrorAs(t, err, &closed)
-		require.Equal(t, &engine.CloseError{Code: 4001, Reason: "bye", Remote: true}, closed)
+		require.Equal(t, &engine.CloseError{Code: 4001, Reason: "bye", Remote: true, Cause: engine.CausePeer}, closed)
 		require.ErrorIs(t, err, net.ErrClosed)
 	}
 }

@@ -149,6 +149,7 @@ func (w *sweeper) check(c *Conn, now int64) func() {
 	c.mu.Lock()
 	closing, paused, over, opened := c.closeSince, c.paused || c.noMore, c.sockClosed, c.opened
 	answered := c.answered
+	slow := !paused && c.slow.tooSlow(cfg.MinReceiveRate, now)
 	c.mu.Unlock()
 	silence := now - c.lastRead.Load()
 	switch {
@@ -157,21 +158,30 @@ func (w *sweeper) check(c *Conn, now int64) func() {
 		if !answered {
 			return c.answerLate
 		}
-		return func() { c.abort(&CloseError{Code: frame.CloseAbnormal, Reason: "close timeout"}) }
+		return func() {
+			c.abort(&CloseError{Code: frame.CloseAbnormal, Reason: "close timeout", Cause: CauseCloseTimeout})
+		}
 	case out.Blocked && exceeds(now-c.watch.moved, cfg.WriteStallTimeout):
 		return func() {
 			w.e.counters.stalled.Add(1)
-			c.abort(&CloseError{Code: frame.CloseAbnormal, Reason: "write stalled"})
+			c.abort(&CloseError{Code: frame.CloseAbnormal, Reason: "write stalled", Cause: CauseWriteStall})
 		}
 	case !opened && exceeds(silence, cfg.HandshakeTimeout):
 		return func() {
-			c.abort(&CloseError{Code: frame.CloseAbnormal, Reason: "OnOpen took longer than HandshakeTimeout"})
+			c.abort(&CloseError{Code: frame.CloseAbnormal, Reason: "OnOpen took longer than HandshakeTimeout", Cause: CauseError})
 		}
 	case out.Starved:
 		return c.queue.Relieve
 	case closing != 0 || paused || c.busy.Load():
+	case slow:
+		return func() {
+			c.shut(&CloseError{Code: frame.ClosePolicyViolation, Reason: "message comes too slowly", Cause: CauseLimit}, false)
+			c.interrupt()
+		}
 	case exceeds(silence, cfg.IdleTimeout):
-		return func() { c.shut(&CloseError{Code: frame.CloseGoingAway, Reason: "idle timeout"}, false) }
+		return func() {
+			c.shut(&CloseError{Code: frame.CloseGoingAway, Reason: "idle timeout", Cause: CauseIdle}, false)
+		}
 	case exceeds(silence, cfg.PingInterval) && exceeds(now-c.watch.pinged, cfg.PingInterval):
 		c.watch.pinged = now
 		return func() { c.queue.SendControl(frame.Ping, nil) }

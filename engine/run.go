@@ -265,7 +265,7 @@ func (c *Conn) crashed(p any) {
 	} else {
 		c.e.cfg.Logger.Error("penstock: a handler panicked", "conn", c.id, "panic", p, "stack", string(debug.Stack()))
 	}
-	c.shut(&CloseError{Code: frame.CloseInternalError, Reason: "internal error"}, false)
+	c.shut(&CloseError{Code: frame.CloseInternalError, Reason: "internal error", Cause: CauseError}, false)
 }
 
 // outcome acts on the error of a handler or interceptor, as Handler.OnMessage
@@ -278,12 +278,12 @@ func (c *Conn) outcome(err error) {
 		c.answerRefusal(refusal)
 	case errors.Is(err, ErrDropped):
 	case errors.Is(err, ErrCongested):
-		c.shut(&CloseError{Code: frame.CloseTryAgainLater, Reason: "congested"}, false)
+		c.shut(&CloseError{Code: frame.CloseTryAgainLater, Reason: "congested", Cause: CauseOverflow}, false)
 	case errors.As(err, &closed) && !c.closing.Load() && frame.ValidateClose(closed.Code, closed.Reason) == nil:
 		c.shut(&CloseError{Code: closed.Code, Reason: closed.Reason}, false)
 	case errors.Is(err, net.ErrClosed) && c.closing.Load(), errors.Is(err, ErrMessageTooBig) && c.closing.Load():
 	default:
 		c.e.cfg.Logger.Error("penstock: a handler failed", "conn", c.id, "error", err)
-		c.shut(&CloseError{Code: frame.CloseInternalError, Reason: "internal error"}, false)
+		c.shut(&CloseError{Code: frame.CloseInternalError, Reason: "internal error", Cause: CauseError}, false)
 	}
 }

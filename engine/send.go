@@ -99,7 +99,7 @@ func (c *Conn) checkOutbound(op frame.Opcode, p []byte) error {
 }
 
 func (c *Conn) tooBig() {
-	c.shut(&CloseError{Code: frame.CloseMessageTooBig, Reason: "outbound message too big"}, false)
+	c.shut(&CloseError{Code: frame.CloseMessageTooBig, Reason: "outbound message too big", Cause: CauseError}, false)
 }
 
 func (c *Conn) verdict(v backpressure.Verdict) error {
@@ -117,7 +117,7 @@ func (c *Conn) verdict(v backpressure.Verdict) error {
 }
 
 func (c *Conn) overflowError() *CloseError {
-	return &CloseError{Code: c.queue.Overflow(), Reason: "outbound queue overflow"}
+	return &CloseError{Code: c.queue.Overflow(), Reason: "outbound queue overflow", Cause: CauseOverflow}
 }
 
 // closedError is why nothing can be sent: the cause of the end.
@@ -125,7 +125,7 @@ func (c *Conn) closedError() error {
 	if err := c.closeError(); err != nil {
 		return err
 	}
-	return &CloseError{Code: frame.CloseAbnormal, Reason: "write failed"} // Finished is about to say so
+	return &CloseError{Code: frame.CloseAbnormal, Reason: "write failed", Cause: CauseLost} // Finished is about to say so
 }
 
 // sendError prefers the cause of the end to the queue's bare statement of it.

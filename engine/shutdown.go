@@ -59,7 +59,7 @@ func (e *Engine) closeAll(ctx context.Context) {
 			case <-ctx.Done():
 			}
 		}
-		c.finish(&CloseError{Code: frame.CloseGoingAway, Reason: "server is shutting down"})
+		c.finish(&CloseError{Code: frame.CloseGoingAway, Reason: "server is shutting down", Cause: CauseShutdown})
 	}
 }
 
@@ -74,7 +74,7 @@ func (e *Engine) awaitEmpty(ctx context.Context) error {
 
 func (e *Engine) abortAll() {
 	for _, c := range e.registry.all() {
-		c.abort(&CloseError{Code: frame.CloseAbnormal, Reason: "shutdown deadline"})
+		c.abort(&CloseError{Code: frame.CloseAbnormal, Reason: "shutdown deadline", Cause: CauseShutdown})
 	}
 }
 

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"maps"
 	"sync"
 	"sync/atomic"
 
@@ -11,10 +12,12 @@ import (
 // Stats is a snapshot of an engine's figures. Unless they say otherwise they count
 // from the engine's start.
 type Stats struct {
-	Connections int    // open now
-	Opened      uint64 // upgraded
-	Refused     uint64 // requests that were not upgraded
+	Connections int               // open now
+	Opened      uint64            // upgraded
+	Refused     uint64            // requests that were not upgraded
+	RefusedBy   map[string]uint64 // likewise, by why: see the names of Refusal
 	Closed      map[frame.CloseCode]uint64
+	Ended       map[Cause]uint64 // likewise: connections that have ended
 
 	MessagesIn  uint64 // data messages received and handed over
 	BytesIn     uint64 // their payload
@@ -54,6 +57,10 @@ func (k *counters) close(err *CloseError, c *Conn) {
 		k.gone.Closed = make(map[frame.CloseCode]uint64)
 	}
 	k.gone.Closed[err.Code]++
+	if k.gone.Ended == nil {
+		k.gone.Ended = make(map[Cause]uint64)
+	}
+	k.gone.Ended[err.Cause]++
 	c.addTo(&k.gone)
 	k.gone.Pending = 0 // a writer that has just been cut off may not have dropped it yet
 }
@@ -74,10 +81,7 @@ func (e *Engine) Stats() Stats {
 	k := &e.counters
 	k.mu.Lock()
 	s := k.gone
-	s.Closed = make(map[frame.CloseCode]uint64, len(k.gone.Closed))
-	for code, n := range k.gone.Closed {
-		s.Closed[code] = n
-	}
+	s.Closed, s.Ended = maps.Clone(k.gone.Closed), maps.Clone(k.gone.Ended)
 	k.mu.Unlock()
 	conns := e.registry.all()
 	for _, c := range conns {

@@ -73,13 +73,13 @@ func (c *Conn) openStream(ctx context.Context, op frame.Opcode, rsv byte) (*back
 func streamFailure(ctx context.Context, err error) *CloseError {
 	switch {
 	case errors.Is(err, ErrMessageTooBig):
-		return &CloseError{Code: frame.CloseMessageTooBig, Reason: "outbound message too big"}
+		return &CloseError{Code: frame.CloseMessageTooBig, Reason: "outbound message too big", Cause: CauseError}
 	case errors.Is(err, ErrStreamStalled):
-		return &CloseError{Code: frame.CloseInternalError, Reason: "stream stalled"}
+		return &CloseError{Code: frame.CloseInternalError, Reason: "stream stalled", Cause: CauseError}
 	case ctx.Err() != nil:
-		return &CloseError{Code: frame.CloseGoingAway, Reason: "stream cancelled"}
+		return &CloseError{Code: frame.CloseGoingAway, Reason: "stream cancelled", Cause: CauseError}
 	}
-	return &CloseError{Code: frame.CloseInternalError, Reason: "stream failed"}
+	return &CloseError{Code: frame.CloseInternalError, Reason: "stream failed", Cause: CauseError}
 }
 
 // streamPause is how long a source may yield nothing before what it has yielded

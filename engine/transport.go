@@ -49,6 +49,10 @@ type transport struct {
 	length     int64 // of it, as far as its headers say
 	compressed bool
 	marks      marks
+	text       textWatch
+	meter      meter
+	lastWait   int64       // engine clock when the last read returned
+	refused    *CloseError // what the fault is, if it is no violation of the protocol
 
 	hold     [holdMost]byte // passed by the scanner, not yet for gws
 	held     int
@@ -125,6 +129,8 @@ func (t *transport) fill(p []byte) (int, error) {
 	t.direct = nil
 	switch {
 	case n > 0:
+		t.meter.read += int64(n)
+		t.lastWait = t.c.e.clock.now()
 		t.c.busy.Store(true) // before ending is asked: Shutdown lets either this read count or none
 		t.c.received()
 	case errors.Is(err, os.ErrDeadlineExceeded): // interrupt
@@ -137,6 +143,7 @@ func (t *transport) fill(p []byte) (int, error) {
 	case err != nil:
 		t.giveBack()
 	case direct:
+		t.watch(p[:n], left)
 		t.scanner.Skip(int64(n))
 	default:
 		t.read(n)
@@ -179,6 +186,10 @@ func (t *transport) scan(from int) {
 	at, header := from, t.pos // one that is not whole stands in front
 	for at < len(b) {
 		left := t.scanner.Remaining()
+		if pay := min(left, int64(len(b)-at)); pay > 0 && !t.watch(b[at:at+int(pay)], left) {
+			t.safe = at
+			return
+		}
 		fresh := left > 0 || t.scanner.AtBoundary()
 		if fresh {
 			header = at + int(min(left, int64(len(b)-at)))
@@ -196,7 +207,7 @@ func (t *transport) scan(from int) {
 		if !ok {
 			continue
 		}
-		if !t.note(h) {
+		if !t.note(h, len(b)-at) {
 			t.safe = header
 			return
 		}
@@ -215,9 +226,13 @@ func (t *transport) scan(from int) {
 // keep holds back bytes that the scanner has passed and gws must not have yet.
 func (t *transport) keep(b []byte) { t.held = copy(t.hold[:], b) }
 
-// note keeps what a header says. It returns false if the scanner has let pass a
-// message that is too big: it allows for what compression may add.
-func (t *transport) note(h frame.Header) bool {
+// note keeps what a header says, of whose payload here bytes are in buf. It returns
+// false if the frame may not pass after all: it exceeds a rate, or the limit, for
+// the scanner allows for what compression may add.
+func (t *transport) note(h frame.Header, here int) bool {
+	if !t.dropping && !t.meterFrame(h) {
+		return false
+	}
 	t.closeSeen = t.closeSeen || h.Opcode == frame.Close
 	t.data = h.Opcode.IsData()
 	t.returnGrant()
@@ -230,6 +245,10 @@ func (t *transport) note(h frame.Header) bool {
 	}
 	if t.data && !t.compressed && t.length > int64(t.c.e.cfg.MaxMessageBytes) {
 		t.fault = frame.ErrMessageTooBig
+		return false
+	}
+	if t.data && !t.dropping && !t.text.begin(h, t.compressed, here) {
+		t.fault = frame.ErrInvalidUTF8
 		return false
 	}
 	return true

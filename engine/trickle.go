@@ -73,6 +73,7 @@ func (t *transport) startTrickle(h frame.Header, header, at int) {
 	k := &t.trickle
 	*k = trickle{on: true, op: h.Opcode, fin: h.Fin, mask: h.Mask, left: h.Length}
 	have := len(b) - at
+	t.watch(b[at:], h.Length)
 	t.scanner.Skip(int64(have))
 	size := pieceOf(have)
 	t.keep(b[at+size:])
@@ -90,6 +91,7 @@ func (t *transport) piece(front, from int) int {
 	b := t.buf.B
 	k := &t.trickle
 	fresh := min(int64(len(b)-from), t.scanner.Remaining())
+	t.watch(b[from:from+int(fresh)], t.scanner.Remaining())
 	t.scanner.Skip(fresh)
 	have := from - front + int(fresh)
 	last := int64(have) == k.left
