@@ -58,7 +58,7 @@ func (c *Conn) leaveBudget() {
 	c.inbound.Add(-c.inbound.Held())
 	c.forgetInflatedLocked()
 	c.mu.Unlock()
-	c.e.cfg.Budget.Leave()
+	c.e.admission.leave(c.scope)
 }
 
 // held is what a connection holds, in both directions.

@@ -32,8 +32,9 @@ func announcement(n int) []byte {
 	return append(frame.AppendHeader(nil, h), make([]byte, announced)...)
 }
 
-// announced is how much of its payload comes with an announcement.
-const announced = 20_000
+// announced is how much of its payload comes with an announcement: what has not come
+// costs next to nothing once there is much of it.
+const announced = 900_000
 
 // Peers that announce large messages and stop are refused, or ended, with 1013
 // before the budget is used up, and learn it although they are in the middle of a

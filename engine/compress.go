@@ -78,7 +78,7 @@ func (m *marks) pop() bool {
 func (t *transport) claim(b *byte) {
 	if op := frame.Opcode(*b & 0xf); op == frame.Text || op == frame.Binary {
 		t.compressed = *b&frame.RSV1 != 0
-		t.marks.push(t.compressed)
+		t.needMore().marks.push(t.compressed)
 		*b &^= frame.RSV1
 	}
 }

@@ -164,7 +164,7 @@ func (s *seam) run(t testing.TB, way string, bits int, stream []byte, cuts ...in
 		}
 		return nil
 	}
-	s.e.cfg.Budget.Join()
+	_ = s.e.admission.enter(&Scope{})
 	s.e.start(&ep, &cutSocket{in: stream, cuts: cuts}, bits, nil, []byte(preface), &Scope{lines: "Cut\n\n", host: "h"})
 	select {
 	case got := <-end:
@@ -232,6 +232,8 @@ func inboundSeeds() []struct {
 		{"no message", wire{}.frame(true, r1, frame.Text, nil).close(), "1007"},
 		{"not UTF-8", wire{}.frame(true, 0, frame.Text, []byte("ok")).frame(true, r1, frame.Text, packed([]byte("\xc3("), 9)).close(), "text 2 \"ok\"\n1007"},
 		{"not UTF-8, not compressed", wire{}.frame(true, 0, frame.Text, []byte("\xc3(")).close(), "1007"},
+		{"large text", wire{}.frame(false, 0, frame.Text, []byte(strings.Repeat("grün ", 300))).frame(true, 0, frame.Ping, nil).frame(true, 0, 0, []byte(strings.Repeat("naïve ", 900))).close(), "\n4000"},
+		{"large text, not UTF-8", wire{}.frame(true, 0, frame.Text, []byte(strings.Repeat("grün ", 900)+"\xff"+strings.Repeat("x", 900))).close(), "1007"},
 		{"limit", wire{}.frame(true, r1, frame.Binary, packed(noise(seamLimit), 0)).frame(true, 0, frame.Binary, noise(seamLimit)).close(), "\n4000"},
 		{"over the limit, packed", wire{}.frame(true, r1, frame.Binary, packed(noise(seamLimit+1), 0)).close(), "1009"},
 		{"over the limit", wire{}.frame(true, r1, frame.Text, text).frame(true, 0, frame.Binary, noise(seamLimit+1))[:len(text)+40], noted + "\n1009"},
@@ -253,7 +255,14 @@ func noise(n int) []byte {
 // However a stream is cut, the same comes of it; the header of a compressed message
 // can be cut behind the byte that says so.
 func TestCompressSplit(t *testing.T) {
+	t.Run("granted", func(t *testing.T) { splitAll(t, 0) })
+	t.Run("trickling", func(t *testing.T) { splitAll(t, 1<<40) })
+}
+
+// splitAll runs every seed with so many announced bytes outstanding.
+func splitAll(t *testing.T, granted int64) {
 	s := newSeam(t)
+	s.e.granted.Add(granted)
 	for _, seed := range inboundSeeds() {
 		t.Run(seed.name, func(t *testing.T) {
 			whole := s.run(t, "inline", 15, slices.Clone(seed.stream))
@@ -370,7 +379,7 @@ func TestCompressMarksAreBounded(t *testing.T) {
 	c := &Conn{e: e, sock: &cutSocket{in: slices.Repeat(wire{}.frame(true, 0, frame.Text, nil), 10_000)}, deflateBits: 15}
 	c.transport.init(c, e.deflating.rules, nil)
 	c.transport.discard()
-	require.Empty(t, c.transport.marks.list)
+	require.Nil(t, c.transport.more)
 }
 
 // A prepared message is compressed once for each window, shared by all who have
@@ -422,7 +431,7 @@ func TestCompressReceiveAfterTheEnd(t *testing.T) {
 	text := packed(inboundText, 9)
 	stream := wire{}.frame(true, r1, frame.Text, text).frame(true, r1, frame.Text, text).frame(true, r1, frame.Text, text)
 	for _, again := range []bool{false, true} {
-		e.cfg.Budget.Join()
+		_ = e.admission.enter(&Scope{})
 		e.start(ep, &cutSocket{in: slices.Clone(stream)}, 15, nil, []byte(preface), &Scope{lines: "Cut\n\n", host: "h"})
 		c := <-begun
 		m, err := c.Receive(t.Context())

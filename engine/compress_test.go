@@ -30,7 +30,7 @@ import (
 )
 
 // compressing has no ratio, because what tests send is repetitive beyond it.
-var compressing = engine.Config{Compress: true, MaxInflateRatio: -1}
+var compressing = engine.Config{Compress: true, MaxInflateRatio: -1, ControlFramesPerSecond: -1}
 
 // A packer is a raw client with compress/flate of Go's library. It does its own
 // reading, because the kit's takes no reserved bits.

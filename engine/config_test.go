@@ -235,7 +235,9 @@ func TestConfigEnvironmentJoined(t *testing.T) {
 
 // What the documentation says can be switched off can be, by "off"; the rest cannot.
 func TestConfigEnvironmentOff(t *testing.T) {
-	off := map[string]bool{"WS_PING_INTERVAL": true, "WS_IDLE_TIMEOUT": true, "WS_WRITE_STALL_TIMEOUT": true, "WS_STREAM_STALL_TIMEOUT": true}
+	off := map[string]bool{"WS_PING_INTERVAL": true, "WS_IDLE_TIMEOUT": true, "WS_WRITE_STALL_TIMEOUT": true, "WS_STREAM_STALL_TIMEOUT": true,
+		"WS_MIN_RECEIVE_RATE": true, "WS_CONTROL_FRAMES_PER_SECOND": true, "WS_MESSAGES_PER_SECOND": true, "WS_BYTES_PER_SECOND": true,
+		"WS_MAX_CONNECTIONS": true, "WS_MAX_CONNECTIONS_PER_ADDRESS": true, "WS_UPGRADES_PER_SECOND": true}
 	for field, name := range documented(t) {
 		t.Setenv(name, "off")
 		cfg, err := engine.ConfigFromEnv()

@@ -56,10 +56,10 @@ type Conn struct {
 	discarding   bool // what the reader still reads is dropped
 	sockClosed   bool
 	cancelled    bool
-	left         bool // the budget; what is inflated from here on is the garbage collector's
-	messages     int  // received and not yet handled
-	bytes        int  // their payload
-	slow         slowness
+	left         bool                 // the budget; what is inflated from here on is the garbage collector's
+	messages     int                  // received and not yet handled
+	bytes        int                  // their payload
+	slow         *slowness            // nil: no message has ever been waited for
 	announced    int                  // what the message that is coming in needs
 	inflatedHeld int                  // what inflated takes
 	inbound      backpressure.Account // for what is announced, waits or is inflated

@@ -29,6 +29,7 @@ type Engine struct {
 	origins   origins
 	plain     parsing
 	deflating parsing
+	admission *admission
 	executor  *executor
 	ticker    *ticker
 	sweeper   *sweeper
@@ -87,6 +88,7 @@ func New(cfg Config, ep Endpoint) (*Engine, error) {
 	e.outbound = cfg.outbound(&e.pool, &e.counters.drops)
 	e.clock.start = time.Now()
 	e.clock.advance()
+	e.admission = newAdmission(&e.cfg)
 	e.plain = newParsing(cfg, false)
 	e.deflating = newParsing(cfg, true)
 	e.endpoint = e.newEndpoint(ep)
@@ -194,7 +196,7 @@ func (e *Engine) start(p *endpoint, sock socket, deflateBits int, early, respons
 	if err != nil || !e.admit(c) { // Shutdown has begun since the request was checked
 		c.queue.Fail(net.ErrClosed) // closes the socket, by Finished
 		c.transport.giveBack()
-		e.cfg.Budget.Leave()
+		e.admission.leave(scope)
 		return
 	}
 	defer c.begin(socket) // deferred: OnOpen may end in runtime.Goexit

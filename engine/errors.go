@@ -83,6 +83,8 @@ type HandshakeError struct {
 	Status int
 	Reason string
 	Header http.Header
+
+	why Refusal
 }
 
 // Error tells status and reason.

@@ -24,17 +24,24 @@ func (ep *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = rc.SetReadDeadline(deadline) // a wrapper of w may not be able to
 	_ = rc.SetWriteDeadline(deadline)
 	if err := ep.upgrade(w, r); err != nil {
-		ep.e.counters.refused.Add(1)
-		refuse(w, err)
+		h := refusal(err)
+		ep.e.counters.refused[h.why].Add(1)
+		refuse(w, h)
 	}
 }
 
-// refuse writes the response to a request that is not upgraded, whoever refused.
-func refuse(w http.ResponseWriter, err error) {
+// refusal makes one error of all that may refuse an upgrade. What is no
+// *HandshakeError of ours comes from Admit.
+func refusal(err error) *HandshakeError {
 	var h *HandshakeError
 	if !errors.As(err, &h) {
-		h = &HandshakeError{Status: http.StatusForbidden, Reason: "not admitted"}
+		return &HandshakeError{Status: http.StatusForbidden, Reason: "not admitted", why: RefusedHandler}
 	}
+	return h
+}
+
+// refuse writes the response to a request that is not upgraded, whoever refused.
+func refuse(w http.ResponseWriter, h *HandshakeError) {
 	w.Header().Set("Connection", "close")
 	for name, values := range h.Header {
 		w.Header()[name] = values
@@ -48,15 +55,24 @@ func bad(reason string) error {
 
 func (ep *endpoint) upgrade(w http.ResponseWriter, r *http.Request) error {
 	if ep.e.draining.Load() {
-		return &HandshakeError{Status: http.StatusServiceUnavailable, Reason: "shutting down", Header: http.Header{"Retry-After": {"1"}}}
+		return busy(http.StatusServiceUnavailable, RefusedShutdown, "shutting down")
 	}
 	if err := checkRequest(r); err != nil {
 		return err
 	}
 	scope := newScope(r, ep.e.cfg.TrustedProxies)
 	if origin := r.Header["Origin"]; len(origin) > 1 || len(origin) == 1 && !ep.e.origins.allow(origin[0], scope) {
-		return &HandshakeError{Status: http.StatusForbidden, Reason: "origin not allowed"}
+		return &HandshakeError{Status: http.StatusForbidden, Reason: "origin not allowed", why: RefusedOrigin}
 	}
+	if err := ep.e.admission.enter(scope); err != nil {
+		return err
+	}
+	entered := false
+	defer func() {
+		if !entered {
+			ep.e.admission.leave(scope)
+		}
+	}()
 	if err := ep.admits(r); err != nil {
 		return err
 	}
@@ -66,17 +82,14 @@ func (ep *endpoint) upgrade(w http.ResponseWriter, r *http.Request) error {
 	}
 	scope.subprotocol = chooseSubprotocol(ep.subprotocols, r.Header["Sec-Websocket-Protocol"])
 	response := switchingProtocols(r.Header.Get("Sec-WebSocket-Key"), scope.subprotocol, extensions, w.Header().Clone())
-	if !ep.e.cfg.Budget.Join() {
-		return &HandshakeError{Status: http.StatusServiceUnavailable, Reason: "out of memory budget", Header: http.Header{"Retry-After": {"1"}}}
-	}
 	conn, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		ep.e.cfg.Budget.Leave()
-		return &HandshakeError{Status: http.StatusInternalServerError, Reason: "this server cannot upgrade connections"}
+		return &HandshakeError{Status: http.StatusInternalServerError, Reason: "this server cannot upgrade connections", why: RefusedServer}
 	}
 	if ep.outboundRun != nil {
 		scope.header = r.Header
 	}
+	entered = true
 	ep.e.start(ep, newSocket(conn, &ep.e.goroutines, ep.e.cfg.WriteStallTimeout), deflateBits, buffered(rw.Reader), response, scope)
 	return nil
 }
@@ -90,10 +103,17 @@ func (ep *endpoint) admits(r *http.Request) (err error) {
 		if p := recover(); p != nil {
 			ep.e.counters.panics.Add(1)
 			ep.e.cfg.Logger.Error("penstock: Admit panicked", "panic", p, "stack", string(debug.Stack()))
-			err = &HandshakeError{Status: http.StatusInternalServerError, Reason: "internal error"}
+			err = &HandshakeError{Status: http.StatusInternalServerError, Reason: "internal error", why: RefusedServer}
 		}
 	}()
-	return ep.handler.Admit(r)
+	err = ep.handler.Admit(r)
+	var h *HandshakeError
+	if errors.As(err, &h) {
+		own := *h
+		own.why = RefusedHandler
+		return &own
+	}
+	return err
 }
 
 // maxHeaderBytes bounds the header lines of a handshake, which are kept for the

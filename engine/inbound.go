@@ -2,16 +2,6 @@ package engine
 
 import "github.com/penstock-ws/penstock/frame"
 
-// A meter is what a transport counts to hold its peer against the limits of the
-// configuration. It belongs to the reader goroutine.
-type meter struct {
-	messages bucket
-	bytes    bucket
-	controls bucket
-	started  uint64 // messages of which the first header has come
-	read     int64  // bytes, ever
-}
-
 // A bucket is a token bucket: it fills with rate tokens a second, up to its size.
 // The zero value is full.
 type bucket struct {
@@ -35,21 +25,21 @@ func (b *bucket) take(n, rate, size, now int64) bool {
 // meterFrame holds a frame against the rates that one connection may have, and ends
 // it if one is exceeded.
 func (t *transport) meterFrame(h frame.Header) bool {
-	cfg, m, now := &t.c.e.cfg, &t.meter, t.c.e.clock.now()
+	cfg, now := &t.c.e.cfg, t.c.e.clock.now()
 	switch {
 	case h.Opcode == frame.Close:
 	case h.Opcode.IsControl():
-		if rate := int64(cfg.ControlFramesPerSecond); rate > 0 && !m.controls.take(1, rate, rate, now) {
+		if rate := int64(cfg.ControlFramesPerSecond); rate > 0 && !t.needMore().controls.take(1, rate, rate, now) {
 			return t.exceeds("too many control frames")
 		}
 	default:
 		if h.Opcode != frame.Continuation {
-			m.started++
-			if rate := int64(cfg.MessagesPerSecond); rate > 0 && !m.messages.take(1, rate, rate, now) {
+			t.started++
+			if rate := int64(cfg.MessagesPerSecond); rate > 0 && !t.needMore().messages.take(1, rate, rate, now) {
 				return t.exceeds("too many messages")
 			}
 		}
-		if rate := int64(cfg.BytesPerSecond); rate > 0 && !m.bytes.take(h.Length, rate, max(rate, int64(cfg.MaxMessageBytes)), now) {
+		if rate := int64(cfg.BytesPerSecond); rate > 0 && !t.needMore().bytes.take(h.Length, rate, max(rate, int64(cfg.MaxMessageBytes)), now) {
 			return t.exceeds("too many bytes")
 		}
 	}
@@ -58,40 +48,46 @@ func (t *transport) meterFrame(h frame.Header) bool {
 
 // exceeds ends the connection of a peer that sends too much.
 func (t *transport) exceeds(reason string) bool {
-	t.refused = &CloseError{Code: frame.ClosePolicyViolation, Reason: reason, Cause: CauseLimit}
+	t.needMore().refused = &CloseError{Code: frame.ClosePolicyViolation, Reason: reason, Cause: CauseLimit}
 	t.fault = errLimit
 	return false
 }
 
-// errLimit stands in a transport's fault for what t.refused says.
+// errLimit stands in a transport's fault for what more.refused says.
 var errLimit = &frame.Error{Code: frame.ClosePolicyViolation, Reason: "limit exceeded", Section: "RFC 6455 §7.4.1"}
 
 // A slowness is how long the reader has waited for the message that is coming in.
 // It is guarded by the connection's mu.
 type slowness struct {
-	message uint64 // meter.started
+	message uint64 // transport.started
 	waited  int64  // nanoseconds, before the wait under way
 	since   int64  // engine clock when that began; 0: no message is coming in
 	got     int64  // bytes, before it
-	from    int64  // meter.read when the message began
+	from    int64  // transport.total when the message began
 }
 
 // noteWaitLocked is called before the reader waits for the socket. The time in
 // which it does not wait is not the peer's fault.
 func (c *Conn) noteWaitLocked() {
-	t, s := &c.transport, &c.slow
-	now := c.e.clock.now()
+	t, s := &c.transport, c.slow
 	if t.fault != nil || t.scanner.AtBoundary() && !t.scanner.InMessage() {
-		*s = slowness{}
+		if s != nil {
+			*s = slowness{}
+		}
 		return
 	}
-	if s.since == 0 || s.message != t.meter.started {
-		*s = slowness{message: t.meter.started, since: now, from: t.meter.read}
+	if s == nil {
+		s = new(slowness)
+		c.slow = s
+	}
+	now := c.e.clock.now()
+	if s.since == 0 || s.message != t.started {
+		*s = slowness{message: t.started, since: now, from: t.total}
 		return
 	}
 	s.waited += max(0, t.lastWait-s.since)
 	s.since = now
-	s.got = t.meter.read - s.from
+	s.got = t.total - s.from
 }
 
 // slowGrace is how long a message may take whatever its rate: a second of silence
@@ -100,7 +96,7 @@ const slowGrace = 10e9
 
 // tooSlow reports whether the message that is coming in does so below rate.
 func (s *slowness) tooSlow(rate int, now int64) bool {
-	if s.since == 0 || rate <= 0 {
+	if s == nil || s.since == 0 || rate <= 0 {
 		return false
 	}
 	elapsed := s.waited + now - s.since - slowGrace

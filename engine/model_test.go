@@ -427,6 +427,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		ReadBufferBytes: smallestBuffer,
 		InboxMessages:   pick(1, 2, 50),
 		Workers:         pick(1, 2, 4),
+		MinReceiveRate:  -1, // parties stop in the middle of a message
 		CountBuffers:    true,
 		Logger:          slog.New(slog.DiscardHandler),
 	}

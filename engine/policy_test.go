@@ -364,7 +364,7 @@ func TestPolicyDisconnect(t *testing.T) {
 			require.Equal(t, engine.Closed, engine.VerdictOf(err))
 			var closed *engine.CloseError
 			require.ErrorAs(t, err, &closed)
-			require.Equal(t, engine.CloseError{Code: 4013, Reason: "outbound queue overflow"}, *closed)
+			require.Equal(t, engine.CloseError{Code: 4013, Reason: "outbound queue overflow", Cause: engine.CauseOverflow}, *closed)
 			require.ErrorIs(t, r.conn.SendText("later"), net.ErrClosed)
 			require.ErrorIs(t, r.conn.SendWait(t.Context(), frame.Text, nil), net.ErrClosed)
 			require.Error(t, r.conn.Ping(nil))

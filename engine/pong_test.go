@@ -131,7 +131,7 @@ func TestPongPassesLargeMessage(t *testing.T) {
 			require.NoError(t, err)
 			s := &meteredSocket{e: e}
 			s.moved = sync.NewCond(&s.mu)
-			require.True(t, e.cfg.Budget.Join())
+			require.NoError(t, e.admission.enter(&Scope{}))
 			response := []byte{0x89, 0} // a frame, so that it can be counted
 			e.start(e.endpoint, s, 0, nil, response, &Scope{host: "h"})
 			c := <-opened

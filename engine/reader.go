@@ -58,8 +58,8 @@ func (c *Conn) finishReading() {
 func (t *transport) cause() *CloseError {
 	switch {
 	case t.fault != nil && t.err != nil:
-		if t.refused != nil {
-			return t.refused
+		if t.more != nil && t.more.refused != nil {
+			return t.more.refused
 		}
 		return faultError(t.fault)
 	case t.peerClose != nil && t.gwsCode == frame.CloseProtocolError && !frame.CloseCode(t.peerClose.Code).Sendable(): // gws does not know 1014
@@ -257,7 +257,7 @@ func (*events) OnOpen(*gws.Conn) {}
 // OnMessage takes a whole message.
 func (*events) OnMessage(s *gws.Conn, m *gws.Message) {
 	c := connOf(s)
-	if c.deflateBits != 0 && c.transport.marks.pop() {
+	if c.deflateBits != 0 && c.transport.more.marks.pop() {
 		m.Opcode |= compressedMark
 	}
 	c.arrived(m)

@@ -12,10 +12,10 @@ import (
 // Stats is a snapshot of an engine's figures. Unless they say otherwise they count
 // from the engine's start.
 type Stats struct {
-	Connections int               // open now
-	Opened      uint64            // upgraded
-	Refused     uint64            // requests that were not upgraded
-	RefusedBy   map[string]uint64 // likewise, by why: see the names of Refusal
+	Connections int                // open now
+	Opened      uint64             // upgraded
+	Refused     uint64             // requests that were not upgraded
+	RefusedBy   map[Refusal]uint64 // likewise
 	Closed      map[frame.CloseCode]uint64
 	Ended       map[Cause]uint64 // likewise: connections that have ended
 
@@ -42,9 +42,10 @@ type Stats struct {
 
 // counters holds what outlives a connection; what belongs to one is counted there.
 type counters struct {
-	opened, refused, panics, violations, stalled, shed atomic.Uint64
+	opened, panics, violations, stalled, shed atomic.Uint64
 
-	drops backpressure.Drops
+	refused [refusals]atomic.Uint64
+	drops   backpressure.Drops
 
 	mu   sync.Mutex
 	gone Stats // sums over connections that have ended
@@ -88,7 +89,14 @@ func (e *Engine) Stats() Stats {
 		c.addTo(&s)
 	}
 	s.Connections = len(conns)
-	s.Opened, s.Refused = k.opened.Load(), k.refused.Load()
+	s.Opened = k.opened.Load()
+	s.RefusedBy = make(map[Refusal]uint64)
+	for why := range refusals {
+		if n := k.refused[why].Load(); n > 0 {
+			s.RefusedBy[why] = n
+			s.Refused += n
+		}
+	}
 	s.Panics, s.Violations, s.Stalled = k.panics.Load(), k.violations.Load(), k.stalled.Load()
 	s.Shed = k.shed.Load()
 	s.DroppedOverflow, s.DroppedExpired, s.Replaced = k.drops.Overflowed.Load(), k.drops.Expired.Load(), k.drops.Replaced.Load()

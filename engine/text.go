@@ -41,10 +41,19 @@ func (w *textWatch) valid(masked []byte, last bool) bool {
 	return true
 }
 
+// beginText is begin for the frame whose header has just been read. It returns false
+// if text ends in the middle of a rune.
+func (t *transport) beginText(h frame.Header, here int) bool {
+	if t.more == nil && (h.Opcode != frame.Text || t.compressed || h.Fin && h.Length <= int64(here)) {
+		return true // nothing to watch
+	}
+	return t.needMore().text.begin(h, t.compressed, here)
+}
+
 // watch checks payload of the frame under way. left is what is missing of it, these
 // bytes included.
 func (t *transport) watch(payload []byte, left int64) bool {
-	if !t.text.on || !t.data || t.dropping || t.text.valid(payload, int64(len(payload)) == left) {
+	if t.more == nil || !t.more.text.on || !t.data || t.dropping || t.more.text.valid(payload, int64(len(payload)) == left) {
 		return true
 	}
 	t.fault = frame.ErrInvalidUTF8

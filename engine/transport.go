@@ -48,17 +48,12 @@ type transport struct {
 	fragmented bool  // of the message coming in
 	length     int64 // of it, as far as its headers say
 	compressed bool
-	marks      marks
-	text       textWatch
-	meter      meter
-	lastWait   int64       // engine clock when the last read returned
-	refused    *CloseError // what the fault is, if it is no violation of the protocol
-
-	hold     [holdMost]byte // passed by the scanner, not yet for gws
-	held     int
-	trickle  trickle
-	granted  int64 // of the engine's allowance, for the frame that is coming in
-	dropping bool  // what is read is for nobody
+	started    uint64 // messages of which a header has come
+	total      int64  // bytes read
+	lastWait   int64  // engine clock when the last read returned
+	granted    int64  // of the engine's allowance, for the frame that is coming in
+	more       *more  // nil until it is needed
+	dropping   bool   // what is read is for nobody
 
 	gwsCode   frame.CloseCode // from the close frame that gws wrote
 	peerClose *gws.CloseError // from the close frame that the peer sent
@@ -73,6 +68,35 @@ func (t *transport) init(c *Conn, rules *frame.Rules, early []byte) {
 		t.scan(0)
 	}
 }
+
+// more is what a transport needs for what does not come whole, and for what is
+// metered. Most connections never do, and every byte of them counts.
+type more struct {
+	hold    [holdMost]byte // passed by the scanner, not yet for gws
+	held    int
+	trickle trickle
+	text    textWatch
+	marks   marks
+	refused *CloseError // what the fault is, if it is no violation of the protocol
+
+	messages, bytes, controls bucket
+}
+
+func (t *transport) needMore() *more {
+	if t.more == nil {
+		t.more = new(more)
+	}
+	return t.more
+}
+
+func (t *transport) held() int {
+	if t.more == nil {
+		return 0
+	}
+	return t.more.held
+}
+
+func (t *transport) trickles() bool { return t.more != nil && t.more.trickle.on }
 
 // attach runs gws's handshake with a request that always passes; ours has been
 // answered already.
@@ -121,7 +145,7 @@ func (t *transport) Read(p []byte) (int, error) {
 // fill waits for bytes. It returns n > 0 if it has read payload straight into p.
 func (t *transport) fill(p []byte) (int, error) {
 	left := t.scanner.Remaining()
-	if left >= directRead && len(p) >= directRead && !t.trickle.on {
+	if left >= directRead && len(p) >= directRead && !t.trickles() {
 		t.direct = p[:min(int64(len(p)), left)]
 	}
 	n, err := t.c.sock.read(t)
@@ -129,7 +153,7 @@ func (t *transport) fill(p []byte) (int, error) {
 	t.direct = nil
 	switch {
 	case n > 0:
-		t.meter.read += int64(n)
+		t.total += int64(n)
 		t.lastWait = t.c.e.clock.now()
 		t.c.busy.Store(true) // before ending is asked: Shutdown lets either this read count or none
 		t.c.received()
@@ -159,12 +183,15 @@ func (t *transport) fill(p []byte) (int, error) {
 // read takes n new bytes in buf, behind those that were held back.
 func (t *transport) read(n int) {
 	front := t.front()
-	from := front + t.held
+	from := front + t.held()
 	t.buf.B = t.buf.B[:from+n]
-	copy(t.buf.B[front:], t.hold[:t.held])
-	t.pos, t.safe, t.held = front, front, 0
-	if t.trickle.on {
-		if from = t.piece(front, from); t.trickle.on {
+	t.pos, t.safe = front, front
+	if m := t.more; m != nil {
+		copy(t.buf.B[front:], m.hold[:m.held])
+		m.held = 0
+	}
+	if t.trickles() {
+		if from = t.piece(front, from); t.trickles() {
 			return
 		}
 	}
@@ -173,7 +200,7 @@ func (t *transport) read(n int) {
 
 // front is where in buf what was held back begins.
 func (t *transport) front() int {
-	if t.trickle.on {
+	if t.trickles() {
 		return frame.MaxHeaderSize // room for the header of a piece
 	}
 	return 0
@@ -224,7 +251,10 @@ func (t *transport) scan(from int) {
 }
 
 // keep holds back bytes that the scanner has passed and gws must not have yet.
-func (t *transport) keep(b []byte) { t.held = copy(t.hold[:], b) }
+func (t *transport) keep(b []byte) {
+	m := t.needMore()
+	m.held = copy(m.hold[:], b)
+}
 
 // note keeps what a header says, of whose payload here bytes are in buf. It returns
 // false if the frame may not pass after all: it exceeds a rate, or the limit, for
@@ -247,7 +277,7 @@ func (t *transport) note(h frame.Header, here int) bool {
 		t.fault = frame.ErrMessageTooBig
 		return false
 	}
-	if t.data && !t.dropping && !t.text.begin(h, t.compressed, here) {
+	if t.data && !t.dropping && !t.beginText(h, here) {
 		t.fault = frame.ErrInvalidUTF8
 		return false
 	}
@@ -260,8 +290,8 @@ func (t *transport) lend(most int) []byte {
 	if t.direct != nil {
 		return t.direct
 	}
-	from := t.front() + t.held
-	size := min(most, t.c.e.cfg.ReadBufferBytes)
+	from := t.front() + t.held()
+	size := from + min(most, t.c.e.cfg.ReadBufferBytes-from)
 	if t.buf != nil && cap(t.buf.B) < size {
 		t.giveBack() // held what had come with the handshake
 	}
@@ -284,8 +314,7 @@ func (t *transport) giveBack() {
 // the peer might never read our close frame (RFC 6455 §7.1.1).
 func (t *transport) discard() {
 	t.c.uninterrupted()
-	t.dropping, t.held, t.trickle.on = true, 0, false
-	t.marks = marks{} // there will be no messages to them
+	t.dropping, t.more = true, nil
 	defer t.giveBack()
 	for !t.peerDone() {
 		n, err := t.c.sock.read(t)
@@ -296,7 +325,7 @@ func (t *transport) discard() {
 		if t.fault == nil { // after a violation nothing makes sense any more
 			t.pos = 0
 			t.scan(0)
-			t.held = 0
+			t.more = nil
 		}
 	}
 }

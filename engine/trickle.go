@@ -70,7 +70,7 @@ func (t *transport) returnGrant() {
 // and whose payload begins at at. Nothing comes behind it.
 func (t *transport) startTrickle(h frame.Header, header, at int) {
 	b := t.buf.B
-	k := &t.trickle
+	k := &t.needMore().trickle
 	*k = trickle{on: true, op: h.Opcode, fin: h.Fin, mask: h.Mask, left: h.Length}
 	have := len(b) - at
 	t.watch(b[at:], h.Length)
@@ -89,7 +89,7 @@ func (t *transport) startTrickle(h frame.Header, header, at int) {
 // back. It returns where scanning goes on.
 func (t *transport) piece(front, from int) int {
 	b := t.buf.B
-	k := &t.trickle
+	k := &t.needMore().trickle
 	fresh := min(int64(len(b)-from), t.scanner.Remaining())
 	t.watch(b[from:from+int(fresh)], t.scanner.Remaining())
 	t.scanner.Skip(fresh)
@@ -147,13 +147,13 @@ func (t *transport) needs() int {
 		return 0
 	}
 	n := t.length
-	if t.trickle.on {
-		n -= t.trickle.left
+	if t.trickles() {
+		n -= t.more.trickle.left
 	}
 	if n <= smallMessage {
 		return 0
 	}
-	return needs(n, t.fragmented || t.trickle.on)
+	return needs(n, t.fragmented || t.trickles())
 }
 
 // arrived gives back what was granted once the frame is here, and takes from the
