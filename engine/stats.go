@@ -82,7 +82,9 @@ func (e *Engine) Stats() Stats {
 	k := &e.counters
 	k.mu.Lock()
 	s := k.gone
-	s.Closed, s.Ended = maps.Clone(k.gone.Closed), maps.Clone(k.gone.Ended)
+	s.Closed, s.Ended = make(map[frame.CloseCode]uint64), make(map[Cause]uint64)
+	maps.Copy(s.Closed, k.gone.Closed)
+	maps.Copy(s.Ended, k.gone.Ended)
 	k.mu.Unlock()
 	conns := e.registry.all()
 	for _, c := range conns {
