@@ -77,6 +77,7 @@ func TestTextFailsFast(t *testing.T) {
 				c.ExpectClose(frame.CloseInvalidPayload)
 				c.Close()
 			}
+			s.AwaitOpen(0)
 			require.EqualValues(t, 2, s.Engine.Stats().Ended[engine.CauseViolation])
 		})
 	}
