@@ -168,7 +168,13 @@ func TestBudgetShared(t *testing.T) {
 			list[i].Write(announcement(1 << 20))
 			enginetest.Await(t, func() bool { return budget.Used() != before }, "what has been announced should be counted")
 		}
-		enginetest.Await(t, func() bool { return !budget.Tight() }, "the engine whose peers hold the memory should free it")
+		calm := 0 // what the last ones have sent may still be coming in
+		enginetest.Await(t, func() bool {
+			if calm++; budget.Tight() {
+				calm = 0
+			}
+			return calm > 50
+		}, "the engine whose peers hold the memory should free it")
 		c := one.Dial()
 		c.SendText("room")
 		require.Equal(t, "room", c.ReadText())
