@@ -86,6 +86,9 @@ func (q *Queue) overflowLocked(m *Message, size int) Verdict {
 	default:
 		if !q.over.Load() {
 			q.starved, q.wanted = true, q.costOf(m)
+			if m.Prepared != nil && q.account.Fits(q.wanted) { // so it is the message's own memory
+				q.wanted += m.Prepared.Len()
+			}
 			q.over.Store(true)
 		}
 		return Congested
@@ -132,6 +135,13 @@ func (q *Queue) dropOldestLocked(m *Message, size int) bool {
 		it := l.first()
 		done = it == last
 		q.dropLocked(it, overflowed)
+	}
+	if old := q.backlog.waiting(m); old != nil { // there was no room in its place, but only the newest may wait
+		q.lostLocked(m.Class, old.payload, replaced)
+		q.pending -= old.size(q.cfg.ChunkSize)
+		q.unlinkLocked(old)
+		q.freeLocked(old)
+		q.fellLocked()
 	}
 	return true
 }

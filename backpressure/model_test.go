@@ -555,6 +555,11 @@ func (m *model) dropOldest(msg *modelMessage) bool {
 	for _, o := range victims {
 		m.drop(o, 0)
 	}
+	if old := m.waiting(msg); old != nil {
+		m.lose(old, 2)
+		m.data = slices.DeleteFunc(m.data, func(o *modelMessage) bool { return o == old })
+		m.fell()
+	}
 	return true
 }
 
@@ -653,6 +658,7 @@ func (m *model) relieve() {
 		m.starved = false
 		m.fell()
 	}
+	m.wanted /= 2
 	m.Relieve()
 }
 

@@ -100,11 +100,12 @@ func (c *Conn) sendHeld(p Prepared, b *burst) error {
 	if b == nil || c.ep.outboundRun != nil {
 		return c.SendPrepared(p)
 	}
-	if err := c.verdict(c.queue.Send(p.message(c, true))); err != nil {
+	err := c.verdict(c.queue.Send(p.message(c, true)))
+	if err != nil && err != ErrDropped {
 		return err
 	}
-	if !b.touch(c) {
+	if !b.touch(c) { // also after a drop, which may have left a gap to be written
 		c.queue.Flush()
 	}
-	return nil
+	return err
 }
