@@ -658,7 +658,6 @@ func (m *model) relieve() {
 		m.starved = false
 		m.fell()
 	}
-	m.wanted /= 2
 	m.Relieve()
 }
 

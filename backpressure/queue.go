@@ -268,16 +268,13 @@ func (q *Queue) Status() Status {
 	return Status{Written: q.written, Pending: q.pending, Blocked: q.state != idle && !q.dead, Starved: q.starved}
 }
 
-// Relieve lets a starved queue go on if the budget now bears what it would not, or,
-// each time it does not, if it bears half as much: whoever sent a large message may
-// have given up, and small ones must not wait for it for ever.
+// Relieve lets a starved queue go on if the budget now bears what it would not.
 func (q *Queue) Relieve() {
 	q.mu.Lock()
 	if q.starved && q.account.Fits(q.wanted) {
 		q.starved = false
 		q.fellLocked()
 	}
-	q.wanted /= 2
 	q.unlockAndTell()
 }
 

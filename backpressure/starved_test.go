@@ -10,29 +10,6 @@ import (
 	"github.com/penstock-ws/penstock/frame"
 )
 
-// A large message that the budget would not bear, and whose sender has given up, does
-// not keep small ones away for ever.
-func TestStarvedComesBack(t *testing.T) {
-	budget := backpressure.NewBudget(4 << 20)
-	r := newRig(t, backpressure.Config{HighWater: 4 << 20, Budget: budget})
-	filler := backpressure.NewAccount(budget)
-	filler.Add(3 << 20)
-	require.Equal(t, backpressure.Congested, r.send(pattern(1, 1<<20)))
-	require.Equal(t, backpressure.Congested, r.send([]byte("small")))
-	visits := 0
-	for r.Congested() {
-		r.Relieve()
-		visits++
-		require.Less(t, visits, 10)
-	}
-	r.mustSend([]byte("small"))
-	drained, _, _ := r.events.counts()
-	assert.Equal(t, 1, drained)
-	filler.Add(-3 << 20)
-	r.Fail(errBroken)
-	assert.Zero(t, budget.Used())
-}
-
 // A queue that the budget refused a prepared message waits for that much.
 func TestStarvedByPrepared(t *testing.T) {
 	budget := backpressure.NewBudget(4 << 20)
