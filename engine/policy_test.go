@@ -282,7 +282,7 @@ func passOut(ctx context.Context, out interceptors.Outbound, next interceptors.O
 func TestPolicyFastPeerGetsAll(t *testing.T) {
 	for _, o := range []engine.SendOptions{
 		{Class: &backpressure.Class{Overflow: backpressure.DropNewest}},
-		{Class: &backpressure.Class{Overflow: backpressure.DropOldest, TTL: time.Nanosecond}, Key: "k"},
+		{Class: &backpressure.Class{Overflow: backpressure.DropOldest, TTL: time.Minute}, Key: "k"},
 		{Class: &backpressure.Class{Overflow: backpressure.Disconnect}, Key: "k"},
 	} {
 		r := newPolicyRig(t, shallow, engine.Endpoint{})
