@@ -61,13 +61,13 @@ func (q *Queue) costOf(m *Message) int {
 	case q.copiesLocked(m) && q.tailTakesLocked(size):
 		return 0
 	case q.copiesLocked(m):
-		return itemCost + bufferSize(q.segmentSizeLocked(size, m.Hold))
+		return itemCost + q.cfg.Pool.Size(q.segmentSizeLocked(size, m.Hold))
 	case m.Prepared != nil:
 		return itemCost
 	case m.len() > q.smallest():
-		return itemCost + bufferSize(m.len())
+		return itemCost + q.cfg.Pool.Size(m.len())
 	}
-	return itemCost + bufferSize(frame.MaxHeaderSize+m.len())
+	return itemCost + q.cfg.Pool.Size(frame.MaxHeaderSize+m.len())
 }
 
 // overflowLocked does what the class of a message wants if there is no room.

@@ -8,7 +8,6 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/penstock-ws/penstock/backpressure"
-	"github.com/penstock-ws/penstock/frame"
 )
 
 // The marks: joining ends at six eighths, large holders at seven, all at the limit.
@@ -122,14 +121,4 @@ func TestBudgetConcurrent(t *testing.T) {
 	}
 	all.Wait()
 	assert.Zero(t, b.Used())
-}
-
-// What the queue takes for the capacity of a buffer is that.
-func TestBufferSize(t *testing.T) {
-	pool := new(frame.Pool)
-	for n := 1; n < 3<<20; n += 1 + n/50 {
-		for _, n := range []int{n, 1<<16 + n%3 - 1, 1<<16 + 1<<10 + n%3 - 1, 512 + n%2, 4096 + n%2} {
-			assert.Equal(t, cap(pool.Get(n).B), backpressure.BufferSize(n), "%d bytes", n)
-		}
-	}
 }

@@ -10,8 +10,6 @@ const (
 	ItemCost     = itemCost
 )
 
-var BufferSize = bufferSize
-
 // Fits is what the queue's account says to n bytes.
 func (q *Queue) Fits(n int) bool {
 	q.mu.Lock()

@@ -1,7 +1,5 @@
 package backpressure
 
-import "math/bits"
-
 // The data lane is a doubly linked list: messages leave it at the front when
 // they have been written, and anywhere when they are dropped.
 
@@ -95,21 +93,6 @@ func (q *Queue) settleLocked() {
 func (q *Queue) settleItemLocked(it *item) {
 	it.settle(q.cfg.Pool, q.cfg.ChunkSize)
 	q.chargeLocked(it, itemCost+cap(it.buf.B)-it.charge)
-}
-
-// bufferSize returns the capacity of the buffer that frame.Pool gives for n bytes,
-// or more.
-func bufferSize(n int) int {
-	const headroom, largest = 1 << 10, 1 << 20
-	switch {
-	case n <= 512:
-		return 512
-	case n <= 4<<10:
-		return 4 << 10
-	case n <= largest+headroom:
-		return 1<<bits.Len(uint(n-headroom-1)) + headroom
-	}
-	return n
 }
 
 // countLocked: size more bytes are pending.

@@ -71,7 +71,7 @@ func (q *Queue) fillLocked(it *item, m *Message, lend bool) {
 	}
 	if len(m.Payload) > q.smallest() {
 		it.startTrain(m.Opcode, m.RSV, m.Payload, chunk)
-		q.chargeLocked(it, bufferSize(len(m.Payload))) // what it will be if it must stay
+		q.chargeLocked(it, q.cfg.Pool.Size(len(m.Payload))) // what it will be if it must stay
 		if lend {
 			q.lent = it
 		} else {

@@ -69,6 +69,20 @@ func (p *Pool) Get(n int) *Buffer {
 	return &Buffer{B: make([]byte, 0, n)}
 }
 
+// Size returns the capacity that Get gives a buffer for n bytes: what asking for so
+// many will cost.
+func (p *Pool) Size(n int) int {
+	switch {
+	case n <= tinyBuffer:
+		return tinyBuffer
+	case n <= smallBuffer:
+		return smallBuffer
+	case n <= largestBuffer:
+		return classSize(largeClass(n))
+	}
+	return n
+}
+
 // Put gives b back; neither it nor its bytes may be used afterwards. A buffer
 // that is not from Get may be put too, but is counted all the same. nil is ignored.
 func (p *Pool) Put(b *Buffer) {
@@ -122,7 +136,7 @@ func (p *Pool) getLarge(n int) *Buffer {
 	if b, ok := p.large[class].Get().(*Buffer); ok {
 		return b
 	}
-	return &Buffer{B: make([]byte, 0, 1<<(minClassBits+class)+headroom)}
+	return &Buffer{B: make([]byte, 0, classSize(class))}
 }
 
 func (p *Pool) putLarge(b *Buffer, size int) {
@@ -130,12 +144,15 @@ func (p *Pool) putLarge(b *Buffer, size int) {
 		return
 	}
 	class := largeClass(size)
-	if size != 1<<(minClassBits+class)+headroom {
+	if size != classSize(class) {
 		return
 	}
 	b.Reset()
 	p.large[class].Put(b)
 }
+
+// classSize returns the capacity of a large class's buffers.
+func classSize(class int) int { return 1<<(minClassBits+class) + headroom }
 
 // largeClass returns the class that has room for n bytes; n is over smallBuffer
 // and at most largestBuffer.

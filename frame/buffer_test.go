@@ -168,3 +168,13 @@ func TestPoolConcurrent(t *testing.T) {
 	wg.Wait()
 	require.Zero(t, p.Out())
 }
+
+// What Size says is the capacity that Get gives.
+func TestPoolSize(t *testing.T) {
+	pool := new(frame.Pool)
+	for n := 1; n < 3<<20; n += 1 + n/50 {
+		for _, n := range []int{n, 1<<16 + n%3 - 1, 1<<16 + 1<<10 + n%3 - 1, 512 + n%2, 4096 + n%2} {
+			assert.Equal(t, cap(pool.Get(n).B), pool.Size(n), "%d bytes", n)
+		}
+	}
+}
