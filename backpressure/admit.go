@@ -137,11 +137,7 @@ func (q *Queue) dropOldestLocked(m *Message, size int) bool {
 		q.dropLocked(it, overflowed)
 	}
 	if old := q.backlog.waiting(m); old != nil { // there was no room in its place, but only the newest may wait
-		q.lostLocked(m.Class, old.payload, replaced)
-		q.pending -= old.size(q.cfg.ChunkSize)
-		q.unlinkLocked(old)
-		q.freeLocked(old)
-		q.fellLocked()
+		q.dropLocked(old, replaced)
 	}
 	return true
 }

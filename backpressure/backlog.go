@@ -229,13 +229,13 @@ const (
 )
 
 // dropLocked drops a tracked message. If its class wants that, a gap stays where
-// it was.
+// it was, unless a newer one replaces it.
 func (q *Queue) dropLocked(it *item, why reason) {
 	class := it.class
 	lost := q.lostLocked(class, it.payload, why)
 	q.pending -= it.size(q.cfg.ChunkSize)
 	q.untrackLocked(it)
-	if class.Gap == nil {
+	if class.Gap == nil || why == replaced {
 		next := it.next
 		q.unlinkLocked(it)
 		q.freeLocked(it)
