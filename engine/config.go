@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime"
-	"slices"
 	"strconv"
 	"time"
 
@@ -189,12 +188,14 @@ type Config struct {
 	// AllowedOrigins are patterns for the Origin header of browsers, besides the
 	// request's own origin, which is always allowed: "*" is any origin;
 	// "https://*.example.com" and "https://example.com:8443" are matched against
-	// the whole origin, "*.example.com" against its host with any scheme.
-	// A star stands for any number of characters except "/".
+	// the whole origin, "*.example.com" and "example.com:443" against its host with
+	// any scheme. A star stands for any number of characters except "/"; without a
+	// port the scheme's own is meant.
 	AllowedOrigins []string
 
-	// TrustedProxies are the addresses whose X-Forwarded-For and
-	// X-Forwarded-Proto headers are believed. Default: none.
+	// TrustedProxies are the networks whose X-Forwarded-For, X-Forwarded-Proto and
+	// Forwarded (RFC 7239) headers are believed; what the two kinds contradict each
+	// other in is not. Default: none.
 	TrustedProxies []netip.Prefix
 
 	// Interceptors see every message of every endpoint, before the endpoint's own.
@@ -265,7 +266,7 @@ func (c Config) withDefaults() Config {
 	or(&c.HandshakeTimeout, 10*time.Second)
 	or(&c.ShutdownTimeout, 10*time.Second)
 	or(&c.Logger, slog.Default())
-	c.TrustedProxies = slices.Clone(c.TrustedProxies)
+	c.TrustedProxies = withoutMapping(c.TrustedProxies)
 	return c
 }
 
@@ -336,6 +337,11 @@ func (c Config) Validate() error {
 	for i, p := range c.AllowedOrigins {
 		if _, err := parseOrigin(p); err != nil {
 			mistake(fmt.Sprintf("AllowedOrigins[%d]", i), strconv.Quote(p), err.Error())
+		}
+	}
+	for i, p := range c.TrustedProxies {
+		if !p.IsValid() || p.Addr().Is4In6() {
+			mistake(fmt.Sprintf("TrustedProxies[%d]", i), p, "a network like 10.0.0.0/8, ::ffff:10.0.0.0/104 or 2001:db8::/32")
 		}
 	}
 	for i, ic := range c.Interceptors {

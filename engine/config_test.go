@@ -52,6 +52,8 @@ func TestConfigMistakes(t *testing.T) {
 		"ShutdownSpread":    {ShutdownSpread: -1},
 		"AllowedOrigins[1]": {AllowedOrigins: []string{"*", "https://example.com/path"}},
 		"AllowedOrigins[0]": {AllowedOrigins: []string{""}},
+		"TrustedProxies[1]": {TrustedProxies: []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/96"), netip.MustParsePrefix("::ffff:10.0.0.0/95")}},
+		"TrustedProxies[0]": {TrustedProxies: make([]netip.Prefix, 1)},
 		"Interceptors[0]":   {Interceptors: []interceptors.Interceptor{nil}},
 	} {
 		require.Contains(t, mistakes(cfg.Validate()), field)

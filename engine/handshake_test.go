@@ -125,6 +125,11 @@ func TestHandshakeOrigin(t *testing.T) {
 		"IPv6 literal, same":              {engine.Config{}, "[::1]:3000", "http://[::1]:3000", "", true},
 		"pattern with the default port":   {engine.Config{AllowedOrigins: []string{"https://example.com:443"}}, "x", "https://example.com", "", true},
 		"origin with the default port":    {engine.Config{AllowedOrigins: []string{"https://example.com"}}, "x", "https://example.com:443", "", true},
+		"pattern of the port only":        {engine.Config{AllowedOrigins: []string{"example.com:443"}}, "x", "https://example.com", "", true},
+		"pattern of the port, other one":  {engine.Config{AllowedOrigins: []string{"example.com:443"}}, "x", "http://example.com", "", false},
+		"pattern of any port":             {engine.Config{AllowedOrigins: []string{"example.com:*"}}, "x", "https://example.com", "", true},
+		"pattern of any port, not a name": {engine.Config{AllowedOrigins: []string{"example.com:*"}}, "x", "https://example.com.evil:1", "", false},
+		"IPv6 literal and default port":   {engine.Config{AllowedOrigins: []string{"https://[::1]:443"}}, "x", "https://[::1]", "", true},
 		"pattern of any host on one port": {engine.Config{AllowedOrigins: []string{"http://localhost:*"}}, "x", "http://localhost:5173", "", true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 type originPattern struct {
 	any    bool
 	scheme string // "" matches any
-	host   string // for path.Match; lower case, with port unless it is the default
+	host   string // for path.Match; lower case
 }
 
 var errOriginPattern = errors.New(`an origin pattern like "https://*.example.com", "example.com:8443" or "*"`)
@@ -28,7 +28,7 @@ func parseOrigin(pattern string) (originPattern, error) {
 	if host == "" || strings.ContainsAny(host, `/ ?\`) {
 		return originPattern{}, errOriginPattern
 	}
-	host = strings.ReplaceAll(withoutDefaultPort(host, scheme), "[", `\[`) // of IPv6 addresses
+	host = strings.ReplaceAll(host, "[", `\[`) // of IPv6 addresses
 	return originPattern{scheme: scheme, host: host}, nil
 }
 
@@ -63,12 +63,29 @@ func (list origins) allow(origin string, s *Scope) bool {
 		return true
 	}
 	for _, p := range list {
-		ok, _ := path.Match(p.host, host)
-		if ok && (p.scheme == "" || p.scheme == scheme) {
+		if (p.scheme == "" || p.scheme == scheme) && (matches(p.host, host) || matches(p.host, withDefaultPort(host, scheme))) {
 			return true
 		}
 	}
 	return false
+}
+
+func matches(pattern, host string) bool {
+	ok, _ := path.Match(pattern, host) // parseOrigin lets no pattern pass that is none
+	return ok
+}
+
+func withDefaultPort(host, scheme string) string {
+	if strings.LastIndexByte(host, ':') > strings.LastIndexByte(host, ']') {
+		return host
+	}
+	switch scheme {
+	case "https":
+		return host + ":443"
+	case "http":
+		return host + ":80"
+	}
+	return host
 }
 
 func withoutDefaultPort(host, scheme string) string {

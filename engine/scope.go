@@ -2,11 +2,9 @@ package engine
 
 import (
 	"iter"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 )
 
@@ -48,51 +46,6 @@ func headerLines(h http.Header) string {
 		}
 	}
 	return strings.Clone(b.String()) // without the builder's spare capacity
-}
-
-// believe takes client address and scheme from the headers of trusted proxies:
-// the rightmost address in X-Forwarded-For that is not itself a proxy, because
-// everything left of it may be the client's invention.
-func (s *Scope) believe(h http.Header, trusted []netip.Prefix) {
-	if !isTrusted(s.remote, trusted) {
-		return
-	}
-	if proto := lastToken(h["X-Forwarded-Proto"]); proto != "" {
-		s.secure = strings.EqualFold(proto, "https") || strings.EqualFold(proto, "wss")
-	}
-	hops := strings.Split(strings.Join(h["X-Forwarded-For"], ","), ",")
-	for _, hop := range slices.Backward(hops) {
-		hop = strings.TrimSpace(hop)
-		if _, ok := parseAddr(hop); !ok {
-			return
-		}
-		s.remote = hop
-		if !isTrusted(hop, trusted) {
-			return
-		}
-	}
-}
-
-func lastToken(lines []string) string {
-	if len(lines) == 0 {
-		return ""
-	}
-	last := lines[len(lines)-1]
-	return strings.TrimSpace(last[strings.LastIndexByte(last, ',')+1:])
-}
-
-func isTrusted(addr string, trusted []netip.Prefix) bool {
-	ip, ok := parseAddr(addr)
-	return ok && slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(ip) })
-}
-
-// parseAddr reads an address with or without a port.
-func parseAddr(s string) (netip.Addr, bool) {
-	if host, _, err := net.SplitHostPort(s); err == nil {
-		s = host
-	}
-	ip, err := netip.ParseAddr(strings.Trim(s, "[]"))
-	return ip.Unmap(), err == nil
 }
 
 // Path returns the path of the request's URL.
