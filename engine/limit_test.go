@@ -116,6 +116,24 @@ func TestLimitInboundWritingUntilError(t *testing.T) {
 	require.Equal(t, frame.CloseMessageTooBig, end.await(t).Code)
 }
 
+// A flood that goes on after it has been refused is read from slowly, or it would
+// cost for CloseTimeout what it cost before.
+func TestLimitInboundFloodIsSlowed(t *testing.T) {
+	cfg := limited
+	cfg.CloseTimeout = time.Second
+	var end ending
+	s := enginetest.Start(t, cfg, engine.Endpoint{Handler: engine.Handler{OnMessage: echo, OnClose: end.OnClose}})
+	c := s.Dial()
+	message := c.Frame(frame.Header{Fin: true, Opcode: frame.Binary}, pattern(1<<20))
+	sent := 0
+	for c.TryWrite(message) == nil {
+		sent++
+	}
+	require.Equal(t, frame.CloseMessageTooBig, end.await(t).Code)
+	require.Greater(t, sent, 1, "a peer has time to read its close frame")
+	require.Less(t, sent, 100, "MiB within a second")
+}
+
 func TestLimitOutbound(t *testing.T) {
 	over := pattern(limit + 1)
 	for name, send := range map[string]func(c *engine.Conn) error{

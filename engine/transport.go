@@ -23,6 +23,10 @@ const (
 	directRead = 8 << 10
 )
 
+// discardPause lets a peer get rid of some 30 MB a second, in the buffers of the
+// default size: enough for one that has only just begun a message too big.
+const discardPause = time.Millisecond
+
 // errEnding makes gws leave its loop when the connection is ending.
 var errEnding = errors.New("engine: connection is ending")
 
@@ -311,7 +315,9 @@ func (t *transport) giveBack() {
 
 // discard reads and drops until the peer has said its last: its close frame, or
 // EOF. Closing the socket with bytes unread would answer them with a reset, and
-// the peer might never read our close frame (RFC 6455 §7.1.1).
+// the peer might never read our close frame (RFC 6455 §7.1.1). A peer that goes on
+// sending is read from at discardPause a buffer, so that a flood which has been
+// refused does not cost as much as one that has not.
 func (t *transport) discard() {
 	t.c.uninterrupted()
 	t.dropping, t.more = true, nil
@@ -320,6 +326,9 @@ func (t *transport) discard() {
 		n, err := t.c.sock.read(t)
 		if err != nil {
 			return
+		}
+		if n >= smallestBuffer {
+			time.Sleep(discardPause)
 		}
 		t.buf.B = t.buf.B[:n]
 		if t.fault == nil { // after a violation nothing makes sense any more
