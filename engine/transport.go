@@ -195,7 +195,7 @@ func (t *transport) read(n int) {
 		m.held = 0
 	}
 	if t.trickles() {
-		if from = t.piece(front, from); t.trickles() {
+		if from = t.piece(front, from); t.trickles() || t.fault != nil {
 			return
 		}
 	}
