@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"runtime/debug"
+	"unicode/utf8"
 
 	"github.com/lxzan/gws"
 
@@ -62,10 +63,10 @@ func (t *transport) cause() *CloseError {
 			return t.more.refused
 		}
 		return faultError(t.fault)
+	case t.peerClose != nil && !utf8.Valid(t.peerClose.Reason): // which gws does not check where messages may be compressed
+		return &CloseError{Code: frame.CloseInvalidPayload, Reason: "close reason is not UTF-8", Cause: CauseViolation}
 	case t.peerClose != nil && t.gwsCode == frame.CloseProtocolError && !frame.CloseCode(t.peerClose.Code).Sendable(): // gws does not know 1014
 		return &CloseError{Code: frame.CloseProtocolError, Reason: "invalid close frame", Cause: CauseViolation}
-	case t.peerClose != nil && t.gwsCode == frame.CloseInvalidPayload:
-		return &CloseError{Code: frame.CloseInvalidPayload, Reason: "close reason is not UTF-8", Cause: CauseViolation}
 	case t.peerClose != nil:
 		code := frame.CloseCode(t.peerClose.Code)
 		if code == 0 {
