@@ -286,6 +286,8 @@ func (*events) OnClose(s *gws.Conn, err error) {
 // takeEvent shows a ping or pong to the interceptors, in order, if there are any.
 func (c *Conn) takeEvent(op gws.Opcode, payload []byte) {
 	if c.ep.events {
+		c.inlineN-- // what arrives is counted as a message, and this is none
+		c.inlineB -= uint64(len(payload))
 		c.arrived(&gws.Message{Opcode: op, Data: bytes.NewBuffer(payload)})
 	}
 }
