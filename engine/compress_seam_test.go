@@ -6,10 +6,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"io"
-	"log/slog"
 	"math/rand/v2"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -21,159 +18,9 @@ import (
 	"github.com/penstock-ws/penstock/backpressure"
 	"github.com/penstock-ws/penstock/frame"
 	"github.com/penstock-ws/penstock/frame/deflate"
-	"github.com/penstock-ws/penstock/interceptors"
 )
 
-// A cutSocket is a peer in memory whose bytes come in pieces, and then the end. It
-// takes everything that it is sent.
-type cutSocket struct {
-	mu     sync.Mutex
-	in     []byte
-	cuts   []int // lengths of the pieces; what is left is one
-	closed bool
-}
-
-func (s *cutSocket) read(m memory) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.closed:
-		m.giveBack()
-		return 0, net.ErrClosed
-	case len(s.in) == 0:
-		m.giveBack()
-		return 0, io.EOF
-	}
-	n := len(s.in)
-	if len(s.cuts) > 0 {
-		n = min(n, s.cuts[0])
-	}
-	n = copy(m.lend(n), s.in[:n])
-	s.in = s.in[n:]
-	if len(s.cuts) > 0 {
-		if s.cuts[0] -= n; s.cuts[0] == 0 {
-			s.cuts = s.cuts[1:]
-		}
-	}
-	return n, nil
-}
-
-func (s *cutSocket) Write(bufs [][]byte, _ bool) (n int, err error) {
-	for _, b := range bufs {
-		n += len(b)
-	}
-	return n, nil
-}
-
-func (s *cutSocket) Await(*backpressure.Queue)       { panic("never full") }
-func (s *cutSocket) unsent() int                     { return 0 }
-func (s *cutSocket) setReadDeadline(time.Time) error { return nil }
-func (s *cutSocket) closeWrite() error               { return nil }
-
-func (s *cutSocket) close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed = true
-	return nil
-}
-
-// A seam runs byte streams through an engine in memory, and notes what comes out.
-type seam struct {
-	e    *Engine
-	eps  map[string]*endpoint
-	mu   sync.Mutex
-	list map[*Conn][]string
-}
-
 const seamLimit = 8 << 10
-
-type seamKey struct{}
-
-func newSeam(t testing.TB) *seam {
-	s := &seam{list: map[*Conn][]string{}}
-	e, err := New(Config{
-		Compress: true, MaxMessageBytes: seamLimit, ReadBufferBytes: smallestBuffer, CountBuffers: true, Logger: slog.New(slog.DiscardHandler),
-		Interceptors: []interceptors.Interceptor{seamEvents{s: s}},
-	}, Endpoint{})
-	require.NoError(t, err)
-	s.e = e
-	h := Handler{
-		OnMessage: func(_ context.Context, c *Conn, m Message) error { s.note(c, m); return nil },
-		OnClose:   s.onClose,
-	}
-	pull := h
-	pull.OnMessage = nil
-	pull.OnOpen = func(_ context.Context, c *Conn) error {
-		return c.Go(func(ctx context.Context) {
-			for m, err := range c.Messages(context.WithoutCancel(ctx)) {
-				if err == nil {
-					s.note(c, m)
-				}
-			}
-		})
-	}
-	s.eps = map[string]*endpoint{
-		"pool":    e.newEndpoint(Endpoint{Handler: h}),
-		"inline":  e.newEndpoint(Endpoint{Handler: h, Inline: true}),
-		"Receive": e.newEndpoint(Endpoint{Handler: pull}),
-	}
-	t.Cleanup(func() {
-		require.NoError(t, e.Shutdown(context.Background()))
-		require.Zero(t, e.Stats().Buffers)
-		require.Zero(t, e.Stats().BudgetUsed)
-		require.Zero(t, e.Stats().Panics)
-	})
-	return s
-}
-
-// seamEvents notes pings and pongs.
-type seamEvents struct {
-	interceptors.Passthrough
-	s *seam
-}
-
-func (i seamEvents) InterceptInbound(ctx context.Context, in Message, next interceptors.InboundFunc) error {
-	if in.Type == frame.Ping || in.Type == frame.Pong {
-		i.s.note(FromContext(ctx), in)
-	}
-	return next(ctx, in)
-}
-
-func (s *seam) note(c *Conn, m Message) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.list[c] = append(s.list[c], fmt.Sprintf("%v %d %q", m.Type, len(m.Data), m.Data))
-}
-
-func (s *seam) onClose(c *Conn, err *CloseError) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c.Get(seamKey{}).(chan string) <- strings.Join(append(s.list[c], fmt.Sprint(uint16(err.Code))), "\n")
-	delete(s.list, c)
-}
-
-// run gives what the handlers were shown of stream, and the code at its end.
-func (s *seam) run(t testing.TB, way string, bits int, stream []byte, cuts ...int) string {
-	end := make(chan string, 1)
-	ep := *s.eps[way]
-	open := ep.handler.OnOpen
-	ep.handler.OnOpen = func(ctx context.Context, c *Conn) error {
-		c.Set(seamKey{}, end)
-		if open != nil {
-			return open(ctx, c)
-		}
-		return nil
-	}
-	_ = s.e.admission.enter(&Scope{})
-	s.e.start(&ep, &cutSocket{in: stream, cuts: cuts}, bits, nil, []byte(preface), &Scope{lines: "Cut\n\n", host: "h"})
-	select {
-	case got := <-end:
-		return got
-	case <-time.After(10 * time.Second):
-		t.Fatalf("no end: %q", stream)
-		return ""
-	}
-}
 
 // packed is a message as compress/flate of Go's library has it.
 func packed(p []byte, level int) []byte {
@@ -238,6 +85,9 @@ func inboundSeeds() []struct {
 		{"over the limit, packed", wire{}.frame(true, r1, frame.Binary, packed(noise(seamLimit+1), 0)).close(), "1009"},
 		{"over the limit", wire{}.frame(true, r1, frame.Text, text).frame(true, 0, frame.Binary, noise(seamLimit+1))[:len(text)+40], noted + "\n1009"},
 		{"over the limit in fragments", wire{}.frame(false, 0, frame.Binary, noise(seamLimit)).frame(true, 0, 0, []byte{1}), "1009"},
+		{"close reason not UTF-8", wire{}.frame(true, 0, frame.Close, []byte("\x03\xe8gr\xc3")), "1007"},
+		{"close reason not UTF-8, nor its code legal", wire{}.frame(true, 0, frame.Close, []byte("\x03\xedgr\xc3")), "1007"},
+		{"large text, not UTF-8, in a fragment", wire{}.frame(false, 0, frame.Text, []byte(strings.Repeat("grün ", 900)+"\xff")).frame(true, 0, frame.Ping, nil), "1007"},
 		{"over the ratio", wire{}.frame(true, r1, frame.Binary, packed(make([]byte, seamLimit+1), 9)).close(), "1009"},
 	}
 	return seeds
@@ -261,8 +111,7 @@ func TestCompressSplit(t *testing.T) {
 
 // splitAll runs every seed with so many announced bytes outstanding.
 func splitAll(t *testing.T, granted int64) {
-	s := newSeam(t)
-	s.e.granted.Add(granted)
+	s := newSeam(t, seamLimit, granted)
 	for _, seed := range inboundSeeds() {
 		t.Run(seed.name, func(t *testing.T) {
 			whole := s.run(t, "inline", 15, slices.Clone(seed.stream))
@@ -280,80 +129,6 @@ func splitAll(t *testing.T, granted int64) {
 			}
 		})
 	}
-}
-
-// Many frames in random pieces.
-func TestCompressSplitRandom(t *testing.T) {
-	s := newSeam(t)
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	rnd := rand.New(rand.NewPCG(seed, 0))
-	for range 60 {
-		stream := randomStream(rnd)
-		want := s.run(t, "inline", 15, slices.Clone(stream))
-		require.True(t, strings.HasSuffix(want, "4000"), want)
-		for _, way := range []string{"inline", "pool", "Receive"} {
-			var cuts []int
-			for left := len(stream); left > 0; left -= cuts[len(cuts)-1] {
-				cuts = append(cuts, 1+rnd.IntN(min(left, 1+rnd.IntN(6000))))
-			}
-			require.Equal(t, want, s.run(t, way, 15, slices.Clone(stream), cuts...), way)
-		}
-	}
-}
-
-func randomStream(rnd *rand.Rand) (w wire) {
-	for range 1 + rnd.IntN(60) {
-		p, rsv := noise(rnd.IntN(20)), byte(0)
-		if rnd.IntN(10) == 0 {
-			p = noise(rnd.IntN(6000))
-		}
-		if rnd.IntN(2) == 0 {
-			p, rsv = packed(p, rnd.IntN(10)), r1
-		}
-		op := frame.Binary
-		for rnd.IntN(3) == 0 {
-			n := rnd.IntN(len(p) + 1)
-			w = w.frame(false, rsv, op, p[:n])
-			op, rsv, p = 0, 0, p[n:]
-			if rnd.IntN(2) == 0 {
-				w = w.frame(true, 0, frame.Ping, p[:min(len(p), 9)])
-			}
-		}
-		w = w.frame(true, rsv, op, p)
-	}
-	return w.close()
-}
-
-// FuzzCompressedInbound: any split of any bytes gives the same events and the same
-// code, with compression agreed on and without.
-func FuzzCompressedInbound(f *testing.F) {
-	for _, seed := range inboundSeeds() {
-		if len(seed.stream) < 2000 {
-			f.Add([]byte(seed.stream), uint64(1))
-		}
-	}
-	s := newSeam(f)
-	f.Fuzz(func(t *testing.T, stream []byte, seed uint64) {
-		rnd := rand.New(rand.NewPCG(seed, 1))
-		for _, bits := range []int{15, 0} {
-			whole := s.run(t, "inline", bits, slices.Clone(stream))
-			var cuts []int
-			for left := len(stream); left > 0; left -= cuts[len(cuts)-1] {
-				cuts = append(cuts, 1+rnd.IntN(min(left, 40)))
-			}
-			if got := s.run(t, "inline", bits, slices.Clone(stream), cuts...); got != whole {
-				t.Fatalf("bits %d: %q in pieces of %v: %s, otherwise %s", bits, stream, cuts, got, whole)
-			}
-			for _, way := range []string{"pool", "Receive"} {
-				got := s.run(t, way, bits, slices.Clone(stream), cuts...)
-				at := strings.LastIndexByte(got, '\n') + 1
-				if !strings.HasPrefix(whole, got[:at]) {
-					t.Fatalf("%s: %q: %s, otherwise %s", way, stream, got, whole)
-				}
-			}
-		}
-	})
 }
 
 // The marks do not grow over a connection's life, though no read ends between two
