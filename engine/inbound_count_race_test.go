@@ -4,4 +4,4 @@ package engine
 
 // inboundCount is less under the race detector, where a stream takes forty times
 // as long.
-const inboundCount = 1500
+const inboundCount = 800

@@ -3,4 +3,4 @@
 package engine
 
 // inboundCount takes two seconds, as long as it may in CI.
-const inboundCount = 20_000
+const inboundCount = 12_000

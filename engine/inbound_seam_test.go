@@ -107,9 +107,8 @@ type sightings struct {
 // A seam runs byte streams through an engine in memory: everything of the inbound
 // path but the system calls. Handlers send every message back.
 type seam struct {
-	e    *Engine
-	eps  map[string]*endpoint
-	idle *time.Timer
+	e   *Engine
+	eps map[string]*endpoint
 }
 
 type seamKey struct{}
@@ -323,7 +322,7 @@ func readAnswers(b []byte, deflates, cut bool) (a answers, err error) {
 	return a, nil
 }
 
-// answersOf reads what a seam's socket has been sent.
+// answers reads what a seam's socket has been sent.
 func (r *sightings) answers(bits int) (answers, error) {
 	out, ok := bytes.CutPrefix(r.out, []byte(preface))
 	if !ok {
