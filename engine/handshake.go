@@ -221,11 +221,12 @@ func switchingProtocols(key, subprotocol, extensions string, header http.Header)
 	return b.Bytes()
 }
 
-// hasToken reports whether a comma-separated header contains token, in any case.
+// hasToken reports whether a comma-separated header contains token, in any case of
+// ASCII's letters: others have more bytes, though some fold to them.
 func hasToken(lines []string, token string) bool {
 	for _, line := range lines {
 		for t := range strings.SplitSeq(line, ",") {
-			if strings.EqualFold(textproto.TrimString(t), token) {
+			if t = textproto.TrimString(t); len(t) == len(token) && strings.EqualFold(t, token) {
 				return true
 			}
 		}
