@@ -21,14 +21,18 @@ var (
 	inboundStreams = flag.Int("inbound.streams", inboundCount, "how many streams TestInboundStreams sends")
 )
 
-// inboundLimit lets lengths of each form pass.
-const inboundLimit = 72 << 10
+// InboundLimit lets lengths of each form pass, InboundFragments is few, so that random
+// streams come to it.
+const (
+	InboundLimit     = 72 << 10
+	InboundFragments = 12
+)
 
 // seams are the two ways in which large frames come: granted, and in pieces.
 type seams [2]*seam
 
 func newSeams(t testing.TB) seams {
-	return seams{newSeam(t, inboundLimit, 0), newSeam(t, inboundLimit, 1<<40)}
+	return seams{newSeam(t, InboundLimit, 0), newSeam(t, InboundLimit, 1<<40)}
 }
 
 // check holds what comes of a stream, in ways that the seed chooses, against the
@@ -39,7 +43,7 @@ func (s seams) check(t testing.TB, stream []byte, deflates bool, seed uint64) er
 	if deflates {
 		bits = []int{9, 12, 15}[rnd.IntN(3)]
 	}
-	x := reference{limit: inboundLimit, fragments: seamFragments, deflates: deflates, ratio: defaultInflateRatio}.expect(stream)
+	x := reference{limit: InboundLimit, fragments: InboundFragments, deflates: deflates, ratio: defaultInflateRatio}.expect(stream)
 	ways := [...]string{"inline", "inline, direct", seamWays[2+rnd.IntN(3)]}
 	first := frame.CloseCode(0)
 	for i, way := range ways {
@@ -78,7 +82,7 @@ func FuzzInbound(f *testing.F) {
 		}
 	}
 	for i := range uint64(40) {
-		if stream := RandomInbound(i, inboundLimit, i%2 == 0); len(stream) < 2000 {
+		if stream := RandomInbound(i, InboundLimit, i%2 == 0); len(stream) < 2000 {
 			f.Add(stream, i)
 		}
 	}
@@ -114,7 +118,7 @@ func TestInboundStreams(t *testing.T) {
 					}
 					seed := first + n
 					deflates := seed%2 == 0
-					if err := s.check(t, RandomInbound(seed, inboundLimit, deflates), deflates, seed); err != nil {
+					if err := s.check(t, RandomInbound(seed, InboundLimit, deflates), deflates, seed); err != nil {
 						t.Errorf("%v\nrepeat with -run %s -args -inbound.streams=1 -inbound.seed=%d", err, "TestInboundStreams", seed)
 					}
 				}

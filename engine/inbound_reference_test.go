@@ -352,3 +352,30 @@ func answered(events []event, pongs []string, all bool) bool {
 	}
 	return !all || len(pings) == 0
 }
+
+// JudgeInbound tells what is wrong with all that a server has sent a client, behind
+// the response to its handshake, of the stream that RandomInbound makes of seed.
+func JudgeInbound(seed uint64, deflates, inline bool, out []byte) error {
+	x := reference{limit: InboundLimit, fragments: InboundFragments, deflates: deflates, ratio: defaultInflateRatio}.
+		expect(RandomInbound(seed, InboundLimit, deflates))
+	bits, way := 0, "pool, direct"
+	if deflates {
+		bits = 15
+	}
+	if inline {
+		way = "inline, direct"
+	}
+	r := &sightings{
+		close:    CloseError{Code: frame.CloseAbnormal, Remote: x.remote},
+		messages: uint64(len(messagesOf(x.events))),
+		out:      append([]byte(preface), out...),
+	}
+	a, err := r.answers(bits)
+	if err != nil {
+		return err
+	}
+	if r.events = a.messages; a.closed {
+		r.close.Code = a.code
+	}
+	return x.compare(way, bits, r)
+}

@@ -188,7 +188,7 @@ func (m streamMaker) message() (list []sketch) {
 		parts = 2 + m.IntN(4)
 	}
 	if m.chance(40) {
-		parts = seamFragments + m.IntN(3) - 1
+		parts = InboundFragments + m.IntN(3) - 1
 	}
 	for ; parts > 1; parts-- {
 		n := m.IntN(len(payload) + 1)
