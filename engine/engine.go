@@ -183,7 +183,8 @@ func (e *Engine) start(p *endpoint, sock socket, deflateBits int, early, respons
 	c.inbound = backpressure.NewAccount(e.cfg.Budget)
 	c.queue.Preface(response)
 	c.lastRead.Store(e.clock.now())
-	c.busy.Store(true) // until the reader first waits
+	c.watch.moved = e.clock.now() // or the response would be late before it has begun to leave
+	c.busy.Store(true)            // until the reader first waits
 	parsing := e.plain
 	if c.deflateBits = deflateBits; deflateBits != 0 {
 		parsing = e.deflating
