@@ -118,6 +118,16 @@ func TestTruncateReason(t *testing.T) {
 	assert.Equal(t, broken[:frame.MaxReason], frame.TruncateReason(broken), "nothing to keep whole")
 }
 
+// legalClose is RFC 6455 §5.5.1 and §7.4 read once more.
+func legalClose(p []byte) bool {
+	if len(p) < 2 {
+		return len(p) == 0
+	}
+	n := int(p[0])*256 + int(p[1])
+	reserved := n == 1004 || n == 1005 || n == 1006 || n == 1015
+	return n >= 1000 && n < 5000 && !(n > 1015 && n < 3000) && !reserved && strings.ToValidUTF8(string(p[2:]), "") == string(p[2:])
+}
+
 func FuzzClose(f *testing.F) {
 	for _, row := range closeRows {
 		f.Add([]byte(row.payload))
@@ -125,6 +135,7 @@ func FuzzClose(f *testing.F) {
 	f.Add([]byte("\x03\xe8" + strings.Repeat("-", 121) + "€€"))
 	f.Fuzz(func(t *testing.T, p []byte) {
 		code, reason, err := frame.ParseClose(p)
+		require.Equal(t, legalClose(p), err == nil)
 		if err != nil {
 			require.Zero(t, code)
 			require.Zero(t, reason)

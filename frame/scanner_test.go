@@ -563,7 +563,7 @@ func FuzzScanner(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, mask bool, rsv byte, message int64, fragments int, stream []byte, seed uint64) {
 		if len(stream) > 1<<16 {
-			t.Skip("every split of so much takes too long")
+			return // every split of so much takes too long
 		}
 		agree(t, frame.Rules{ExpectMask: mask, AllowRSV: rsv, MaxMessage: message, MaxFragments: fragments}, stream, seed)
 	})
