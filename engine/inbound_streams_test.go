@@ -99,6 +99,9 @@ func (m streamMaker) frames() (list []sketch) {
 		}
 		list = append(list, m.message()...)
 	}
+	if m.chance(100) {
+		return append(list, m.tooMuch()...)
+	}
 	if !m.chance(4) {
 		list = append(list, sketch{head: 0x88, payload: m.closing()})
 	}
@@ -202,6 +205,17 @@ func (m streamMaker) message() (list []sketch) {
 		}
 	}
 	return append(list, sketch{head: op | 0x80, payload: payload})
+}
+
+// tooMuch is a message whose fragments announce about the limit, the last of them in
+// vain: it must be refused before its payload comes.
+func (m streamMaker) tooMuch() []sketch {
+	op, slack := byte(2), 0
+	if m.deflates {
+		op, slack = 0x42, m.limit/16+64
+	}
+	n := m.limit - m.IntN(100)
+	return []sketch{{head: op, payload: m.bytes(n)}, {head: 0x80, lie: uint64(m.limit + slack - n + m.IntN(3))}}
 }
 
 // deflate is what Go's own compressor makes of p: not ours.
