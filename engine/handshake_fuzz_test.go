@@ -71,8 +71,12 @@ func (h *hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return h.conn, bufio.NewReadWriter(h.r, bufio.NewWriter(h.conn)), nil
 }
 
-// proxyAddr is where the requests of FuzzHandshake come from.
-const proxyAddr = "192.0.2.1:4711"
+// The requests of FuzzHandshake come from a proxy that is trusted, unless nothing is
+// configured, and from somebody else.
+const (
+	proxyAddr  = "192.0.2.1:4711"
+	clientAddr = "198.51.100.1:4711"
+)
 
 var handshakeSubprotocols = []string{"v2", "v1"}
 
@@ -119,20 +123,22 @@ func FuzzHandshake(f *testing.F) {
 	}
 	engines := map[bool]*handshakes{true: newHandshakes(f, true), false: newHandshakes(f, false)}
 	f.Fuzz(func(t *testing.T, raw []byte, strict bool) {
-		if err := engines[strict].ask(raw); err != nil {
-			t.Fatalf("%q: %v", raw, err)
+		for _, from := range []string{proxyAddr, clientAddr} {
+			if err := engines[strict].ask(raw, from); err != nil {
+				t.Fatalf("from %s: %q: %v", from, raw, err)
+			}
 		}
 	})
 }
 
 // ask sends a request, and tells what is wrong with the answer.
-func (h *handshakes) ask(raw []byte) error {
+func (h *handshakes) ask(raw []byte, from string) error {
 	in := bufio.NewReader(bytes.NewReader(raw))
 	r, err := http.ReadRequest(in)
 	if err != nil {
 		return nil // net/http has answered it
 	}
-	r.RemoteAddr = proxyAddr
+	r.RemoteAddr = from
 	w := &hijackable{ResponseRecorder: httptest.NewRecorder(), conn: new(memoryConn), r: in}
 	must, may := h.judge(r)
 	behind, _ := in.Peek(in.Buffered()) // valid until somebody reads, which the engine does not
@@ -188,7 +194,7 @@ func (h *handshakes) fromHere(r *http.Request) bool {
 		return false
 	}
 	scheme, port := "http", ":80"
-	if proto := elements(r.Header["X-Forwarded-Proto"]); !h.strict && len(proto) > 0 && slices.Contains([]string{"https", "wss"}, strings.ToLower(proto[len(proto)-1])) {
+	if proto := elements(r.Header["X-Forwarded-Proto"]); h.believes(r) && len(proto) > 0 && slices.Contains([]string{"https", "wss"}, strings.ToLower(proto[len(proto)-1])) {
 		scheme, port = "https", ":443"
 	}
 	if m[1] == scheme && strings.TrimSuffix(m[2], port) == strings.TrimSuffix(strings.ToLower(r.Host), port) {
@@ -196,6 +202,9 @@ func (h *handshakes) fromHere(r *http.Request) bool {
 	}
 	return !h.strict && m[1] == "https" && strings.HasSuffix(strings.TrimSuffix(m[2], ":443"), ".example.com")
 }
+
+// believes tells whether X-Forwarded-For and X-Forwarded-Proto count.
+func (h *handshakes) believes(r *http.Request) bool { return !h.strict && r.RemoteAddr == proxyAddr }
 
 // elements of a list header.
 func elements(lines []string) (list []string) {
@@ -274,8 +283,8 @@ func (h *handshakes) upgraded(w *hijackable, r *http.Request, c *Conn, behind []
 	if err := h.deflates(extension, r.Header["Sec-Websocket-Extensions"]); err != nil {
 		return err
 	}
-	hops := append(elements(r.Header["X-Forwarded-For"]), proxyAddr)
-	if h.strict {
+	hops := append(elements(r.Header["X-Forwarded-For"]), r.RemoteAddr)
+	if !h.believes(r) {
 		hops = hops[len(hops)-1:]
 	}
 	if !slices.Contains(hops, c.Scope().RemoteAddr()) || c.Scope().Subprotocol() != want["Sec-WebSocket-Protocol"] {
@@ -335,7 +344,7 @@ func handshakeSeeds() (list []string) {
 	list = append(list, good+"\r\n")
 	for _, more := range []string{
 		"Origin: http://example.org", "Origin: https://example.org", "Origin: http://example.org:80", "Origin: HTTP://Example.ORG", "Origin: null",
-		"Origin: https://a.example.com", "Origin: https://example.com.evil", "Origin: https://a.example.com@evil", "Origin: https://a.example.com\r\nOrigin: https://a.example.com", "Origin: ",
+		"Origin: https://a.example.com", "Origin: https://example.com.evil", "Origin: https://a.example.com@evil", "Origin: https://a.example.com/", "Origin: http://example.org/page", "Origin: http://user@example.org", "Origin: http://example.org?x", "Origin: //example.org", "Origin: https://a.example.com\r\nOrigin: https://a.example.com", "Origin: ",
 		"Origin: https://example.org\r\nX-Forwarded-Proto: https", "Origin: https://example.org\r\nX-Forwarded-Proto: https, http",
 		"Origin: http://evil\r\nX-Forwarded-Host: evil", "Origin: http://evil\r\nForwarded: for=192.0.2.1;host=evil;proto=http",
 		"X-Forwarded-For: 198.51.100.7", "X-Forwarded-For: spoofed, 198.51.100.7, 192.0.2.9", "X-Forwarded-For: [2001:db8::1]:80, unknown", "X-Forwarded-For: 192.0.2.8\r\nX-Forwarded-For: 192.0.2.9",
