@@ -120,7 +120,7 @@ var seamWays = []string{"inline", "inline, direct", "pool", "pool, direct", "Rec
 // newSeam holds messages to a limit, and has so many announced bytes outstanding.
 func newSeam(t testing.TB, limit int, granted int64) *seam {
 	e, err := New(Config{
-		Compress: true, CompressMinBytes: 64, MaxMessageBytes: limit, MaxFragments: InboundFragments, ControlFramesPerSecond: -1,
+		Compress: true, CompressMinBytes: 64, MaxMessageBytes: limit, MaxFragments: InboundFragments, ControlFramesPerSecond: -1, CloseTimeout: time.Minute,
 		InboxMessages: 8, ReadBufferBytes: smallestBuffer, CountBuffers: true, Logger: slog.New(slog.DiscardHandler),
 	}, Endpoint{})
 	require.NoError(t, err)
