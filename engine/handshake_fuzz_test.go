@@ -164,7 +164,7 @@ func (h *handshakes) ask(raw []byte, from string) error {
 // judge tells whether a request must, and whether it may, be upgraded.
 func (h *handshakes) judge(r *http.Request) (must, may bool) {
 	has := func(name, want string) bool {
-		return slices.ContainsFunc(elements(r.Header[name]), func(s string) bool { return lower(s) == want })
+		return slices.ContainsFunc(listElements(r.Header[name]), func(s string) bool { return lower(s) == want })
 	}
 	size := 0
 	for name, values := range r.Header {
@@ -193,21 +193,28 @@ func (h *handshakes) fromHere(r *http.Request) bool {
 	if len(r.Header["Origin"]) > 1 || m == nil {
 		return false
 	}
-	scheme, port := "http", ":80"
-	if proto := elements(r.Header["X-Forwarded-Proto"]); h.believes(r) && len(proto) > 0 && slices.Contains([]string{"https", "wss"}, strings.ToLower(proto[len(proto)-1])) {
-		scheme, port = "https", ":443"
+	proto := slices.DeleteFunc(listElements(r.Header["X-Forwarded-Proto"]), func(s string) bool { return s == "" }) // RFC 9110 §5.6.1
+	secure := len(proto) > 0 && slices.Contains([]string{"https", "wss"}, strings.ToLower(proto[len(proto)-1]))
+	schemes := map[string]string{"http": ":80"}
+	switch {
+	case !h.believes(r):
+	case r.Header["Forwarded"] != nil: // TestD7TrustedProxies knows better
+		schemes["https"] = ":443"
+	case secure:
+		schemes = map[string]string{"https": ":443"}
 	}
-	if m[1] == scheme && strings.TrimSuffix(m[2], port) == strings.TrimSuffix(strings.ToLower(r.Host), port) {
+	port, ok := schemes[m[1]]
+	if ok && strings.TrimSuffix(m[2], port) == strings.TrimSuffix(strings.ToLower(r.Host), port) {
 		return true
 	}
 	return !h.strict && m[1] == "https" && strings.HasSuffix(strings.TrimSuffix(m[2], ":443"), ".example.com")
 }
 
-// believes tells whether X-Forwarded-For and X-Forwarded-Proto count.
+// believes tells whether what proxies say counts.
 func (h *handshakes) believes(r *http.Request) bool { return !h.strict && r.RemoteAddr == proxyAddr }
 
-// elements of a list header.
-func elements(lines []string) (list []string) {
+// listElements of a list header.
+func listElements(lines []string) (list []string) {
 	for _, line := range lines {
 		for _, s := range strings.Split(line, ",") {
 			list = append(list, strings.Trim(s, " \t"))
@@ -267,7 +274,7 @@ func (h *handshakes) upgraded(w *hijackable, r *http.Request, c *Conn, behind []
 	}
 	sum := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	want := map[string]string{"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": base64.StdEncoding.EncodeToString(sum[:])}
-	offered := elements(r.Header["Sec-Websocket-Protocol"])
+	offered := listElements(r.Header["Sec-Websocket-Protocol"])
 	for _, ours := range slices.Backward(handshakeSubprotocols) {
 		if slices.Contains(offered, ours) {
 			want["Sec-WebSocket-Protocol"] = ours
@@ -283,11 +290,12 @@ func (h *handshakes) upgraded(w *hijackable, r *http.Request, c *Conn, behind []
 	if err := h.deflates(extension, r.Header["Sec-Websocket-Extensions"]); err != nil {
 		return err
 	}
-	hops := append(elements(r.Header["X-Forwarded-For"]), r.RemoteAddr)
+	hops := append(listElements(r.Header["X-Forwarded-For"]), r.RemoteAddr)
 	if !h.believes(r) {
 		hops = hops[len(hops)-1:]
 	}
-	if !slices.Contains(hops, c.Scope().RemoteAddr()) || c.Scope().Subprotocol() != want["Sec-WebSocket-Protocol"] {
+	told := h.believes(r) && strings.Contains(strings.ReplaceAll(strings.Join(r.Header["Forwarded"], "\n"), `\\`, ""), c.Scope().RemoteAddr())
+	if !told && !slices.Contains(hops, c.Scope().RemoteAddr()) || c.Scope().Subprotocol() != want["Sec-WebSocket-Protocol"] {
 		return fmt.Errorf("scope: from %q, subprotocol %q", c.Scope().RemoteAddr(), c.Scope().Subprotocol())
 	}
 	return h.framed(c, frames, behind, extension != "")
@@ -348,7 +356,7 @@ func handshakeSeeds() (list []string) {
 		"Origin: https://example.org\r\nX-Forwarded-Proto: https", "Origin: https://example.org\r\nX-Forwarded-Proto: https, http",
 		"Origin: http://evil\r\nX-Forwarded-Host: evil", "Origin: http://evil\r\nForwarded: for=192.0.2.1;host=evil;proto=http",
 		"X-Forwarded-For: 198.51.100.7", "X-Forwarded-For: spoofed, 198.51.100.7, 192.0.2.9", "X-Forwarded-For: [2001:db8::1]:80, unknown", "X-Forwarded-For: 192.0.2.8\r\nX-Forwarded-For: 192.0.2.9",
-		"Forwarded: for=\"[2001:db8::1]\";proto=https;by=203.0.113.43",
+		"Forwarded: for=\"[2001:db8::1]\";proto=https;by=203.0.113.43", "Forwarded: for=192.0.2.8;proto=https\r\nX-Forwarded-For: 192.0.2.7", "Origin: https://example.org\r\nForwarded: for=\"\\1\";proto=https, for=\"",
 		"Sec-WebSocket-Protocol: v1, v2", "Sec-WebSocket-Protocol: v1\r\nSec-WebSocket-Protocol:\tv3", "Sec-WebSocket-Protocol: V2", "Sec-WebSocket-Protocol: ,,",
 		"Sec-WebSocket-Extensions: permessage-deflate", "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10; client_max_window_bits",
 		"Sec-WebSocket-Extensions: x, permessage-deflate; server_max_window_bits=7, PerMessage-Deflate; server_max_window_bits=\"1\\5\"",
