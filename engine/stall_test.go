@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"log/slog"
+	"runtime"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -71,4 +73,49 @@ func TestStallOfAResponse(t *testing.T) {
 			_ = e.Shutdown(ctx) // the peer does not answer
 		})
 	}
+}
+
+// Peers that are late all at the same time are ended, and pinged, a few at a time: those
+// that are not late have work to be done, too.
+func TestSweeperEndsAFewAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n, idle = 4000, 40 * time.Second
+		e, err := New(Config{IdleTimeout: idle, PingInterval: -1, Logger: slog.New(slog.DiscardHandler)}, Endpoint{})
+		require.NoError(t, err)
+		var mu sync.Mutex
+		ended := 0 // guarded by mu
+		ep := e.newEndpoint(Endpoint{Handler: Handler{OnClose: func(*Conn, *CloseError) { mu.Lock(); ended++; mu.Unlock() }}})
+		for range n {
+			scope := &Scope{host: "h"}
+			require.NoError(t, e.admission.enter(scope))
+			e.start(ep, lateSocket{&cutSocket{tasks: &e.goroutines}, 0, make(chan struct{})}, 0, nil, []byte("x"), scope)
+		}
+		time.Sleep(idle - time.Second)
+		synctest.Wait()
+		closing := func() (count int) {
+			for _, c := range e.registry.all() {
+				if c.closing.Load() {
+					count++
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			return count + ended
+		}
+		require.Zero(t, closing())
+		before, most := 0, 0
+		for range 200 {
+			time.Sleep(100 * time.Millisecond)
+			synctest.Wait()
+			now := closing()
+			most = max(most, now-before)
+			before = now
+		}
+		require.Equal(t, n, before, "all are ended in the end")
+		perStep := actsPerSecond / 10 * runtime.GOMAXPROCS(0)
+		require.LessOrEqual(t, most, 2*perStep)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = e.Shutdown(ctx) // the peers do not answer
+	})
 }
