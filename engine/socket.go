@@ -46,9 +46,18 @@ type memory interface {
 // blocking and read without holding memory; anything else by the means that
 // every net.Conn has.
 func newSocket(conn net.Conn, tasks *group, writeStall time.Duration) socket {
-	kernel := kernelOf(conn)
+	under := conn
+	if t, ok := conn.(*tls.Conn); ok {
+		under = t.NetConn()
+	}
+	tcp, ok := under.(*net.TCPConn)
+	if !ok {
+		return &streamSocket{conn: conn, tasks: tasks}
+	}
+	_ = tcp.SetNoDelay(true) // Go's default, but a listener may have another; what is to leave together is corked here
+	kernel := kernelOf(tcp)
 	kernel.tune(writeStall)
-	if tcp, ok := conn.(*net.TCPConn); ok {
+	if under == conn {
 		if s := newTCPSocket(tcp, kernel, tasks); s != nil {
 			return s
 		}
@@ -56,15 +65,7 @@ func newSocket(conn net.Conn, tasks *group, writeStall time.Duration) socket {
 	return &streamSocket{conn: conn, kernel: kernel, tasks: tasks}
 }
 
-// kernelOf returns the TCP socket under conn, which may be TLS.
-func kernelOf(conn net.Conn) kernel {
-	if t, ok := conn.(*tls.Conn); ok {
-		conn = t.NetConn()
-	}
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
-		return kernel{}
-	}
+func kernelOf(tcp *net.TCPConn) kernel {
 	raw, err := tcp.SyscallConn()
 	if err != nil {
 		return kernel{}
