@@ -181,7 +181,9 @@ func TestCongestionDisconnect(t *testing.T) {
 
 // A peer that pings and does not read fills nothing: pongs are bounded.
 func TestCongestionByPings(t *testing.T) {
-	s := enginetest.Start(t, shallow, onMessage(echo))
+	cfg := shallow
+	cfg.ControlFramesPerSecond = -1 // or that would end it first
+	s := enginetest.Start(t, cfg, onMessage(echo))
 	c := s.DialWith(enginetest.Handshake{ReceiveBuffer: 4 << 10})
 	var burst []byte
 	for range 100 {
