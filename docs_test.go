@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -20,7 +21,7 @@ func TestLinks(t *testing.T) {
 	require.NoError(t, err)
 	decisions, err := filepath.Glob("docs/decisions/*.md")
 	require.NoError(t, err)
-	pages = append(append(pages, decisions...), "README.md", "CONTRIBUTING.md")
+	pages = append(append(pages, decisions...), "README.md", "CONTRIBUTING.md", "SECURITY.md")
 	seen := 0
 	for _, page := range pages {
 		for _, m := range link.FindAllStringSubmatch(read(t, page), -1) {
@@ -48,9 +49,9 @@ func TestPathsOfMessages(t *testing.T) {
 	}
 }
 
-// TestBackpressurePage: what docs/backpressure.md names in backticks exists: exported
-// names, methods and fields as Type.Name, environment variables.
-func TestBackpressurePage(t *testing.T) {
+// TestNamesOnPages: what docs/backpressure.md and docs/security.md name in backticks
+// exists: exported names, methods and fields as Type.Name, environment variables.
+func TestNamesOnPages(t *testing.T) {
 	names := known{}
 	for _, folder := range []string{"engine", "engine/hub", "backpressure", "frame"} {
 		files, err := filepath.Glob(folder + "/*.go")
@@ -62,22 +63,62 @@ func TestBackpressurePage(t *testing.T) {
 		}
 	}
 	env := read(t, "engine/env.go")
-	elsewhere := regexp.MustCompile(`^(GO|TCP_)[A-Z_]+$`) // not ours
-	seen := 0
-	for _, m := range regexp.MustCompile("`\\*?([A-Z][\\w.]*)`").FindAllStringSubmatch(read(t, "docs/backpressure.md"), -1) {
-		name := m[1]
-		seen++
-		switch {
-		case elsewhere.MatchString(name):
-		case strings.Contains(name, "WS_"):
-			if !strings.Contains(env, `"`+name+`"`) {
-				t.Errorf("no environment variable %s", name)
+	elsewhere := regexp.MustCompile(`^(GO|TCP_)[A-Z_]+$|^Test`) // not ours, or of TestTestsOnPages
+	for page, least := range map[string]int{"docs/backpressure.md": 80, "docs/security.md": 60} {
+		seen := 0
+		for _, m := range regexp.MustCompile("`\\*?([A-Z][\\w.]*)`").FindAllStringSubmatch(read(t, page), -1) {
+			name := m[1]
+			if elsewhere.MatchString(name) {
+				continue
 			}
-		case !names[name]:
-			t.Errorf("no exported %s", name)
+			seen++
+			if strings.Contains(name, "WS_") {
+				if !strings.Contains(env, `"`+name+`"`) {
+					t.Errorf("%s: no environment variable %s", page, name)
+				}
+			} else if !names[name] {
+				t.Errorf("%s: no exported %s", page, name)
+			}
+		}
+		require.Greater(t, seen, least, "the names have been found")
+	}
+}
+
+// TestTestsOnPages: every test that a page names is there, and each row of the table in
+// docs/security.md names one.
+func TestTestsOnPages(t *testing.T) {
+	tests := known{}
+	require.NoError(t, filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, "_test.go") {
+			tests.parse(t, path)
+		}
+		return err
+	}))
+	pages, err := filepath.Glob("docs/*.md")
+	require.NoError(t, err)
+	decisions, err := filepath.Glob("docs/decisions/*.md")
+	require.NoError(t, err)
+	name := regexp.MustCompile(`\b(Test|Fuzz|Benchmark|Example)[A-Z_]\w*`)
+	seen := 0
+	for _, page := range append(append(pages, decisions...), "README.md", "CONTRIBUTING.md", "SECURITY.md") {
+		for _, test := range name.FindAllString(read(t, page), -1) {
+			seen++
+			if !tests[test] {
+				t.Errorf("%s: no %s", page, test)
+			}
 		}
 	}
 	require.Greater(t, seen, 80, "the names have been found")
+
+	_, table, _ := strings.Cut(read(t, "docs/security.md"), "## Behaviours")
+	rows := regexp.MustCompile(`(?m)^\| [^*-].*$`).FindAllString(table, -1)
+	require.Greater(t, len(rows), 50, "the rows have been found")
+	for _, row := range rows[1:] {
+		cells := strings.Split(row, " | ")
+		if len(cells) != 3 || !name.MatchString(cells[2]) {
+			t.Errorf("a row without a test, or not of three cells: %s", row)
+		}
+	}
 }
 
 func read(t *testing.T, file string) string {
