@@ -134,7 +134,7 @@ func TestPingsWhileHandlersBlock(t *testing.T) {
 // The deadlines of a program's own http.Server end with the upgrade, for reading and
 // for writing; from there on ours hold (TestTimeoutIdle and others).
 func TestServerDeadlinesEndAtTheUpgrade(t *testing.T) {
-	const deadline = 150 * time.Millisecond
+	const deadline = 300 * time.Millisecond
 	for name, start := range map[string]func(*httptest.Server){"TCP": (*httptest.Server).Start, "TLS": (*httptest.Server).StartTLS} {
 		t.Run(name, func(t *testing.T) {
 			open := make(conns, 1)
