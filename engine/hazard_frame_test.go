@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -258,4 +259,28 @@ func TestLargestLimit(t *testing.T) {
 			c.Hangup()
 		})
 	}
+}
+
+// Text of ours that comes in pieces is checked as one: a rune may stand across two
+// reads of a stream's source and across two fragments, wherever they are cut.
+func TestRuneAcrossPieces(t *testing.T) {
+	open := make(conns, 1)
+	s := enginetest.Start(t, engine.Config{SendChunkBytes: 125}, engine.Endpoint{Handler: engine.Handler{OnOpen: open.OnOpen, OnMessage: echo}})
+	c := s.Dial()
+	conn := <-open
+	for shift := range 9 {
+		text := strings.Repeat("x", shift) + strings.Repeat("é€😀", 200) // 9 bytes a time
+		for name, source := range map[string]io.Reader{
+			"whole":          strings.NewReader(text),
+			"halves":         iotest.HalfReader(strings.NewReader(text)),
+			"bytes":          iotest.OneByteReader(strings.NewReader(text)),
+			"end with bytes": iotest.DataErrReader(strings.NewReader(text)),
+		} {
+			require.NoError(t, conn.SendStream(t.Context(), frame.Text, source), name)
+			require.Equal(t, text, c.ReadText(), name)
+		}
+		require.NoError(t, conn.SendText(text))
+		require.Equal(t, text, c.ReadText())
+	}
+	c.Hangup()
 }
