@@ -178,7 +178,7 @@ func TestServerDeadlinesEndAtTheUpgrade(t *testing.T) {
 // and the memory they were made of is used again at once, and members end at any
 // moment, ourselves or the peer, in the middle of it.
 func TestNobodyReadsAnothersBytes(t *testing.T) {
-	const rooms, members, broadcasts, size = 3, 6, 60, 5000
+	const rooms, members, broadcasts, size = 3, 6, 150, 5000
 	var mu sync.Mutex
 	room := make(map[string][]*engine.Conn)
 	s := enginetest.Start(t, engine.Config{HighWaterBytes: 8 << 20}, engine.Endpoint{Handler: engine.Handler{
@@ -191,12 +191,16 @@ func TestNobodyReadsAnothersBytes(t *testing.T) {
 		OnMessage: echo,
 	}})
 	var readers, senders sync.WaitGroup
+	sent := make(chan struct{})
 	for r := range rooms {
 		name, own := fmt.Sprintf("/%d", r), bytes.Repeat([]byte{byte('a' + r)}, size)
 		for m := range members {
-			c := s.DialWith(enginetest.Handshake{Target: name})
+			c := s.DialWith(enginetest.Handshake{Target: name, ReceiveBuffer: 4 << 10})
 			stays := m < members/2
 			readers.Go(func() {
+				if m%2 == 0 {
+					<-sent // so that what it is sent waits, and is shared
+				}
 				n := 0
 				for ; ; n++ {
 					got, err := c.TryReadMessage()
@@ -240,6 +244,8 @@ func TestNobodyReadsAnothersBytes(t *testing.T) {
 		})
 	}
 	senders.Wait()
+	require.Greater(t, s.Engine.Stats().Pending, 1<<20, "little has waited")
+	close(sent)
 	readers.Wait()
 }
 
