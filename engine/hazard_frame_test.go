@@ -152,7 +152,6 @@ func TestRefusedAtItsHeader(t *testing.T) {
 // tell addresses and more, neither in a close frame nor in an answer to a request.
 func TestReasonsTellNothing(t *testing.T) {
 	secret := &net.OpError{Op: "read", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 4711}, Err: errors.New("i/o timeout")}
-	const idle = 100 * time.Millisecond
 	silent := func(*enginetest.Client) {}
 	speak := func(c *enginetest.Client) { c.SendText("x") }
 	for name, row := range map[string]struct {
@@ -174,7 +173,11 @@ func TestReasonsTellNothing(t *testing.T) {
 		}).Handler, speak, frame.CloseInternalError, "stream failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := enginetest.Start(t, engine.Config{PingInterval: -1, IdleTimeout: idle, Logger: quiet}, engine.Endpoint{Handler: row.handler})
+			cfg := engine.Config{Logger: quiet}
+			if name == "idle" {
+				cfg.PingInterval, cfg.IdleTimeout = -1, 100*time.Millisecond
+			}
+			s := enginetest.Start(t, cfg, engine.Endpoint{Handler: row.handler})
 			c := s.Dial()
 			row.act(c)
 			if row.code == 0 {
