@@ -191,6 +191,7 @@ func TestReasonsTellNothing(t *testing.T) {
 			c.CloseWrite()
 			c.ExpectEOF()
 			c.Close()
+			enginetest.Await(t, func() bool { return s.Engine.Stats().Buffers == 0 }, "a stream's source gives back its buffer when it has returned")
 		})
 	}
 	t.Run("refusal", func(t *testing.T) {
