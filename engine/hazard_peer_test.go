@@ -47,6 +47,9 @@ func TestPeerThatDoesNotReadItsAnswers(t *testing.T) {
 			"pings, no stall timeout": {engine.Config{WriteStallTimeout: -1, CloseTimeout: timeout}, control(frame.Ping), frame.ClosePolicyViolation, engine.CauseLimit},
 			"pongs beyond the rate":   {engine.Config{CloseTimeout: timeout}, control(frame.Pong), frame.ClosePolicyViolation, engine.CauseLimit},
 		} {
+			if kind == "TLS" && row.why == engine.CauseLimit {
+				continue // found before any socket matters
+			}
 			t.Run(kind+"/"+name, func(t *testing.T) {
 				var end ending
 				row.cfg.Workers = 1
