@@ -3,6 +3,7 @@ package bench
 import (
 	"math/rand/v2"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
@@ -14,7 +15,7 @@ func newTestFlow(e Echo) (*flow, *recorder) {
 	e = e.withDefaults()
 	w := newWindow()
 	w.open(0)
-	rec := newRecorder(w)
+	rec := newRecorder(w, time.Second)
 	rec.at(1)
 	src := newSource(e, 1, newPattern(e.PayloadBytes))
 	return newFlow(src, true, &frame.Rules{MaxMessage: int64(e.PayloadBytes)}), rec

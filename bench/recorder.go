@@ -17,15 +17,18 @@ type recorder struct {
 	longest  int64                   // exact, where the histogram rounds
 	messages int64                   // complete ones, counted
 	all      uint64                  // complete ones, counted or not
-	received atomic.Uint64           // all, as of the last publish
+	interval time.Duration
+	ticks    []tick        // of the window, one for each interval
+	tick     *tick         // the current one, while counting
+	received atomic.Uint64 // all, as of the last publish
 }
 
 // longestLatency is where the histogram ends; what takes longer is recorded as
 // this, and shows in full as the maximum.
 const longestLatency = int64(10 * time.Minute)
 
-func newRecorder(w *window) *recorder {
-	return &recorder{window: w, latency: newHistogram()}
+func newRecorder(w *window, interval time.Duration) *recorder {
+	return &recorder{window: w, latency: newHistogram(), interval: interval}
 }
 
 func newHistogram() *hdrhistogram.Histogram {
@@ -33,7 +36,13 @@ func newHistogram() *hdrhistogram.Histogram {
 }
 
 // at says when the replies that follow came.
-func (r *recorder) at(now int64) { r.counting = r.window.holds(now) }
+func (r *recorder) at(now int64) {
+	from := r.window.from.Load()
+	r.counting = from <= now && now < r.window.to.Load()
+	if r.counting {
+		r.tick = r.tickAt(now, from)
+	}
+}
 
 // reply takes one reply: in a fan-out, one delivery.
 func (r *recorder) reply(latency int64) {
@@ -41,6 +50,7 @@ func (r *recorder) reply(latency int64) {
 		return
 	}
 	r.longest = max(r.longest, latency)
+	r.tick.slowest = max(r.tick.slowest, latency)
 	// Cannot fail: the value lies between the histogram's ends.
 	_ = r.latency.RecordValue(min(max(latency, 0), longestLatency))
 }
@@ -50,6 +60,7 @@ func (r *recorder) complete() {
 	r.all++
 	if r.counting {
 		r.messages++
+		r.tick.messages++
 	}
 }
 
@@ -69,6 +80,5 @@ func newWindow() *window {
 	return w
 }
 
-func (w *window) open(now int64)       { w.from.Store(now) }
-func (w *window) shut(now int64)       { w.to.Store(now) }
-func (w *window) holds(now int64) bool { return w.from.Load() <= now && now < w.to.Load() }
+func (w *window) open(now int64) { w.from.Store(now) }
+func (w *window) shut(now int64) { w.to.Store(now) }

@@ -45,6 +45,11 @@ func (r *Result) WriteTable(out io.Writer) error {
 
 // heading says in a line what was measured.
 func (r *Result) heading() string {
+	return fmt.Sprintf("%s, %v counted", r.load(), time.Duration(r.WindowNS).Round(time.Millisecond))
+}
+
+// load says what was sent.
+func (r *Result) load() string {
 	s := r.Settings
 	kind := "binary"
 	if s["text"] == true {
@@ -57,8 +62,8 @@ func (r *Result) heading() string {
 			connections += " and " + n + " stalled"
 		}
 	}
-	return fmt.Sprintf("%s: %s, %v in flight %s, %v bytes %s, %v counted",
-		r.Scenario, connections, s["pipeline"], where, s["payload"], kind, time.Duration(r.WindowNS).Round(time.Millisecond))
+	return fmt.Sprintf("%s: %s, %v in flight %s, %v bytes %s",
+		r.Scenario, connections, s["pipeline"], where, s["payload"], kind)
 }
 
 // notes are what a reader must know to read the figures right.

@@ -11,7 +11,7 @@ import (
 func sampleResult() *Result {
 	cpu := 4321.5
 	return &Result{
-		Schema: Schema, Scenario: "echo", WindowNS: 5e9, Messages: 1234567, MessagesPerSecond: 246913.4,
+		Name: "echo", Scenario: "echo", WindowNS: 5e9, Messages: 1234567, MessagesPerSecond: 246913.4,
 		LatencyMode: ClosedLoop, Latency: Latency{P50: 950, P90: 12_345, P99: 1_234_567, P999: 123_456_789, Max: 2e9},
 		ServerCPU: &cpu, Failures: []Failures{},
 		Settings: map[string]any{"connections": 100, "pipeline": 1, "payload": 128, "text": false},

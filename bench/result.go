@@ -7,17 +7,16 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// Schema is the version of a Result's JSON. It grows when a field changes its
-// meaning or goes; new fields do not count.
-const Schema = 1
-
 // ClosedLoop labels latency that was measured in a closed loop; see Echo.
 const ClosedLoop = "closed loop"
 
-// Result is what a run measured. As JSON it is the raw file from which reports
-// are made, now or later.
+// Result is what a run measured.
 type Result struct {
-	Schema   int       `json:"schema"`
+	// Name tells results apart that are compared with others of the same name: runs of
+	// one scenario with the same load. Round counts those in one file, from 0.
+	Name  string `json:"name"`
+	Round int    `json:"round"`
+
 	Scenario string    `json:"scenario"`
 	Started  time.Time `json:"started"`
 
@@ -53,6 +52,9 @@ type Result struct {
 	ClientCPUPerDelivery *float64 `json:"client_cpu_ns_per_delivery,omitempty"`
 
 	CPU CPU `json:"cpu"`
+
+	// Series is the window in intervals of the same length; the last may be shorter.
+	Series []Point `json:"series"`
 
 	Errors   int        `json:"errors"`   // connections that failed
 	Failures []Failures `json:"failures"` // by kind
@@ -90,7 +92,6 @@ func (s *session) result(cancelled bool) *Result {
 	settings["url"] = s.target.URL
 	maps.Copy(settings, s.extra)
 	r := &Result{
-		Schema:      Schema,
 		Scenario:    s.name,
 		Started:     s.started,
 		Partial:     cancelled || span < int64(s.cfg.Duration),
@@ -105,6 +106,8 @@ func (s *session) result(cancelled bool) *Result {
 	}
 	s.addLatency(r)
 	s.addCPU(r)
+	s.addSeries(r)
+	r.Name = r.load()
 	return r
 }
 

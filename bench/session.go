@@ -26,8 +26,9 @@ type session struct {
 	// the calling goroutine
 	driver    string
 	recorders []*recorder
-	before    sample // at the window's beginning
-	after     sample // at its end
+	before    sample   // at the window's beginning
+	samples   []sample // at the ends of its intervals
+	after     sample   // at its end: the last of them
 
 	window   *window
 	failures failureLog
@@ -85,13 +86,27 @@ func (s *session) conduct(ctx context.Context, conns []*dialed, watch func(Progr
 		s.open()
 	}
 	if opened {
-		w.wait(ctx, over, s.cfg.Duration)
-		s.after = s.sample()
-		s.window.shut(s.after.at)
+		s.count(ctx, over, w)
 	}
 	release := s.finish(ctx)
 	<-over
 	release()
+}
+
+// count waits for the window's end, interval by interval.
+func (s *session) count(ctx context.Context, over <-chan struct{}, w watcher) {
+	interval := intervalOf(s.cfg.Duration)
+	for next := interval; ; next += interval {
+		until := min(next, s.cfg.Duration)
+		going := w.wait(ctx, over, time.Duration(s.before.at-s.now())+until)
+		s.after = s.sample()
+		if !going || until == s.cfg.Duration {
+			break
+		}
+		s.samples = append(s.samples, s.after)
+	}
+	s.samples = append(s.samples, s.after)
+	s.window.shut(s.after.at)
 }
 
 // open begins the counted window.
@@ -126,7 +141,7 @@ func (s *session) flow(d *dialed, rec *recorder) (*flow, *failure) {
 }
 
 func (s *session) recorder() *recorder {
-	r := newRecorder(s.window)
+	r := newRecorder(s.window, intervalOf(s.cfg.Duration))
 	s.recorders = append(s.recorders, r)
 	return r
 }
@@ -184,6 +199,7 @@ func (w watcher) report() {
 type sample struct {
 	at             int64
 	client, server cpuReading
+	memory         int64 // the server's
 }
 
 // sample reads the three clocks as close to each other as can be had: being
@@ -193,7 +209,7 @@ func (s *session) sample() sample {
 	best, width := sample{}, int64(0)
 	for try := range tries {
 		at := s.now()
-		got := sample{at, s.client.read(), s.server.read()}
+		got := sample{at: at, client: s.client.read(), server: s.server.read()}
 		if w := s.now() - at; try == 0 || w < width {
 			best, width = got, w
 		}
@@ -201,5 +217,6 @@ func (s *session) sample() sample {
 			break
 		}
 	}
+	best.memory = residentMemory(s.target.PID)
 	return best
 }

@@ -130,8 +130,10 @@ func checkJSON(t *testing.T, file string) (r map[string]any) {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
-	require.NoError(t, json.Unmarshal(text, &r))
-	require.EqualValues(t, bench.Schema, r["schema"])
+	var all map[string]any
+	require.NoError(t, json.Unmarshal(text, &all))
+	require.EqualValues(t, bench.Schema, all["schema"])
+	r = all["results"].([]any)[0].(map[string]any)
 	for _, name := range []string{"messages", "messages_per_second", "client_cpu_ns_per_message", "window_ns"} {
 		require.Positive(t, r[name], name)
 	}

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -42,16 +41,11 @@ func createFile(path string) (*file, error) {
 }
 
 // write completes the file.
-func (f *file) write(r *bench.Result) error {
+func (f *file) write(results *bench.File) error {
 	if f == nil {
 		return nil
 	}
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return fmt.Errorf("--json %s: %w", f.path, err)
-	}
-	_, err = f.Write(append(text, '\n'))
-	err = errors.Join(err, f.Close())
+	err := errors.Join(results.Write(f.File), f.Close())
 	if err == nil && f.Name() != f.path {
 		err = os.Rename(f.Name(), f.path)
 	}

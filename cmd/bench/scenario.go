@@ -112,7 +112,7 @@ func (a *command) run(ctx context.Context, out io.Writer) (err error) {
 	if !a.quiet {
 		err = errors.Join(err, result.WriteTable(out))
 	}
-	return errors.Join(verdict(ctx, result), err, file.write(result))
+	return errors.Join(verdict(ctx, result), err, file.write(bench.NewFile(result)))
 }
 
 // validate refuses flags that contradict each other or cannot be had together.
