@@ -8,6 +8,7 @@ import (
 	"crypto/sha1"
 	"crypto/tls"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -19,11 +20,13 @@ import (
 	"time"
 
 	"github.com/penstock-ws/penstock/frame"
+	"github.com/penstock-ws/penstock/frame/deflate"
 )
 
 // dialed is an established connection, past its handshake.
 type dialed struct {
 	id    int
+	group int
 	conn  net.Conn
 	early []byte // what the server sent right behind the handshake
 }
@@ -38,9 +41,10 @@ const (
 
 // dialer says how connections are opened.
 type dialer struct {
-	address *url.URL
-	ping    bool                                                   // wait until the server has answered a ping; see awaitPong
-	control func(network, address string, c syscall.RawConn) error // of the new socket; nil: nothing
+	address  *url.URL
+	compress bool                                                   // offer permessage-deflate, and insist
+	ping     bool                                                   // wait until the server has answered a ping; see awaitPong
+	control  func(network, address string, c syscall.RawConn) error // of the new socket; nil: nothing
 }
 
 // dialAll opens n connections, or none: after an error everything is closed.
@@ -90,7 +94,7 @@ func (how dialer) dial(ctx context.Context) (*dialed, error) {
 	}
 	// A ctx that ends interrupts the handshake's reads and writes.
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	early, err := handshake(conn, how.address)
+	early, err := handshake(conn, how.address, how.compress)
 	if err == nil && how.ping {
 		early, err = awaitPong(conn, early)
 	}
@@ -120,15 +124,19 @@ func (how dialer) connect(ctx context.Context) (net.Conn, error) {
 	return plain.DialContext(ctx, "tcp", hostPort)
 }
 
-// handshake is the client's side of RFC 6455 §4.1. It offers no extension and
-// no subprotocol, so that frames are what the scenario says. It returns what
-// the server sent behind its answer.
-func handshake(conn net.Conn, address *url.URL) (early []byte, err error) {
+// handshake is the client's side of RFC 6455 §4.1. It offers no subprotocol and no
+// extension but the one that the scenario needs, so that frames are what it says.
+// It returns what the server sent behind its answer.
+func handshake(conn net.Conn, address *url.URL, compress bool) (early []byte, err error) {
 	key := newKey()
+	offer := ""
+	if compress {
+		offer = "Sec-WebSocket-Extensions: " + deflate.Offer + "\r\n"
+	}
 	request := "GET " + address.RequestURI() + " HTTP/1.1\r\n" +
 		"Host: " + address.Host + "\r\n" +
 		"Upgrade: websocket\r\nConnection: Upgrade\r\n" +
-		"Sec-WebSocket-Key: " + key + "\r\nSec-WebSocket-Version: 13\r\n\r\n"
+		"Sec-WebSocket-Key: " + key + "\r\nSec-WebSocket-Version: 13\r\n" + offer + "\r\n"
 	if _, err := conn.Write([]byte(request)); err != nil {
 		return nil, err
 	}
@@ -138,7 +146,7 @@ func handshake(conn net.Conn, address *url.URL) (early []byte, err error) {
 		return nil, err
 	}
 	response.Body.Close() // empty with a 101, and not read with anything else
-	if err := accepted(response, key); err != nil {
+	if err := accepted(response, key, compress); err != nil {
 		return nil, err
 	}
 	early, _ = r.Peek(r.Buffered())
@@ -184,7 +192,7 @@ func newKey() string {
 }
 
 // accepted checks the server's answer (RFC 6455 §4.1, the numbered list at the end).
-func accepted(response *http.Response, key string) error {
+func accepted(response *http.Response, key string, compress bool) error {
 	if response.StatusCode != http.StatusSwitchingProtocols {
 		return fmt.Errorf("the server answered %s, not 101", response.Status)
 	}
@@ -198,10 +206,24 @@ func accepted(response *http.Response, key string) error {
 	if got, want := h.Get("Sec-WebSocket-Accept"), acceptKey(key); got != want {
 		return fmt.Errorf("the server's Sec-WebSocket-Accept is %q; %q was due", got, want)
 	}
-	for _, name := range []string{"Sec-WebSocket-Extensions", "Sec-WebSocket-Protocol"} {
-		if value := h.Get(name); value != "" {
-			return fmt.Errorf("the server answers with %s %q; none was offered", name, value)
+	if value := h.Get("Sec-WebSocket-Protocol"); value != "" {
+		return fmt.Errorf("the server answers with Sec-WebSocket-Protocol %q; none was offered", value)
+	}
+	extensions := h.Values("Sec-WebSocket-Extensions")
+	if !compress {
+		if len(extensions) > 0 {
+			return fmt.Errorf("the server answers with Sec-WebSocket-Extensions %q; none was offered", extensions)
 		}
+		return nil
+	}
+	p, ok, err := deflate.Accept(extensions)
+	switch {
+	case err != nil:
+		return fmt.Errorf("the server's Sec-WebSocket-Extensions: %w", err)
+	case !ok:
+		return errors.New("the server does not agree to permessage-deflate")
+	case p.ClientBits < deflate.MaxBits:
+		return fmt.Errorf("the server allows %d window bits; messages are compressed with %d", p.ClientBits, deflate.MaxBits)
 	}
 	return nil
 }

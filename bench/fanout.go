@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 )
 
@@ -71,8 +72,8 @@ func (f Fanout) Run(ctx context.Context, t Target, watch func(Progress)) (*Resul
 		return nil, err
 	}
 	f = f.withDefaults()
-	s := newSession("fanout", f.load(), t)
-	s.source = newSource(s.cfg, f.Connections, s.pattern)
+	s := newSession("fanout", plan{groups: []Group{f.group()}, timing: f.timing()}, t)
+	s.source = newSource(f.group(), f.Connections, s.patterns[0])
 	s.extra = map[string]any{"stalled": f.Stalled}
 	stalled, conns, err := f.dial(ctx, address)
 	defer hangUp(stalled)
@@ -101,29 +102,25 @@ func (f Fanout) dial(ctx context.Context, address *url.URL) (stalled, conns []*d
 // Validate returns every mistake in f, joined; each is a *ConfigError.
 func (f Fanout) Validate() error {
 	d := f.withDefaults()
-	mistakes := append(d.load().ranges(), inRange("Stalled", d.Stalled, 0, MaxConnections))
+	mistakes := slices.Concat(d.group().ranges(), d.timing().ranges(), []error{inRange("Stalled", d.Stalled, 0, MaxConnections)})
 	if err := errors.Join(mistakes...); err != nil {
 		return err
 	}
-	return inMemory(FieldSenderMemory, 1, d.load())
+	return inMemory(FieldSenderMemory, d.group().memory(1))
 }
 
 func (f Fanout) withDefaults() Fanout {
 	setDefault(&f.Connections, 1000)
-	e := f.load().withDefaults()
-	f.InFlight, f.PayloadBytes, f.Duration, f.Settle = e.InFlight, e.PayloadBytes, e.Duration, e.Settle
+	g := f.group().withDefaults()
+	f.InFlight, f.PayloadBytes = g.InFlight, g.PayloadBytes
 	return f
 }
 
-// load is what a Fanout has in common with an Echo.
-func (f Fanout) load() Echo {
-	return Echo{
-		Connections:  f.Connections,
-		InFlight:     f.InFlight,
-		PayloadBytes: f.PayloadBytes,
-		Text:         f.Text,
-		Warmup:       f.Warmup,
-		Duration:     f.Duration,
-		Settle:       f.Settle,
-	}
+// group is all connections of a Fanout, of which one sends.
+func (f Fanout) group() Group {
+	return Group{Connections: f.Connections, InFlight: f.InFlight, PayloadBytes: f.PayloadBytes, Text: f.Text}
+}
+
+func (f Fanout) timing() timing {
+	return timing{f.Warmup, f.Duration, f.Settle}.withDefaults()
 }

@@ -334,12 +334,12 @@ func TestFanoutConfig(t *testing.T) {
 // The sender says goodbye last, when all have got its messages: a server might drop
 // those of a connection that has gone.
 func TestFanoutSenderStays(t *testing.T) {
-	e := Echo{}.withDefaults()
-	src := newSource(e, 2, newPattern(e.PayloadBytes))
+	g := Group{}.withDefaults()
+	src := newSource(g, 2, g.pattern())
 	sender, other := newFlow(src, true, &frame.Rules{}), newFlow(src, false, &frame.Rules{})
 	sender.refill(1)
 	for _, f := range []*flow{sender, other} {
-		sender.drain()
+		sender.drain(1, nil)
 		require.Equal(t, stageDraining, sender.stage)
 		f.arrived(f.done)
 		f.done++
@@ -353,8 +353,8 @@ func TestFanoutSenderStays(t *testing.T) {
 // complete when those that are left have them, and in order.
 func TestSourceReckoning(t *testing.T) {
 	for range 200 {
-		e := Echo{InFlight: 1 + rand.IntN(5)}.withDefaults()
-		src := newSource(e, 4, newPattern(e.PayloadBytes))
+		g := Group{InFlight: 1 + rand.IntN(5)}.withDefaults()
+		src := newSource(g, 4, g.pattern())
 		flows := make([]*flow, 4)
 		for i := range flows {
 			flows[i] = newFlow(src, i == 0, &frame.Rules{})

@@ -9,6 +9,7 @@ type flow struct {
 
 	// immutable
 	sends bool // the source's messages leave on this connection
+	group int  // of its connection
 
 	// owned by whoever drives the connection
 	stage   stage
@@ -22,6 +23,10 @@ type flow struct {
 	pos     int               // payload bytes of the reply seen so far
 	number  [numberBytes]byte // its number, as far as it has come
 	inbound []byte            // payload of the control frame being read
+
+	inflate  bool   // the reply being read is compressed
+	packed   []byte // as far as it has come
+	unpacked []byte // what the last one was
 }
 
 // stage is how far a flow's life has come.
@@ -62,7 +67,8 @@ func (f *flow) leave(why *failure) {
 }
 
 // drain ends the sending of messages; the flow says goodbye once all are answered.
-func (f *flow) drain() {
+func (f *flow) drain(now int64, rec *recorder) {
+	f.owed(now, func(waited int64) { rec.owe(f.group, waited) })
 	f.over = true
 	if f.stage == stageRunning {
 		f.stage = stageDraining

@@ -12,13 +12,12 @@ import (
 )
 
 func newTestFlow(e Echo) (*flow, *recorder) {
-	e = e.withDefaults()
+	g := e.mixed().withDefaults().Groups[0]
 	w := newWindow()
 	w.open(0)
-	rec := newRecorder(w, time.Second)
+	rec := newRecorder(w, time.Second, 1)
 	rec.at(1)
-	src := newSource(e, 1, newPattern(e.PayloadBytes))
-	return newFlow(src, true, &frame.Rules{MaxMessage: int64(e.PayloadBytes)}), rec
+	return newFlow(newSource(g, 1, g.pattern()), true, g.rules()), rec
 }
 
 // echoServer answers the frames in out as an echo server would, some of them cut
@@ -98,7 +97,7 @@ func TestFlowInAnySplit(t *testing.T) {
 		for now := int64(1); f.stage != stageClosed; now++ {
 			f.refill(now)
 			if f.done > 500 {
-				f.drain()
+				f.drain(now, rec)
 			}
 			require.LessOrEqual(t, f.next-f.done, f.slots)
 			a, _ := f.pending()
@@ -118,7 +117,7 @@ func TestFlowInAnySplit(t *testing.T) {
 		require.True(t, server.closed)
 		require.Positive(t, server.pongs)
 		require.Equal(t, f.done, f.next)
-		require.Equal(t, int64(f.done), rec.latency.TotalCount())
+		require.Equal(t, int64(f.done), rec.groups[0].latency.TotalCount())
 	}
 }
 

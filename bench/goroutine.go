@@ -56,6 +56,7 @@ type carrier struct {
 	id   int
 	conn net.Conn
 	kick chan struct{} // tells the writer that something is pending
+	due  *time.Timer   // fires when something is due; the writer's
 	flow *flow         // guarded by g.mu
 
 	sender *carrier // goes on when this one has read: itself, or a fan-out's first
@@ -149,11 +150,18 @@ func (c *carrier) endedLocked(err error) *failure {
 // the reporting to the reader, which sees the same connection end.
 func (c *carrier) write(over <-chan struct{}) {
 	var buf []byte
+	c.due = time.NewTimer(time.Hour)
+	defer c.due.Stop()
 	for {
+		c.setDue()
 		select {
 		case <-over:
 			return
 		case <-c.kick:
+		case <-c.due.C:
+			c.g.mu.Lock()
+			c.flow.refill(c.s.now())
+			c.g.mu.Unlock()
 		}
 		for {
 			if buf = c.copyPending(buf[:0]); len(buf) == 0 {
@@ -166,6 +174,16 @@ func (c *carrier) write(over <-chan struct{}) {
 			c.flow.wrote(len(buf))
 			c.g.mu.Unlock()
 		}
+	}
+}
+
+// setDue has the writer woken when the next message is due.
+func (c *carrier) setDue() {
+	c.g.mu.Lock()
+	at, ok := c.flow.wake()
+	c.g.mu.Unlock()
+	if ok {
+		c.due.Reset(time.Duration(at - c.s.now()))
 	}
 }
 
@@ -189,9 +207,9 @@ func (c *carrier) follow(over <-chan struct{}) {
 		return
 	case <-c.s.draining:
 	}
-	c.conn.SetReadDeadline(time.Now().Add(c.s.cfg.Settle))
+	c.conn.SetReadDeadline(time.Now().Add(c.s.plan.settle))
 	c.g.mu.Lock()
-	c.flow.drain()
+	c.flow.drain(c.s.now(), c.g.rec)
 	c.g.mu.Unlock()
 	c.wake()
 	select {

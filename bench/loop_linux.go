@@ -58,13 +58,15 @@ type loop struct {
 	events   []unix.EpollEvent
 	phase    phase
 	deadline int64 // of the drain
+	alarm    alarm
 }
 
 // link is a connection in a loop.
 type link struct {
 	*flow
-	id int
-	fd int // -1: closed
+	id    int
+	fd    int  // -1: closed
+	timed bool // in the alarm's heap
 }
 
 const (
@@ -89,6 +91,9 @@ func newLoop(s *session, conns []*dialed) *loop {
 	if l.poll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		l.poll = -1 // every adopt fails, and says so
 	}
+	if s.paced() {
+		l.alarm.open(l.poll)
+	}
 	for i, d := range conns {
 		l.adopt(i, d)
 	}
@@ -98,11 +103,13 @@ func newLoop(s *session, conns []*dialed) *loop {
 // run carries the connections until all are done.
 func (l *loop) run() {
 	defer unix.Close(l.poll)
+	defer l.alarm.close()
 	for i := range l.links {
-		l.kick(&l.links[i])
+		l.kick(&l.links[i], int32(i))
 	}
 	for l.live > 0 && l.follow() {
 		l.wait()
+		l.due()
 		l.resume()
 		l.rec.publish()
 	}
@@ -154,10 +161,37 @@ func detach(conn *net.TCPConn) (fd int, err error) {
 }
 
 // kick sends a connection's first messages.
-func (l *loop) kick(k *link) {
+func (l *loop) kick(k *link, index int32) {
 	if k.fd >= 0 {
-		k.refill(l.s.now())
+		l.refill(k, index, l.s.now())
 		l.flush(k)
+	}
+}
+
+// refill sends what there is room for and due, and sees to it that what will be due
+// is sent then.
+func (l *loop) refill(k *link, index int32, now int64) {
+	k.refill(now)
+	if at, ok := k.wake(); ok && !k.timed {
+		k.timed = true
+		l.alarm.add(at, index)
+	}
+}
+
+// due sends what the clock says.
+func (l *loop) due() {
+	for {
+		now := l.s.now()
+		index, ok := l.alarm.next(now)
+		if !ok {
+			return
+		}
+		k := &l.links[index]
+		k.timed = false
+		if k.fd >= 0 {
+			l.refill(k, index, now)
+			l.flush(k)
+		}
 	}
 }
 
@@ -168,10 +202,10 @@ func (l *loop) follow() bool {
 	}
 	phase := l.s.phase.Load()
 	if phase != l.phase && phase == phaseDrain {
-		l.deadline = l.s.now() + int64(l.s.cfg.Settle)
+		l.deadline = l.s.now() + int64(l.s.plan.settle)
 		for i := range l.links {
 			if k := &l.links[i]; k.fd >= 0 {
-				k.drain()
+				k.drain(l.s.now(), l.rec)
 				l.flush(k)
 			}
 		}
@@ -189,6 +223,7 @@ func (l *loop) wait() {
 	if len(l.again) > 0 {
 		timeout = 0
 	}
+	l.alarm.set(l.s.now())
 	n, err := unix.EpollWait(l.poll, l.events, timeout)
 	if err != nil && err != unix.EINTR {
 		time.Sleep(loopTick * time.Millisecond) // cannot happen; and must not spin
@@ -199,6 +234,9 @@ func (l *loop) wait() {
 	}
 	for i := range max(n, 0) {
 		e := &l.events[i]
+		if e.Fd == alarmIndex {
+			continue
+		}
 		if k := &l.links[e.Fd]; k.fd >= 0 {
 			l.serve(k, e.Fd, e.Events)
 		}
@@ -241,7 +279,7 @@ func (l *loop) read(k *link, index int32, events uint32) {
 		return
 	}
 	if l.s.source == nil {
-		k.refill(now)
+		l.refill(k, index, now)
 	} else {
 		l.resume()
 	}

@@ -104,7 +104,7 @@ func transports() []bool {
 // serve runs a WebSocket server of one handler for the test's duration.
 func serve(t *testing.T, tls bool, handle func(*websocket.Conn)) Target {
 	t.Helper()
-	upgrader := websocket.Upgrader{}
+	upgrader := websocket.Upgrader{EnableCompression: true} // as far as it is offered
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		conn, err := upgrader.Upgrade(w, r, nil)
 		if err != nil {

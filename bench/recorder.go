@@ -13,22 +13,32 @@ import (
 type recorder struct {
 	window   *window
 	counting bool
-	latency  *hdrhistogram.Histogram // nanoseconds, of counted replies
-	longest  int64                   // exact, where the histogram rounds
-	messages int64                   // complete ones, counted
-	all      uint64                  // complete ones, counted or not
+	groups   []tally // of what is counted
+	all      uint64  // complete messages, counted or not
 	interval time.Duration
 	ticks    []tick        // of the window, one for each interval
 	tick     *tick         // the current one, while counting
 	received atomic.Uint64 // all, as of the last publish
 }
 
+// tally is what one group of connections has.
+type tally struct {
+	latency  *hdrhistogram.Histogram // nanoseconds, of replies
+	longest  int64                   // exact, where the histogram rounds
+	messages int64                   // complete ones
+	owed     int64                   // due, and not come by the window's end
+}
+
 // longestLatency is where the histogram ends; what takes longer is recorded as
 // this, and shows in full as the maximum.
 const longestLatency = int64(10 * time.Minute)
 
-func newRecorder(w *window, interval time.Duration) *recorder {
-	return &recorder{window: w, latency: newHistogram(), interval: interval}
+func newRecorder(w *window, interval time.Duration, groups int) *recorder {
+	r := &recorder{window: w, interval: interval, groups: make([]tally, groups)}
+	for i := range r.groups {
+		r.groups[i].latency = newHistogram()
+	}
+	return r
 }
 
 func newHistogram() *hdrhistogram.Histogram {
@@ -45,21 +55,30 @@ func (r *recorder) at(now int64) {
 }
 
 // reply takes one reply: in a fan-out, one delivery.
-func (r *recorder) reply(latency int64) {
-	if !r.counting {
-		return
+func (r *recorder) reply(group int, latency int64) {
+	if r.counting {
+		r.groups[group].add(latency)
+		r.tick.slowest = max(r.tick.slowest, latency)
 	}
-	r.longest = max(r.longest, latency)
-	r.tick.slowest = max(r.tick.slowest, latency)
+}
+
+// owe takes a message that the window's end has found waiting.
+func (r *recorder) owe(group int, waited int64) {
+	r.groups[group].owed++
+	r.groups[group].add(waited)
+}
+
+func (t *tally) add(latency int64) {
+	t.longest = max(t.longest, latency)
 	// Cannot fail: the value lies between the histogram's ends.
-	_ = r.latency.RecordValue(min(max(latency, 0), longestLatency))
+	_ = t.latency.RecordValue(min(max(latency, 0), longestLatency))
 }
 
 // complete takes a message that has been received by all who were to receive it.
-func (r *recorder) complete() {
+func (r *recorder) complete(group int) {
 	r.all++
 	if r.counting {
-		r.messages++
+		r.groups[group].messages++
 		r.tick.messages++
 	}
 }

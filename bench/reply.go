@@ -2,8 +2,10 @@ package bench
 
 import (
 	"bytes"
+	"errors"
 
 	"github.com/penstock-ws/penstock/frame"
+	"github.com/penstock-ws/penstock/frame/deflate"
 )
 
 // input takes bytes that the server sent, in any split, at the time now. It
@@ -62,6 +64,7 @@ func (f *flow) begin(h frame.Header) *failure {
 		return failf(FailureOpcode, "a %v message was answered with %v", f.opcode, h.Opcode)
 	}
 	f.pos = 0
+	f.inflate, f.packed = h.RSV&frame.RSV1 != 0, f.packed[:0]
 	return nil
 }
 
@@ -71,8 +74,20 @@ func (f *flow) body(b []byte) *failure {
 		f.inbound = append(f.inbound, b...)
 		return nil
 	}
+	if f.inflate {
+		f.packed = append(f.packed, b...)
+		return nil
+	}
+	return f.compare(b)
+}
+
+// compare takes the next bytes of a reply.
+func (f *flow) compare(b []byte) *failure {
+	if f.pos+len(b) > len(f.pattern) { // where compression is agreed upon the scanner allows for more
+		return f.refused(frame.ErrMessageTooBig)
+	}
 	pos := f.pos
-	f.pos += len(b) // at most the payload: the scanner limits a message to it
+	f.pos += len(b)
 	if digits := min(numberBytes, len(f.pattern)); pos < digits {
 		n := copy(f.number[pos:digits], b)
 		if f.pos >= digits && f.number != f.due(digits) {
@@ -125,16 +140,34 @@ func (f *flow) end(now int64, rec *recorder) *failure {
 
 // answered completes a reply.
 func (f *flow) answered(now int64, rec *recorder) *failure {
+	if f.inflate {
+		if fail := f.unpack(); fail != nil {
+			return fail
+		}
+	}
 	if f.pos != len(f.pattern) {
 		return failf(FailureSize, "reply %d has %d bytes; %d were sent", f.done, f.pos, len(f.pattern))
 	}
-	rec.reply(now - f.sentAt[f.done%f.slots])
+	rec.reply(f.group, now-f.sentAt[f.done%f.slots])
 	if f.arrived(f.done) {
-		rec.complete()
+		rec.complete(f.group)
 	}
 	f.done++
 	f.settle()
 	return nil
+}
+
+// unpack inflates a compressed reply and compares it.
+func (f *flow) unpack() *failure {
+	var err error
+	f.unpacked, err = deflate.Inflate(f.unpacked[:0], f.packed, len(f.pattern), 0, nil)
+	switch {
+	case errors.Is(err, deflate.ErrTooBig):
+		return f.refused(frame.ErrMessageTooBig)
+	case err != nil:
+		return failf(FailureProtocol, "reply %d: %v", f.done, err)
+	}
+	return f.compare(f.unpacked)
 }
 
 // closed takes the server's close frame, which is welcome only as an answer.

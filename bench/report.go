@@ -1,8 +1,11 @@
 package bench
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -37,33 +40,54 @@ func (r *Result) WriteTable(out io.Writer) error {
 	if client != nil {
 		row("client CPU/"+unit, grouped(*client)+" ns")
 	}
+	if n := len(r.Series); n > 0 && r.Series[n-1].ServerMemory > 0 {
+		row("server memory", grouped(float64(r.peakMemory())/(1<<10))+" KiB")
+	}
 	row("failed connections", grouped(float64(r.Errors)))
 	t.Flush()
-	_, err := io.WriteString(out, r.heading()+"\n\n"+text.String()+r.notes())
+	_, err := io.WriteString(out, r.heading()+"\n\n"+text.String()+r.groupTable()+r.notes())
 	return err
+}
+
+// groupTable is a line for each group of a Mixed.
+func (r *Result) groupTable() string {
+	if len(r.Groups) == 0 {
+		return ""
+	}
+	var text strings.Builder
+	t := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprint(t, "group\tmessages/s\tp50\tp90\tp99\tp99.9\tmax\t\n")
+	for _, g := range r.Groups {
+		l := g.Latency
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", g.Name, grouped(g.MessagesPerSecond),
+			duration(l.P50), duration(l.P90), duration(l.P99), duration(l.P999), duration(l.Max))
+	}
+	t.Flush()
+	return "\n" + text.String()
+}
+
+// peakMemory is the most that the server had resident when it was looked at.
+func (r *Result) peakMemory() (most int64) {
+	for _, p := range r.Series {
+		most = max(most, p.ServerMemory)
+	}
+	return most
+}
+
+// ends says how the peers ended, the most frequent way first.
+func (h HostileResult) ends() string {
+	ways := slices.SortedFunc(maps.Keys(h.Ends), func(a, b string) int {
+		return cmp.Or(cmp.Compare(h.Ends[b], h.Ends[a]), cmp.Compare(a, b))
+	})
+	for i, way := range ways {
+		ways[i] = fmt.Sprintf("%s %s", grouped(float64(h.Ends[way])), way)
+	}
+	return strings.Join(ways, ", ")
 }
 
 // heading says in a line what was measured.
 func (r *Result) heading() string {
-	return fmt.Sprintf("%s, %v counted", r.load(), time.Duration(r.WindowNS).Round(time.Millisecond))
-}
-
-// load says what was sent.
-func (r *Result) load() string {
-	s := r.Settings
-	kind := "binary"
-	if s["text"] == true {
-		kind = "text"
-	}
-	connections, where := fmt.Sprintf("%v connections", s["connections"]), "on each"
-	if stalled, ok := s["stalled"]; ok {
-		where = "from one of them"
-		if n := fmt.Sprint(stalled); n != "0" {
-			connections += " and " + n + " stalled"
-		}
-	}
-	return fmt.Sprintf("%s: %s, %v in flight %s, %v bytes %s",
-		r.Scenario, connections, s["pipeline"], where, s["payload"], kind)
+	return fmt.Sprintf("%s, %v counted", r.Name, time.Duration(r.WindowNS).Round(time.Millisecond))
 }
 
 // notes are what a reader must know to read the figures right.
@@ -76,8 +100,19 @@ func (r *Result) notes() string {
 	for _, f := range r.Failures {
 		note("FAILED (%v): %d, first %s", f.Kind, f.Count, f.First)
 	}
-	if r.LatencyMode == ClosedLoop {
+	switch r.LatencyMode {
+	case ClosedLoop:
 		note("Latency is closed-loop: at the pace the server set, not at one that clients would keep up regardless.")
+	case OpenLoop:
+		note("Latency is open-loop: from when each message was due, whatever the server did.")
+	case BothLoops:
+		note("Latency is that of all groups; some send at a pace of their own, some at the server's.")
+	}
+	if r.Owed > 0 {
+		note("%s messages were due and had not come when the window ended; they count in the latency with their wait until then.", grouped(float64(r.Owed)))
+	}
+	for _, h := range r.Beside {
+		note("Beside it, %d peers at a time (%v), %s in all: %s.", h.Count, h.Kind, grouped(float64(h.Attempts)), h.ends())
 	}
 	if r.Deliveries > 0 {
 		note("Latency is counted at every receiver, from when the message was due to be sent.")

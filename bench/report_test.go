@@ -23,7 +23,7 @@ func TestTable(t *testing.T) {
 	var out strings.Builder
 	require.NoError(t, r.WriteTable(&out))
 	for _, want := range []string{
-		"echo: 100 connections, 1 in flight on each, 128 bytes binary, 5s counted",
+		"echo, 5s counted",
 		"1,234,567", "246,913", "950 ns", "12.3 µs", "1.23 ms", "123 ms", "2.00 s", "4,322 ns", "closed-loop",
 	} {
 		require.Contains(t, out.String(), want)
@@ -46,22 +46,37 @@ func TestTable(t *testing.T) {
 func TestFanoutTable(t *testing.T) {
 	r := sampleResult()
 	perMessage, perDelivery := 4_100_000.0, 4_100.0
-	r.Scenario, r.Settings["stalled"] = "fanout", 0
 	r.Deliveries, r.DeliveriesPerSecond = 98_765_432, 19_753_086
 	r.ServerCPU, r.ServerCPUPerDelivery = &perMessage, &perDelivery
 	var out strings.Builder
 	require.NoError(t, r.WriteTable(&out))
 	for _, want := range []string{
-		"fanout: 100 connections, 1 in flight from one of them", "98,765,432", "19,753,086", "server CPU/delivery    4,100 ns", "every receiver",
+		"98,765,432", "19,753,086", "server CPU/delivery    4,100 ns", "every receiver",
 	} {
 		require.Contains(t, out.String(), want)
 	}
 	require.NotContains(t, out.String(), "CPU/message")
+}
 
-	r.Settings["stalled"] = 3.0 // as it comes back from a file
-	out.Reset()
-	require.NoError(t, r.WriteTable(&out))
-	require.Contains(t, out.String(), "100 connections and 3 stalled")
+// The name of a Result says what was sent.
+func TestResultName(t *testing.T) {
+	fanout := Fanout{Connections: 100}.withDefaults()
+	for want, s := range map[string]*session{
+		"fanout: 100 connections and 3 stalled, 1 in flight from one of them, 128 bytes binary": {
+			name: "fanout", source: new(source), plan: plan{groups: []Group{fanout.group()}}, extra: map[string]any{"stalled": 3},
+		},
+		"echo: 5 connections, 2 in flight on each, 9 bytes compressed text; beside 10 bomb": {
+			name: "echo", plan: plan{groups: []Group{{Connections: 5, InFlight: 2, PayloadBytes: 9, Text: true, Compress: true}}, beside: []Hostile{{HostileBomb, 10}}},
+		},
+		"mixed: a: 1 connections, 10 messages/s, 9 bytes binary; b: 2 connections, 0.5 rising to 20 (Poisson) messages/s, 9 bytes binary": {
+			name: "mixed", plan: plan{groups: []Group{
+				{Name: "a", Connections: 1, PayloadBytes: 9, Pace: Pace{Rate: 10, To: 10}},
+				{Name: "b", Connections: 2, PayloadBytes: 9, Pace: Pace{Rate: 0.5, To: 20, Poisson: true}},
+			}},
+		},
+	} {
+		require.Equal(t, want, s.load())
+	}
 }
 
 // What is written as JSON can be read back, for reports that are made later.

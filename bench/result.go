@@ -1,14 +1,19 @@
 package bench
 
 import (
+	"fmt"
 	"maps"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// ClosedLoop labels latency that was measured in a closed loop; see Echo.
-const ClosedLoop = "closed loop"
+// What latency was counted from; see Echo and Pace.
+const (
+	ClosedLoop = "closed loop"
+	OpenLoop   = "open loop"
+	BothLoops  = "closed and open loop" // of groups that differ
+)
 
 // Result is what a run measured.
 type Result struct {
@@ -42,6 +47,16 @@ type Result struct {
 	// compressed, base64; empty without messages.
 	Histogram string `json:"latency_histogram"`
 
+	// Owed is how many messages of an open loop were due in the window and had not come
+	// at its end. They are not among Messages; their wait until then is in the latency.
+	Owed int64 `json:"owed"`
+
+	// Groups are the figures of each group of a Mixed.
+	Groups []GroupResult `json:"groups,omitempty"`
+
+	// Beside tells what became of hostile peers.
+	Beside []HostileResult `json:"beside,omitempty"`
+
 	// ServerCPU and ClientCPU are nanoseconds of CPU time per message, user and system;
 	// nil if it cannot be known.
 	ServerCPU *float64 `json:"server_cpu_ns_per_message"`
@@ -63,6 +78,19 @@ type Result struct {
 	// flags. A caller adds its own.
 	Settings map[string]any `json:"settings"`
 	Machine  Machine        `json:"machine"`
+}
+
+// GroupResult is what one group of connections measured: its part of the Result's
+// figures of the same names.
+type GroupResult struct {
+	Name              string         `json:"name"`
+	Messages          int64          `json:"messages"`
+	MessagesPerSecond float64        `json:"messages_per_second"`
+	LatencyMode       string         `json:"latency_mode"`
+	Latency           Latency        `json:"latency_ns"`
+	Histogram         string         `json:"latency_histogram"`
+	Owed              int64          `json:"owed"`
+	Settings          map[string]any `json:"settings"`
 }
 
 // Latency holds percentiles in nanoseconds, to three digits; Max is exact.
@@ -88,51 +116,124 @@ type CPU struct {
 // result makes the Result of what has been recorded.
 func (s *session) result(cancelled bool) *Result {
 	span := s.after.at - s.before.at
-	settings := s.cfg.settings()
-	settings["url"] = s.target.URL
-	maps.Copy(settings, s.extra)
 	r := &Result{
-		Scenario:    s.name,
-		Started:     s.started,
-		Partial:     cancelled || span < int64(s.cfg.Duration),
-		WindowNS:    span,
-		LatencyMode: ClosedLoop,
-		Failures:    s.failures.list(),
-		Settings:    settings,
-		Machine:     thisMachine(),
+		Scenario: s.name,
+		Started:  s.started,
+		Partial:  cancelled || span < int64(s.plan.duration),
+		WindowNS: span,
+		Failures: s.failures.list(),
+		Settings: s.settings(),
+		Machine:  thisMachine(),
 	}
 	for _, f := range r.Failures {
 		r.Errors += f.Count
 	}
-	s.addLatency(r)
+	s.addGroups(r)
 	s.addCPU(r)
 	s.addSeries(r)
-	r.Name = r.load()
+	for _, h := range s.hostile {
+		r.Beside = append(r.Beside, h.result)
+	}
+	r.Name = s.load()
 	return r
 }
 
-func (s *session) addLatency(r *Result) {
-	all := newHistogram()
-	for _, rec := range s.recorders {
-		all.Merge(rec.latency)
-		r.Messages += rec.messages
-		r.Latency.Max = max(r.Latency.Max, rec.longest)
+// settings are what the run was told; of a Mixed, each group has its own besides.
+func (s *session) settings() map[string]any {
+	set := make(map[string]any)
+	if len(s.plan.groups) == 1 {
+		set = s.plan.groups[0].settings()
 	}
-	if all.TotalCount() == 0 {
-		return
+	set["warmup"], set["duration"] = s.plan.warmup.String(), s.plan.duration.String()
+	set["url"] = s.target.URL
+	for _, h := range s.plan.beside {
+		set["beside_"+h.Kind.String()] = h.Count
 	}
+	maps.Copy(set, s.extra)
+	return set
+}
+
+// load says in words what was sent; it is the Result's Name.
+func (s *session) load() string {
+	groups := s.plan.groups
+	text := s.name + ": "
+	switch {
+	case s.source != nil:
+		text += fmt.Sprintf("%d connections", groups[0].Connections)
+		if n := s.extra["stalled"]; n != 0 {
+			text += fmt.Sprintf(" and %v stalled", n)
+		}
+		text += ", " + groups[0].heading("from one of them")
+	case len(groups) == 1:
+		text += fmt.Sprintf("%d connections, ", groups[0].Connections) + groups[0].heading("on each")
+	default:
+		for i, g := range groups {
+			if i > 0 {
+				text += "; "
+			}
+			text += fmt.Sprintf("%s: %d connections, ", g.Name, g.Connections) + g.heading("on each")
+		}
+	}
+	for _, h := range s.plan.beside {
+		text += fmt.Sprintf("; beside %d %v", h.Count, h.Kind)
+	}
+	return text
+}
+
+// addGroups adds what the recorders have of each group, and of all.
+func (s *session) addGroups(r *Result) {
 	seconds := time.Duration(r.WindowNS).Seconds()
-	r.MessagesPerSecond = float64(r.Messages) / seconds
-	if s.source != nil {
+	all := newHistogram()
+	var longest int64
+	for i, g := range s.plan.groups {
+		of := GroupResult{Name: g.Name, LatencyMode: g.mode(), Settings: g.settings()}
+		latency := newHistogram()
+		most := int64(0)
+		for _, rec := range s.recorders {
+			t := &rec.groups[i]
+			latency.Merge(t.latency)
+			of.Messages += t.messages
+			of.Owed += t.owed
+			most = max(most, t.longest)
+		}
+		of.Latency, of.Histogram = percentiles(latency, most)
+		if seconds > 0 {
+			of.MessagesPerSecond = float64(of.Messages) / seconds
+		}
+		all.Merge(latency)
+		longest = max(longest, most)
+		r.Messages += of.Messages
+		r.Owed += of.Owed
+		r.Groups = append(r.Groups, of)
+		switch r.LatencyMode {
+		case "", of.LatencyMode:
+			r.LatencyMode = of.LatencyMode
+		default:
+			r.LatencyMode = BothLoops
+		}
+	}
+	r.Latency, r.Histogram = percentiles(all, longest)
+	if seconds > 0 {
+		r.MessagesPerSecond = float64(r.Messages) / seconds
+	}
+	if s.source != nil && seconds > 0 {
 		r.Deliveries = all.TotalCount()
 		r.DeliveriesPerSecond = float64(r.Deliveries) / seconds
 	}
-	quantile := func(p float64) int64 { return min(all.ValueAtPercentile(p), r.Latency.Max) }
-	r.Latency.P50, r.Latency.P90 = quantile(50), quantile(90)
-	r.Latency.P99, r.Latency.P999 = quantile(99), quantile(99.9)
-	// Writes to memory and does not fail.
-	encoded, _ := all.Encode(hdrhistogram.V2CompressedEncodingCookieBase)
-	r.Histogram = string(encoded)
+	if len(r.Groups) == 1 {
+		r.Groups = nil
+	}
+}
+
+// percentiles returns what h holds, in figures and encoded.
+func percentiles(h *hdrhistogram.Histogram, longest int64) (Latency, string) {
+	if h.TotalCount() == 0 {
+		return Latency{}, ""
+	}
+	at := func(p float64) int64 { return min(h.ValueAtPercentile(p), longest) }
+	// Encode writes to memory and does not fail.
+	encoded, _ := h.Encode(hdrhistogram.V2CompressedEncodingCookieBase)
+	return Latency{P50: at(50), P90: at(90), P99: at(99), P999: at(99.9), Max: longest}, string(encoded)
 }
 
 func (s *session) addCPU(r *Result) {

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,16 +13,16 @@ import (
 // session is one run of a scenario.
 type session struct {
 	// immutable
-	name    string // the scenario's
-	cfg     Echo
-	source  *source        // of all connections, in a fan-out; nil: each has its own
-	extra   map[string]any // settings beyond those of an Echo
-	target  Target
-	started time.Time // the session's clock counts from here
-	rules   *frame.Rules
-	pattern []byte
-	client  cpuClock
-	server  cpuClock // reads nothing without a PID
+	name     string // the scenario's
+	plan     plan
+	source   *source        // of all connections, in a fan-out; nil: each has its own
+	extra    map[string]any // settings beyond those of the plan
+	target   Target
+	started  time.Time      // the session's clock counts from here
+	rules    []*frame.Rules // of each group
+	patterns [][]byte       // of each group
+	client   cpuClock
+	server   cpuClock // reads nothing without a PID
 
 	// the calling goroutine
 	driver    string
@@ -32,10 +33,18 @@ type session struct {
 
 	window   *window
 	failures failureLog
+	hostile  []*hostility
 
 	phase    atomic.Int32  // a phase
 	draining chan struct{} // closed when phase is phaseDrain or later
 	stopped  chan struct{} // closed when phase is phaseStop
+}
+
+// plan is what a scenario comes down to.
+type plan struct {
+	groups []Group
+	beside []Hostile
+	timing
 }
 
 // phase is what the drivers are to do.
@@ -47,20 +56,23 @@ const (
 	phaseStop               // hang up
 )
 
-func newSession(name string, cfg Echo, t Target) *session {
-	return &session{
+func newSession(name string, p plan, t Target) *session {
+	s := &session{
 		name:     name,
-		cfg:      cfg,
+		plan:     p,
 		target:   t,
 		started:  time.Now(),
-		rules:    &frame.Rules{MaxMessage: int64(cfg.PayloadBytes)},
-		pattern:  newPattern(cfg.PayloadBytes),
 		client:   ownCPU(),
 		server:   processCPU(t.PID),
 		window:   newWindow(),
 		draining: make(chan struct{}),
 		stopped:  make(chan struct{}),
 	}
+	for _, g := range p.groups {
+		s.rules = append(s.rules, g.rules())
+		s.patterns = append(s.patterns, g.pattern())
+	}
+	return s
 }
 
 // now is the session's clock, in nanoseconds.
@@ -69,7 +81,9 @@ func (s *session) now() int64 { return int64(time.Since(s.started)) }
 // conduct drives the connections through warm-up, window and goodbye.
 func (s *session) conduct(ctx context.Context, conns []*dialed, watch func(Progress)) {
 	carry := s.carriers(conns)
-	opened := s.cfg.Warmup == 0
+	pacify := s.unleash(ctx)
+	defer pacify()
+	opened := s.plan.warmup == 0
 	if opened {
 		s.open()
 	}
@@ -81,7 +95,7 @@ func (s *session) conduct(ctx context.Context, conns []*dialed, watch func(Progr
 	go func() { carried.Wait(); close(over) }() // ends with the carriers
 
 	w := watcher{s, watch, s.now()}
-	if !opened && w.wait(ctx, over, s.cfg.Warmup) {
+	if !opened && w.wait(ctx, over, s.plan.warmup) {
 		opened = true
 		s.open()
 	}
@@ -95,12 +109,12 @@ func (s *session) conduct(ctx context.Context, conns []*dialed, watch func(Progr
 
 // count waits for the window's end, interval by interval.
 func (s *session) count(ctx context.Context, over <-chan struct{}, w watcher) {
-	interval := intervalOf(s.cfg.Duration)
+	interval := intervalOf(s.plan.duration)
 	for next := interval; ; next += interval {
-		until := min(next, s.cfg.Duration)
+		until := min(next, s.plan.duration)
 		going := w.wait(ctx, over, time.Duration(s.before.at-s.now())+until)
 		s.after = s.sample()
-		if !going || until == s.cfg.Duration {
+		if !going || until == s.plan.duration {
 			break
 		}
 		s.samples = append(s.samples, s.after)
@@ -131,17 +145,25 @@ func (s *session) finish(ctx context.Context) (release func() bool) {
 // flow prepares the n-th connection's flow, with the bytes that came on the
 // heels of the handshake.
 func (s *session) flow(d *dialed, rec *recorder) (*flow, *failure) {
+	g := s.plan.groups[d.group]
 	src, sends := s.source, d.id == senderID
 	if src == nil {
-		src, sends = newSource(s.cfg, 1, s.pattern), true
+		src, sends = newSource(g, 1, s.patterns[d.group]), true
+		src.pace = newPacer(g.Pace, s.plan.timing, d.id, g.Connections)
 	}
-	f := newFlow(src, sends, s.rules)
+	f := newFlow(src, sends, s.rules[d.group])
+	f.group = d.group
 	rec.at(s.now())
 	return f, f.input(d.early, s.now(), rec)
 }
 
+// paced reports whether any group is an open loop.
+func (s *session) paced() bool {
+	return slices.ContainsFunc(s.plan.groups, func(g Group) bool { return g.Pace.open() })
+}
+
 func (s *session) recorder() *recorder {
-	r := newRecorder(s.window, intervalOf(s.cfg.Duration))
+	r := newRecorder(s.window, intervalOf(s.plan.duration), len(s.plan.groups))
 	s.recorders = append(s.recorders, r)
 	return r
 }
@@ -190,7 +212,7 @@ func (w watcher) report() {
 	}
 	w.watch(Progress{
 		Elapsed:  time.Duration(w.s.now() - w.began),
-		Total:    w.s.cfg.Warmup + w.s.cfg.Duration,
+		Total:    w.s.plan.warmup + w.s.plan.duration,
 		Messages: w.s.received(),
 	})
 }

@@ -27,8 +27,9 @@ type scenario interface {
 // command is the flags of a scenario's subcommand, and what it needs besides.
 type command struct {
 	scenario
-	name      string // of the scenario
-	filter    string // of the server that is started
+	name      string      // of the scenario
+	filter    string      // of the server that is started
+	compress  func() bool // whether that server has to agree to compression; nil: no
 	url       string
 	json      string
 	inline    bool
@@ -165,6 +166,9 @@ func (a *command) startServer(ctx context.Context) (*bench.Server, error) {
 	}
 	if a.workers != 0 {
 		c.Args = append(c.Args, "--workers", strconv.Itoa(a.workers))
+	}
+	if a.compress != nil && a.compress() {
+		c.Args = append(c.Args, "--compress")
 	}
 	if a.serverCPU != nil {
 		c.CPUs = []int{*a.serverCPU}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/penstock-ws/penstock/bench"
@@ -65,6 +66,68 @@ func (v span) Set(s string) error {
 		return errNotAllowed
 	}
 	*v.p = d
+	return nil
+}
+
+// rate is a flag that takes messages per second.
+type rate struct{ p *float64 }
+
+func (v rate) Type() string    { return "rate" }
+func (v rate) allowed() string { return fmt.Sprintf("a number over 0, up to %d", bench.MaxRate) }
+
+func (v rate) String() string {
+	if v.p == nil || *v.p == 0 {
+		return ""
+	}
+	return strconv.FormatFloat(*v.p, 'g', -1, 64)
+}
+
+func (v rate) Set(s string) error {
+	x, err := strconv.ParseFloat(s, 64)
+	if err != nil || !(x > 0 && x <= bench.MaxRate) {
+		return errNotAllowed
+	}
+	*v.p = x
+	return nil
+}
+
+// hostiles is a flag that adds a kind of hostile peers, with or without their number.
+type hostiles struct{ p *[]bench.Hostile }
+
+func (v hostiles) Type() string { return "kind=count" }
+
+func (v hostiles) allowed() string {
+	var kinds []string
+	for k := bench.HostileKind(0); ; k++ {
+		if text, _ := k.MarshalText(); k.UnmarshalText(text) != nil {
+			break
+		}
+		kinds = append(kinds, k.String())
+	}
+	return fmt.Sprintf("KIND or KIND=COUNT, the kind one of %s, the count from 1 to %d", strings.Join(kinds, ", "), bench.MaxConnections)
+}
+
+func (v hostiles) String() string {
+	if v.p == nil || len(*v.p) == 0 {
+		return ""
+	}
+	return fmt.Sprint(*v.p)
+}
+
+func (v hostiles) Set(s string) error {
+	name, count, given := strings.Cut(s, "=")
+	var h bench.Hostile
+	if h.Kind.UnmarshalText([]byte(name)) != nil {
+		return errNotAllowed
+	}
+	if given {
+		n, err := strconv.Atoi(count)
+		if err != nil || n < 1 || n > bench.MaxConnections {
+			return errNotAllowed
+		}
+		h.Count = n
+	}
+	*v.p = append(*v.p, h)
 	return nil
 }
 

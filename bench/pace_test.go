@@ -1,0 +1,106 @@
+package bench
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/stretchr/testify/require"
+)
+
+// dues returns when the messages of one of n connections are due in the first span.
+func dues(p Pace, i, n int, span time.Duration) (list []int64) {
+	pace := newPacer(p, timing{duration: span}, i, n)
+	pace.begin(0)
+	for {
+		at, ok := pace.take(int64(span))
+		if !ok {
+			return list
+		}
+		list = append(list, at)
+	}
+}
+
+// Messages are due at the rate that was asked for, in turn on all connections.
+func TestPace(t *testing.T) {
+	const second = int64(time.Second)
+	first, third := dues(Pace{Rate: 40, To: 40}, 0, 4, time.Second-1), dues(Pace{Rate: 40, To: 40}, 3, 4, time.Second-1)
+	require.Len(t, first, 10)
+	require.Len(t, third, 10)
+	for i := range first {
+		require.InDelta(t, int64(i)*second/10, first[i], 100)
+		require.InDelta(t, int64(i)*second/10+second*3/40, third[i], 100)
+	}
+
+	ramp := dues(Pace{Rate: 100, To: 300}, 0, 1, 10*time.Second)
+	require.InDelta(t, 2000, len(ramp), 20)
+	early := 0
+	for early < len(ramp) && ramp[early] < 5*second {
+		early++
+	}
+	require.InDelta(t, 750, early, 20) // 100 to 200 a second
+
+	random := dues(Pace{Rate: 1000, To: 1000, Poisson: true}, 0, 1, 20*time.Second)
+	require.InDelta(t, 20_000, len(random), 5*math.Sqrt(20_000))
+	var squares float64
+	for i := range random[1:] {
+		gap := float64(random[i+1]-random[i]) / float64(time.Millisecond)
+		squares += gap * gap
+	}
+	require.InDelta(t, 2, squares/float64(len(random)), 0.3, "gaps should be exponential: E[x²] = 2")
+}
+
+// A server that stands still is charged for every message that clients would have
+// sent meanwhile; a closed loop lets it off.
+func TestOpenLoopShowsStalls(t *testing.T) {
+	for _, tls := range transports() {
+		stalls := func(conn *websocket.Conn) {
+			began, stalled := time.Now(), false
+			echoWith(conn, func(_, kind int, message []byte) error {
+				if !stalled && time.Since(began) > 300*time.Millisecond {
+					stalled = true
+					time.Sleep(300 * time.Millisecond)
+				}
+				return conn.WriteMessage(kind, message)
+			})
+		}
+		e := Echo{Connections: 1, Duration: 1500 * time.Millisecond, Settle: time.Second}
+		closed, err := e.Run(t.Context(), serve(t, tls, stalls), nil)
+		require.NoError(t, err)
+		require.Equal(t, ClosedLoop, closed.LatencyMode)
+		require.Less(t, closed.Latency.P99, int64(100*time.Millisecond), "one message of thousands")
+		require.Greater(t, closed.Latency.Max, int64(290*time.Millisecond))
+
+		e.Pace = Pace{Rate: 500}
+		open, err := e.Run(t.Context(), serve(t, tls, stalls), nil)
+		require.NoError(t, err)
+		require.Equal(t, OpenLoop, open.LatencyMode)
+		require.Empty(t, open.Failures)
+		require.Greater(t, open.Latency.P99, int64(250*time.Millisecond), "a fifth of all messages waited")
+		require.Greater(t, open.Latency.P90, int64(50*time.Millisecond))
+		require.InDelta(t, 500, open.MessagesPerSecond, 25)
+		require.LessOrEqual(t, open.Owed, int64(3), "what was under way")
+	}
+}
+
+// What a server cannot keep up with is owed at the end, and the longer it has
+// waited the worse the latency.
+func TestOpenLoopOwed(t *testing.T) {
+	for _, tls := range transports() {
+		slow := func(conn *websocket.Conn) {
+			echoWith(conn, func(_, kind int, message []byte) error {
+				time.Sleep(10 * time.Millisecond)
+				return conn.WriteMessage(kind, message)
+			})
+		}
+		e := Echo{Connections: 2, InFlight: 4, Pace: Pace{Rate: 1000}, Duration: 500 * time.Millisecond, Settle: time.Second}
+		r, err := e.Run(t.Context(), serve(t, tls, slow), nil)
+		require.NoError(t, err)
+		require.Empty(t, r.Failures)
+		require.InDelta(t, 500, r.Owed+r.Messages, 25)
+		require.Greater(t, r.Owed, int64(350))
+		require.Greater(t, r.Latency.P50, int64(100*time.Millisecond))
+		require.Greater(t, r.Latency.Max, int64(300*time.Millisecond))
+	}
+}
