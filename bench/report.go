@@ -21,6 +21,9 @@ func (r *Result) WriteTable(out io.Writer) error {
 	var text strings.Builder
 	t := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
 	row := func(name, value string) { fmt.Fprintf(t, "%s\t%s\t\n", name, value) }
+	if m := r.Memory; m != nil {
+		return r.writeMemory(out)
+	}
 	row("messages", grouped(float64(r.Messages)))
 	row("messages/s", grouped(r.MessagesPerSecond))
 	unit, server, client := "message", r.ServerCPU, r.ClientCPU
@@ -46,6 +49,16 @@ func (r *Result) WriteTable(out io.Writer) error {
 	row("failed connections", grouped(float64(r.Errors)))
 	t.Flush()
 	_, err := io.WriteString(out, r.heading()+"\n\n"+text.String()+r.groupTable()+r.notes())
+	return err
+}
+
+// writeMemory writes the table of an Idle.
+func (r *Result) writeMemory(out io.Writer) error {
+	text := fmt.Sprintf("%s\n\n  server memory/connection  %s bytes\n", r.Name, grouped(r.Memory.User))
+	if r.Memory.Kernel > 0 {
+		text += fmt.Sprintf("  kernel memory/connection  %s bytes, of both ends\n", grouped(r.Memory.Kernel))
+	}
+	_, err := io.WriteString(out, text+r.notes())
 	return err
 }
 

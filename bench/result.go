@@ -74,6 +74,9 @@ type Result struct {
 	Errors   int        `json:"errors"`   // connections that failed
 	Failures []Failures `json:"failures"` // by kind
 
+	// Memory is what a connection takes; nil in other scenarios than Idle.
+	Memory *Memory `json:"memory,omitempty"`
+
 	// Settings are what the run was told, under the names of the command's
 	// flags. A caller adds its own.
 	Settings map[string]any `json:"settings"`

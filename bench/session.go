@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"net/url"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,7 @@ type session struct {
 	plan     plan
 	source   *source        // of all connections, in a fan-out; nil: each has its own
 	extra    map[string]any // settings beyond those of the plan
+	storm    *url.URL       // where clients come and go; nil: connections stay
 	target   Target
 	started  time.Time      // the session's clock counts from here
 	rules    []*frame.Rules // of each group
@@ -80,7 +82,7 @@ func (s *session) now() int64 { return int64(time.Since(s.started)) }
 
 // conduct drives the connections through warm-up, window and goodbye.
 func (s *session) conduct(ctx context.Context, conns []*dialed, watch func(Progress)) {
-	carry := s.carriers(conns)
+	carry := s.carry(ctx, conns)
 	pacify := s.unleash(ctx)
 	defer pacify()
 	opened := s.plan.warmup == 0
@@ -105,6 +107,14 @@ func (s *session) conduct(ctx context.Context, conns []*dialed, watch func(Progr
 	release := s.finish(ctx)
 	<-over
 	release()
+}
+
+// carry returns what drives the connections, each part on a goroutine of its own.
+func (s *session) carry(ctx context.Context, conns []*dialed) []func() {
+	if s.storm != nil {
+		return s.visitors(ctx, s.storm)
+	}
+	return s.carriers(conns)
 }
 
 // count waits for the window's end, interval by interval.

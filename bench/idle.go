@@ -1,0 +1,129 @@
+package bench
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Idle is the scenario of connections that do nothing: what one costs the server in
+// memory. It needs the server's process number, and a /proc.
+//
+// The zero value is the default of each field.
+type Idle struct {
+	// Connections is how many are opened. 0: 5000. At most MaxConnections.
+	Connections int
+
+	// Settle is how long after the last handshake memory is read, so that what the
+	// handshakes took can be given back. 0: 2 s.
+	Settle time.Duration
+}
+
+// Memory is what idle connections take, in bytes for each.
+type Memory struct {
+	// User is the growth of the server's resident memory.
+	User float64 `json:"user_bytes_per_connection"`
+
+	// Kernel is the growth of the kernel's slabs and socket buffers on this machine,
+	// which holds both ends of each connection; 0 if that is not known. Anything else
+	// that runs here counts in, too.
+	Kernel float64 `json:"kernel_bytes_per_connection"`
+}
+
+// Run carries out the scenario; see Echo.Run. Messages in the Result are the
+// connections that were opened and answered a ping.
+func (i Idle) Run(ctx context.Context, t Target, watch func(Progress)) (*Result, error) {
+	if err := i.Validate(); err != nil {
+		return nil, err
+	}
+	address, err := parseURL(t.URL)
+	if err != nil {
+		return nil, err
+	}
+	i = i.withDefaults()
+	s := newSession("idle", plan{timing: timing{duration: i.Settle}}, t)
+	s.extra = map[string]any{"connections": i.Connections}
+	if residentMemory(t.PID) == 0 {
+		return nil, errors.New("bench: the memory of the server cannot be read: idle needs a server process on this machine, and a /proc")
+	}
+	before := residentMemory(t.PID)
+	kernel, kernelKnown := kernelMemory()
+	s.open()
+	conns, err := dialAll(ctx, i.Connections, dialer{address: address, ping: true})
+	if err != nil && ctx.Err() == nil {
+		return nil, fmt.Errorf("bench: %w", err)
+	}
+	defer hangUp(conns)
+	w := watcher{s, watch, s.now()}
+	w.wait(ctx, nil, i.Settle)
+	s.after = s.sample()
+	s.samples = append(s.samples, s.after)
+	r := s.result(ctx.Err() != nil)
+	r.Name = fmt.Sprintf("idle: %d connections", i.Connections)
+	r.Messages = int64(len(conns))
+	if n := float64(len(conns)); n > 0 {
+		r.Memory = &Memory{User: float64(s.after.memory-before) / n}
+		if now, ok := kernelMemory(); ok && kernelKnown {
+			r.Memory.Kernel = float64(now-kernel) / n
+		}
+	}
+	return r, nil
+}
+
+// Validate returns every mistake in i, joined; each is a *ConfigError.
+func (i Idle) Validate() error {
+	i = i.withDefaults()
+	return errors.Join(
+		inRange("Connections", i.Connections, 1, MaxConnections),
+		inRange("Settle", i.Settle, time.Millisecond, MaxDuration),
+	)
+}
+
+func (i Idle) withDefaults() Idle {
+	setDefault(&i.Connections, 5000)
+	setDefault(&i.Settle, 2*time.Second)
+	return i
+}
+
+// kernelMemory is what the kernel's slabs and TCP's buffers take on this machine, in
+// bytes, where there is a /proc that tells.
+func kernelMemory() (n int64, ok bool) {
+	slab, ok := procValue("/proc/meminfo", "Slab:")
+	if !ok {
+		return 0, false
+	}
+	n = slab << 10
+	text, _ := os.ReadFile("/proc/net/sockstat")
+	for line := range strings.Lines(string(text)) {
+		if rest, found := strings.CutPrefix(line, "TCP:"); found {
+			fields := strings.Fields(rest)
+			for i := 0; i+1 < len(fields); i += 2 {
+				if pages, err := strconv.ParseInt(fields[i+1], 10, 64); err == nil && fields[i] == "mem" {
+					n += pages * int64(os.Getpagesize())
+				}
+			}
+		}
+	}
+	return n, true
+}
+
+// procValue returns the number in the line of a file that begins with name.
+func procValue(file, name string) (int64, bool) {
+	f, err := os.Open(file)
+	if err != nil {
+		return 0, false
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if fields := strings.Fields(lines.Text()); len(fields) > 1 && fields[0] == name {
+			n, err := strconv.ParseInt(fields[1], 10, 64)
+			return n, err == nil
+		}
+	}
+	return 0, false
+}

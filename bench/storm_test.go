@@ -1,0 +1,58 @@
+package bench
+
+import (
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/stretchr/testify/require"
+)
+
+// Clients come and go for the whole time, each with one message, and leave in order.
+func TestStorm(t *testing.T) {
+	for _, tls := range transports() {
+		var came, orderly atomic.Int64
+		target := serve(t, tls, func(conn *websocket.Conn) {
+			came.Add(1)
+			n := 0
+			for {
+				kind, message, err := conn.ReadMessage()
+				if websocket.IsCloseError(err, websocket.CloseNormalClosure) && n == 1 {
+					orderly.Add(1)
+				}
+				if err != nil {
+					return
+				}
+				n++
+				_ = conn.WriteMessage(kind, message)
+			}
+		})
+		r, err := Storm{Clients: 3, Duration: 200 * time.Millisecond}.Run(t.Context(), target, nil)
+		require.NoError(t, err)
+		require.Empty(t, r.Failures)
+		require.Greater(t, r.Messages, int64(10))
+		require.Positive(t, r.Latency.P50)
+		require.Equal(t, came.Load(), orderly.Load())
+		require.InDelta(t, came.Load(), r.Messages, 4)
+	}
+}
+
+// A server that echoes something else, or hangs up, fails the clients.
+func TestStormFails(t *testing.T) {
+	for want, answer := range map[FailureKind]func(conn *websocket.Conn) error{
+		FailureContent: func(conn *websocket.Conn) error {
+			return conn.WriteMessage(websocket.BinaryMessage, make([]byte, 128))
+		},
+		FailureClosed: func(*websocket.Conn) error { return errors.New("enough") },
+	} {
+		target := serve(t, false, func(conn *websocket.Conn) {
+			echoWith(conn, func(_, _ int, _ []byte) error { return answer(conn) })
+		})
+		r, err := Storm{Clients: 2, Duration: 200 * time.Millisecond}.Run(t.Context(), target, nil)
+		require.NoError(t, err)
+		require.Equal(t, 2, r.Errors)
+		require.Equal(t, want, r.Failures[0].Kind)
+	}
+}
