@@ -1,35 +1,26 @@
 package bench
 
 import (
-	"os"
-	"runtime"
 	"testing"
 	"time"
 
-	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/require"
 )
 
-// What connections hold is found, near enough: the server is this process, whose
-// client ends count, too.
+// What connections hold is found, near enough.
 func TestIdle(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		return // no /proc; the error of TestIdleUnknown is all that there is
-	}
-	const each = 256 << 10
-	target := serve(t, false, func(conn *websocket.Conn) {
-		held := make([]byte, each)
-		for i := range held {
-			held[i] = 1
-		}
-		echoAll(conn)
-		runtime.KeepAlive(held)
-	})
-	target.PID = os.Getpid()
+	server, err := StartServer(t.Context(), childConfig("holder"))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, server.Stop()) }()
+	target := Target{URL: server.URL(), PID: server.PID()}
 	r, err := Idle{Connections: 200, Settle: 50 * time.Millisecond}.Run(t.Context(), target, nil)
+	if !ReadsMemory() {
+		require.ErrorContains(t, err, "cannot be read")
+		return
+	}
 	require.NoError(t, err)
 	require.EqualValues(t, 200, r.Messages)
-	require.InDelta(t, each, r.Memory.User, each/2)
+	require.InDelta(t, heldBytes, r.Memory.User, heldBytes/3)
 	require.Equal(t, "idle: 200 connections", r.Name)
 }
 

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"encoding/pem"
 	"fmt"
 	"net/http"
@@ -78,6 +79,19 @@ func child(behaviour string) {
 		os.Exit(3)
 	case "shortlived":
 		fmt.Println(line)
+	case "holder": // holds heldBytes for each connection
+		upgrader := websocket.Upgrader{}
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			conn, err := upgrader.Upgrade(w, r, nil)
+			if err != nil {
+				return
+			}
+			held := bytes.Repeat([]byte{1}, heldBytes)
+			echoAll(conn)
+			runtime.KeepAlive(held)
+		}))
+		fmt.Println(listeningPrefix + "ws" + strings.TrimPrefix(server.URL, "http") + "/")
+		<-terminated
 	case "parent": // has a child, and never ends it
 		s, err := StartServer(testContext(), childConfig("idle"))
 		if err != nil {
@@ -87,6 +101,9 @@ func child(behaviour string) {
 		select {}
 	}
 }
+
+// heldBytes is what a connection costs the child that holds something for each.
+const heldBytes = 256 << 10
 
 func childConfig(behaviour string) ServerConfig {
 	return ServerConfig{Path: os.Args[0], Args: []string{"child", behaviour}}

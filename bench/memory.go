@@ -24,3 +24,7 @@ func residentMemory(pid int) int64 {
 	}
 	return pages * int64(os.Getpagesize())
 }
+
+// ReadsMemory reports whether the memory of a process can be read here, which Idle
+// needs.
+func ReadsMemory() bool { return residentMemory(os.Getpid()) > 0 }

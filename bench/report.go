@@ -48,7 +48,7 @@ func (r *Result) WriteTable(out io.Writer) error {
 	}
 	row("failed connections", grouped(float64(r.Errors)))
 	t.Flush()
-	_, err := io.WriteString(out, r.heading()+"\n\n"+text.String()+r.groupTable()+r.notes())
+	_, err := io.WriteString(out, r.heading()+"\n\n"+text.String()+r.groupTable()+allNotes([]*Result{r}))
 	return err
 }
 
@@ -58,7 +58,7 @@ func (r *Result) writeMemory(out io.Writer) error {
 	if r.Memory.Kernel > 0 {
 		text += fmt.Sprintf("  kernel memory/connection  %s bytes, of both ends\n", grouped(r.Memory.Kernel))
 	}
-	_, err := io.WriteString(out, text+r.notes())
+	_, err := io.WriteString(out, text+allNotes([]*Result{r}))
 	return err
 }
 
@@ -104,9 +104,8 @@ func (r *Result) heading() string {
 }
 
 // notes are what a reader must know to read the figures right.
-func (r *Result) notes() string {
-	var notes strings.Builder
-	note := func(format string, args ...any) { fmt.Fprintf(&notes, "\n"+format, args...) }
+func (r *Result) notes() (notes []string) {
+	note := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
 	if r.Partial {
 		note("PARTIAL: the run ended before its time; the figures hold for %v.", time.Duration(r.WindowNS).Round(time.Millisecond))
 	}
@@ -133,10 +132,7 @@ func (r *Result) notes() string {
 	if limit := r.clientLimit(); limit > 0 && r.CPU.Client > busyClient*limit {
 		note("The client used %.2f of its %.0f CPU: it may have been what limited the throughput.", r.CPU.Client, limit)
 	}
-	if notes.Len() > 0 {
-		notes.WriteString("\n")
-	}
-	return notes.String()
+	return notes
 }
 
 // clientLimit is how many CPUs the client can fill; 0 if that is not known.

@@ -39,6 +39,9 @@ type ServerConfig struct {
 	// Args are its arguments, without the name.
 	Args []string
 
+	// Env are further environment variables, NAME=VALUE, besides those of this process.
+	Env []string
+
 	// CPUs are the numbers of the CPUs that the server may use (Linux only).
 	// Empty: those of this process.
 	CPUs []int
@@ -62,6 +65,7 @@ func StartServer(ctx context.Context, c ServerConfig) (*Server, error) {
 	setDefault(&c.StartTimeout, 10*time.Second)
 	setDefault(&c.StopTimeout, 5*time.Second)
 	cmd := exec.Command(c.Path, c.Args...)
+	cmd.Env = append(os.Environ(), c.Env...)
 	cmd.SysProcAttr = childAttributes()
 	s := &Server{cmd: cmd, grace: c.StopTimeout, ended: make(chan struct{})}
 	cmd.Stderr = &s.stderr

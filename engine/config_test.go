@@ -151,6 +151,15 @@ func documented(t *testing.T) map[string]string {
 	return names
 }
 
+// EnvNames has what the fields' comments have.
+func TestEnvNames(t *testing.T) {
+	var want []string
+	for _, name := range documented(t) {
+		want = append(want, name)
+	}
+	require.ElementsMatch(t, want, engine.EnvNames())
+}
+
 // Every documented variable sets its field, and no other is read.
 func TestConfigEnvironment(t *testing.T) {
 	names := documented(t)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -27,11 +28,25 @@ func (e *EnvError) Error() string {
 // be switched off. A variable that is unset or empty leaves its field zero. All
 // mistakes are returned at once, as joined values of *EnvError; nothing is read
 // at any other time.
-func ConfigFromEnv() (Config, error) {
+func ConfigFromEnv() (Config, error) { return configFrom(os.Getenv) }
+
+// EnvNames returns the names of all variables that ConfigFromEnv reads, for programs
+// that have to tell a misspelt one.
+func EnvNames() (names []string) {
+	_, _ = configFrom(func(name string) string {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+		return ""
+	})
+	return names
+}
+
+func configFrom(getenv func(name string) string) (Config, error) {
 	var c Config
 	var errs []error
 	number := func(field *int, name string, least, most int) {
-		if v := os.Getenv(name); v != "" {
+		if v := getenv(name); v != "" {
 			n, err := strconv.Atoi(v)
 			if err != nil || n < least || n > most {
 				errs = append(errs, &EnvError{name, v, fmt.Sprintf("a whole number from %d to %d", least, most)})
@@ -41,14 +56,14 @@ func ConfigFromEnv() (Config, error) {
 		}
 	}
 	rate := func(field *int, name string) {
-		if os.Getenv(name) == "off" {
+		if getenv(name) == "off" {
 			*field = -1
 			return
 		}
 		number(field, name, 1, math.MaxInt32)
 	}
 	toggle := func(field *bool, name string) {
-		switch v := os.Getenv(name); v {
+		switch v := getenv(name); v {
 		case "", "off":
 		case "on":
 			*field = true
@@ -57,7 +72,7 @@ func ConfigFromEnv() (Config, error) {
 		}
 	}
 	span := func(field *time.Duration, name string, canBeOff bool) {
-		if v := os.Getenv(name); v != "" {
+		if v := getenv(name); v != "" {
 			d, err := parseSpan(v, canBeOff)
 			if err != nil {
 				errs = append(errs, &EnvError{name, v, err.Error()})

@@ -12,16 +12,17 @@ import (
 // Some errors have a method ExitCode() int with the exit status that they ask
 // for: *UsageError and *InterruptedError. Any other means 1.
 func NewCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:           "bench",
-		Short:         "Measure a WebSocket server under load",
-		Args:          noArgs,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
+	cmd := newSuite(&cobra.Command{
+		Use:     "bench",
+		Short:   "Measure a WebSocket server under load",
+		Long:    suiteLong,
+		Example: "  penstock bench\n  penstock bench --rounds 5 --json before.json",
+	})
 	cmd.SetFlagErrorFunc(flagError)
-	cmd.AddCommand(newEchoCommand(), newFanoutCommand())
+	for _, n := range scenarios() {
+		cmd.AddCommand(n.command())
+	}
+	cmd.AddCommand(newListCommand())
 	return cmd
 }
 

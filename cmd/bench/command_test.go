@@ -203,6 +203,16 @@ func TestEchoUsageErrors(t *testing.T) {
 		{"echo --connections 60000 --pipeline 60000", []string{"--connections", "--pipeline", "--payload", "at most"}},
 		{"echo --json /nonexistent/echo.json", []string{"--json", "/nonexistent/echo.json"}},
 		{"echo --json /", []string{"--json", "/"}},
+		{"echo --rate 0", []string{"--rate", `"0"`, "a number over 0"}},
+		{"echo --rate NaN", []string{"--rate", `"NaN"`, "a number over 0"}},
+		{"echo --beside nice", []string{"--beside", `"nice"`, "KIND=COUNT", "drip"}},
+		{"echo --beside bomb=0", []string{"--beside", `"bomb=0"`, "from 1 to"}},
+		{"echo --set CORK=1", []string{"--set", `"CORK=1"`, "WS_CORK_BYTES"}},
+		{"echo --set WS_CORK_BYTES", []string{"--set", "NAME=VALUE"}},
+		{"echo --rounds 0", []string{"--rounds", `"0"`, "from 1"}},
+		{"echo --url ws://127.0.0.1:1/ --set WS_CORK_BYTES=5", []string{"--set", "without --url"}},
+		{"mixed --profile /nonexistent.json", []string{"--profile", "/nonexistent.json"}},
+		{"idle --settle 0s", []string{"--settle", `"0s"`}},
 		{"echo --stalled 1", []string{"stalled", "--help"}},
 		{"fanout --connections 0", []string{"--connections", `"0"`, "from 1 to 60000"}},
 		{"fanout --stalled -1", []string{"--stalled", `"-1"`, "from 0 to 60000"}},
@@ -319,19 +329,123 @@ func TestProgress(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	got := run(t.Context())
+	got := run(t.Context(), "--help")
 	require.NoError(t, got.err)
 	require.Contains(t, got.stdout, "echo")
 	require.Contains(t, got.stdout, "fanout")
-	flags := []string{"url", "connections", "pipeline", "payload", "duration", "warmup", "json", "inline", "workers", "server-cpu", "client-cpu", "quiet"}
-	for scenario, own := range map[string][]string{"echo": {"(default 100)"}, "fanout": {"(default 1000)", "--stalled "}} {
-		got = run(t.Context(), scenario, "--help")
-		require.NoError(t, got.err)
-		for _, flag := range flags {
-			require.Contains(t, got.stdout, fmt.Sprintf("--%s ", flag))
+	common := []string{"url", "json", "rounds", "inline", "workers", "set", "server-cpu", "client-cpu", "quiet"}
+	loads := []string{"connections", "pipeline", "payload", "text", "duration", "warmup"}
+	own := map[string][]string{
+		"fanout": append(loads, "stalled"), "idle": {"connections", "settle"}, "storm": {"clients", "payload"}, "mixed": {"profile"},
+	}
+	for _, n := range scenarios() {
+		flags, ok := own[n.name]
+		if !ok {
+			flags = append(loads, "rate", "rate-to", "poisson", "compress", "beside")
 		}
-		for _, want := range own {
-			require.Contains(t, got.stdout, want)
+		got = run(t.Context(), n.name, "--help")
+		require.NoError(t, got.err)
+		for _, flag := range append(flags, common...) {
+			require.Contains(t, got.stdout, fmt.Sprintf("--%s ", flag), n.name)
 		}
 	}
+	require.Contains(t, run(t.Context(), "fanout", "--help").stdout, "(default 1000)")
+	require.Contains(t, run(t.Context(), "announce", "--help").stdout, "(default 3)")
+}
+
+// The list has every scenario, and each can be measured as it stands.
+func TestList(t *testing.T) {
+	got := run(t.Context(), "list")
+	require.NoError(t, got.err)
+	for _, n := range scenarios() {
+		require.Contains(t, got.stdout, n.name+" ")
+	}
+	for _, w := range suite() {
+		require.NoError(t, w.Validate())
+	}
+	for _, k := range echoes {
+		require.NoError(t, k.defaults.Validate(), k.name)
+	}
+	require.NoError(t, usual().Validate())
+}
+
+// Without a scenario the suite runs; what it has measured when it is interrupted is
+// kept.
+func TestSuiteInterrupted(t *testing.T) {
+	child := record(t)
+	file := filepath.Join(t.TempDir(), "suite.json")
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	defer cancel()
+	got := run(ctx, "--json", file)
+	require.ErrorAs(t, got.err, new(*InterruptedError))
+	_, pid := child()
+	require.ErrorIs(t, syscall.Kill(pid, 0), syscall.ESRCH)
+	f, err := bench.ReadFile(file)
+	require.NoError(t, err)
+	require.Len(t, f.Results, 2)
+	require.False(t, f.Results[0].Partial)
+	require.True(t, f.Results[1].Partial)
+	require.Contains(t, got.stdout, "echo: 100 connections, 32 in flight on each, 128 bytes binary")
+	require.Contains(t, got.stdout, "PARTIAL")
+}
+
+// Hostile peers have a control before them, in every round.
+func TestBeside(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "beside.json")
+	got := run(t.Context(), "reset", "--beside", "silent=3", "--beside", "reset", "--connections", "2", "--rate", "500",
+		"--rounds", "2", "--duration", "100ms", "--warmup", "0s", "--json", file, "--url", echoURL(t))
+	require.NoError(t, got.err)
+	f, err := bench.ReadFile(file)
+	require.NoError(t, err)
+	require.Len(t, f.Results, 4)
+	for i, r := range f.Results {
+		require.Equal(t, i/2, r.Round)
+		require.Equal(t, i%2*2, len(r.Beside))
+	}
+	require.Equal(t, 3, f.Results[3].Beside[0].Attempts)
+	require.Contains(t, got.stdout, "p99 beside them is")
+	require.Contains(t, got.stdout, "in 2 rounds")
+}
+
+// Every scenario of hostile peers has some, without being told.
+func TestBesideByName(t *testing.T) {
+	for _, k := range echoes {
+		works := echoWorks(k.name, "echo_messages", k.defaults)
+		if len(k.defaults.Beside) == 0 {
+			require.Len(t, works, 1)
+			continue
+		}
+		require.Len(t, works, 2)
+		require.Empty(t, works[0].scenario.(bench.Echo).Beside)
+		require.NotEmpty(t, works[1].scenario.(bench.Echo).Beside)
+	}
+}
+
+// A server that is started gets what --set says, and what the scenario needs.
+func TestSet(t *testing.T) {
+	child := record(t)
+	file := filepath.Join(t.TempDir(), "a.json")
+	got := run(t.Context(), "compress", "--connections", "1", "--duration", "50ms", "--warmup", "0s", "--set", "WS_CORK_BYTES=4096", "--json", file)
+	require.NoError(t, got.err)
+	args, _ := child()
+	require.Equal(t, "serve --host 127.0.0.1 --port 0 -f echo_messages --allow-origin * --compress", args)
+	f, err := bench.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, "4096", f.Results[0].Settings["WS_CORK_BYTES"])
+	require.Equal(t, true, f.Results[0].Settings["compress"])
+}
+
+func TestStorm(t *testing.T) {
+	got := run(t.Context(), "storm", "--clients", "2", "--duration", "100ms", "--warmup", "0s", "--url", echoURL(t))
+	require.NoError(t, got.err)
+	require.Contains(t, got.stdout, "storm: 2 clients at a time")
+}
+
+func TestMixedProfile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "p.json")
+	require.NoError(t, os.WriteFile(path, []byte(`{"groups":[{"name":"a","connections":1},{"name":"b","connections":2,"rate":200}],"duration":"100ms"}`), 0o600))
+	got := run(t.Context(), "mixed", "--profile", path, "--url", echoURL(t))
+	require.NoError(t, got.err)
+	require.Contains(t, got.stdout, "mixed: a: 1 connections, 1 in flight on each")
+	require.Regexp(t, `\n +b +\d+`, got.stdout)
 }

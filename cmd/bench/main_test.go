@@ -72,7 +72,7 @@ func serveChild() {
 }
 
 func echo(w http.ResponseWriter, r *http.Request) {
-	upgrader := websocket.Upgrader{}
+	upgrader := websocket.Upgrader{EnableCompression: slices.Contains(os.Args, "--compress")}
 	conn, err := upgrader.Upgrade(w, r, nil)
 	if err != nil {
 		return

@@ -28,7 +28,7 @@ func TestStockIsAValue(t *testing.T) {
 	one, other := filters.Stock(), filters.Stock()
 	require.NoError(t, one.Register("mine", nothing))
 	require.NoError(t, other.Register("mine", nothing), "registries share state")
-	require.Equal(t, []string{"broadcast_messages", "echo_messages", "mine"}, one.Names())
+	require.Equal(t, []string{"broadcast_messages", "echo_messages", "mine", "stream_messages"}, one.Names())
 	require.NoError(t, one.Check([]string{filters.Default}))
 }
 

@@ -1,6 +1,7 @@
 package filters
 
 import (
+	"bytes"
 	"context"
 
 	"github.com/penstock-ws/penstock/engine"
@@ -13,10 +14,12 @@ const Default = "broadcast_messages"
 //
 //   - broadcast_messages: BroadcastMessages
 //   - echo_messages: EchoMessages
+//   - stream_messages: StreamMessages
 func Stock() *Registry {
 	return &Registry{constructors: map[string]Constructor{
 		"broadcast_messages": BroadcastMessages,
 		"echo_messages":      EchoMessages,
+		"stream_messages":    StreamMessages,
 	}}
 }
 
@@ -38,4 +41,14 @@ func EchoMessages(Env) (Filter, error) {
 		return c.Send(m.Type, m.Data)
 	}
 	return Filter{Handler: engine.Handler{OnMessage: echo}}, nil
+}
+
+// StreamMessages is EchoMessages by way of SendStream: the echo is read piece by piece
+// and goes out at the pace of the peer. A worker is busy with it until then.
+func StreamMessages(Env) (Filter, error) {
+	stream := func(ctx context.Context, c *engine.Conn, m engine.Message) error {
+		// A stream that is cut may be read from once more when SendStream has returned.
+		return c.SendStream(ctx, m.Type, bytes.NewReader(bytes.Clone(m.Data)))
+	}
+	return Filter{Handler: engine.Handler{OnMessage: stream}}, nil
 }
