@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
 	"github.com/penstock-ws/penstock/bench"
@@ -30,8 +31,9 @@ type ran struct {
 	stdout, stderr string
 }
 
-func run(ctx context.Context, args ...string) ran {
-	cmd := NewCommand()
+func run(ctx context.Context, args ...string) ran { return runCommand(ctx, NewCommand(), args...) }
+
+func runCommand(ctx context.Context, cmd *cobra.Command, args ...string) ran {
 	var stdout, stderr bytes.Buffer
 	cmd.SetOut(&stdout)
 	cmd.SetErr(&stderr)
