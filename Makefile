@@ -3,7 +3,7 @@
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 30s
 
-.PHONY: build test race fuzz lint bench
+.PHONY: build test race fuzz lint bench agree
 
 build: ## the command, as bin/penstock
 	go build -o bin/penstock ./cmd/penstock
@@ -37,3 +37,7 @@ lint:
 # Prints ratios of server CPU per message, and fails past the project's limits.
 bench: build
 	cd bench/peers && go run ./versus -check -penstock ../../bin/penstock
+
+# Does the harness find what another client finds? Only on a quiet machine.
+agree:
+	go test -tags measure -run TestAgreesWithAnother -v ./bench

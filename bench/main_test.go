@@ -80,17 +80,23 @@ func child(behaviour string) {
 	case "shortlived":
 		fmt.Println(line)
 	case "holder": // holds heldBytes for each connection
-		upgrader := websocket.Upgrader{}
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			conn, err := upgrader.Upgrade(w, r, nil)
-			if err != nil {
-				return
-			}
+		childServer(func(conn *websocket.Conn) {
 			held := bytes.Repeat([]byte{1}, heldBytes)
 			echoAll(conn)
 			runtime.KeepAlive(held)
-		}))
-		fmt.Println(listeningPrefix + "ws" + strings.TrimPrefix(server.URL, "http") + "/")
+		})
+		<-terminated
+	case "worker": // does the same work for each message, on one CPU
+		runtime.GOMAXPROCS(1)
+		work := make([]byte, 4<<20)
+		childServer(func(conn *websocket.Conn) {
+			echoWith(conn, func(_, kind int, message []byte) error {
+				if bytes.Count(work, []byte{1}) > 0 {
+					panic("it is all zeros")
+				}
+				return conn.WriteMessage(kind, message)
+			})
+		})
 		<-terminated
 	case "parent": // has a child, and never ends it
 		s, err := StartServer(testContext(), childConfig("idle"))
@@ -100,6 +106,18 @@ func child(behaviour string) {
 		fmt.Println(listeningPrefix+"pid", s.PID())
 		select {}
 	}
+}
+
+// childServer starts a WebSocket server of one handler, and says where.
+func childServer(handle func(*websocket.Conn)) {
+	var upgrader websocket.Upgrader
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if conn, err := upgrader.Upgrade(w, r, nil); err == nil {
+			defer conn.Close()
+			handle(conn)
+		}
+	}))
+	fmt.Println(listeningPrefix + "ws" + strings.TrimPrefix(server.URL, "http") + "/")
 }
 
 // heldBytes is what a connection costs the child that holds something for each.
