@@ -11,10 +11,12 @@ import (
 	"strings"
 )
 
-// Mode is one way in which a server can run.
+// Mode is one way in which a server can run: as a handler of net/http, or, for a
+// library that does without, on the listener itself.
 type Mode struct {
 	Name    string
 	Handler func() http.Handler
+	Serve   func(net.Listener) error // instead of Handler
 }
 
 // Main runs a server named name in the mode that the command line asks for, the
@@ -31,18 +33,21 @@ func Main(name string, modes ...Mode) {
 	err := fmt.Errorf("-mode %q: allowed: %s", *mode, strings.Join(names, ", "))
 	for _, m := range modes {
 		if m.Name == *mode {
-			err = serve(*addr, m.Handler())
+			err = m.run(*addr)
 		}
 	}
 	fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 	os.Exit(1)
 }
 
-func serve(addr string, handler http.Handler) error {
+func (m Mode) run(addr string) error {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
 	}
 	fmt.Printf("listening on ws://%v/\n", ln.Addr())
-	return http.Serve(ln, handler)
+	if m.Serve != nil {
+		return m.Serve(ln)
+	}
+	return http.Serve(ln, m.Handler())
 }
