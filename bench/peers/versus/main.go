@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/penstock-ws/penstock/bench"
+	"github.com/penstock-ws/penstock/bench/peers/roster"
 )
 
 // options are the command line.
@@ -76,7 +77,8 @@ func run(ctx context.Context, o options) error {
 	if len(works) == 0 {
 		return fmt.Errorf("-work %q: no work has that in its name", o.work)
 	}
-	if err := build(ctx, dir, works, &o); err != nil {
+	programs, err := build(ctx, dir, works, o)
+	if err != nil {
 		return err
 	}
 	if o.clientCPU >= 0 {
@@ -84,7 +86,7 @@ func run(ctx context.Context, o options) error {
 			return err
 		}
 	}
-	matches, err := measureAll(ctx, dir, works, o)
+	matches, err := measureAll(ctx, programs, works, o)
 	if err != nil {
 		return err
 	}
@@ -96,12 +98,12 @@ func run(ctx context.Context, o options) error {
 	return nil
 }
 
-func measureAll(ctx context.Context, dir string, works []work, o options) (matches []*match, err error) {
+func measureAll(ctx context.Context, programs map[string]*roster.Program, works []work, o options) (matches []*match, err error) {
 	for _, w := range works {
 		m := newMatch(w)
 		for round := range o.pairs {
 			fmt.Fprintf(os.Stderr, "%s: round %d of %d\n", w.name, round+1, o.pairs)
-			if err := m.measure(ctx, dir, o); err != nil {
+			if err := m.measure(ctx, programs, o); err != nil {
 				return nil, err
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/penstock-ws/penstock/bench"
+	"github.com/penstock-ws/penstock/bench/peers/roster"
 )
 
 // match is a work, done by Penstock and each rival in turn.
@@ -25,12 +26,12 @@ type series struct {
 func newMatch(w work) *match { return &match{work: w, theirs: make([]series, len(w.rivals))} }
 
 // measure adds a round: a run of Penstock, and one of each rival.
-func (m *match) measure(ctx context.Context, dir string, o options) error {
-	if err := m.ours.run(ctx, o, m.work, o.penstock, m.work.serveArgs()); err != nil {
+func (m *match) measure(ctx context.Context, programs map[string]*roster.Program, o options) error {
+	if err := m.ours.run(ctx, o, m.work, programs[m.work.ours].Server(m.work.mode)); err != nil {
 		return fmt.Errorf("penstock: %w", err)
 	}
 	for i, r := range m.work.rivals {
-		if err := m.theirs[i].run(ctx, o, m.work, binary(dir, r.cmd), []string{"-mode", r.mode}); err != nil {
+		if err := m.theirs[i].run(ctx, o, m.work, programs[r.peer].Server(r.mode)); err != nil {
 			return fmt.Errorf("%s: %w", r.name, err)
 		}
 	}
@@ -38,8 +39,7 @@ func (m *match) measure(ctx context.Context, dir string, o options) error {
 }
 
 // run measures a server that has just been started.
-func (s *series) run(ctx context.Context, o options, w work, path string, args []string) (err error) {
-	c := bench.ServerConfig{Path: path, Args: args}
+func (s *series) run(ctx context.Context, o options, w work, c bench.ServerConfig) (err error) {
 	if o.serverCPU >= 0 {
 		c.CPUs = []int{o.serverCPU}
 	}

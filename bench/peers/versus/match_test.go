@@ -1,9 +1,11 @@
 package main
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/penstock-ws/penstock/bench"
+	"github.com/penstock-ws/penstock/bench/peers/roster"
 )
 
 func TestMedian(t *testing.T) {
@@ -86,7 +88,8 @@ func TestSeriesUnit(t *testing.T) {
 	}
 }
 
-// -work chooses by any part of the name; every limit is that of a rival that runs.
+// -work chooses by any part of the name; every limit is that of a rival that runs,
+// and every peer is in the roster with the mode that it is to run in.
 func TestWorks(t *testing.T) {
 	if n := len(chosen("")); n != len(works) {
 		t.Errorf("%d of %d works", n, len(works))
@@ -97,10 +100,16 @@ func TestWorks(t *testing.T) {
 	if n := len(chosen("no such")); n != 0 {
 		t.Errorf("%d works that do not exist", n)
 	}
+	if _, err := roster.Named(needed(works)...); err != nil {
+		t.Error(err)
+	}
 	for _, w := range works {
 		known := map[string]bool{best: true}
 		for _, r := range w.rivals {
 			known[r.name] = true
+			if p, err := roster.Named(r.peer); err == nil && !slices.Contains(p[0].Modes, r.mode) {
+				t.Errorf("%s: %s has no mode %s", w.name, r.peer, r.mode)
+			}
 		}
 		for name := range w.limits {
 			if !known[name] {

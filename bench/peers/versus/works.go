@@ -2,43 +2,40 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/penstock-ws/penstock/bench"
+	"github.com/penstock-ws/penstock/bench/peers/roster"
 )
 
 // work is a load that Penstock and its rivals are put under.
 type work struct {
 	name   string
 	load   func(o options) scenario
-	filter string   // for penstock serve -f
-	args   []string // more for penstock serve
+	mode   string // of Penstock
+	ours   string // which Penstock of the roster
 	rivals []rival
 	limits map[string]float64 // by rival, or best: the largest ratio that -check lets pass
 }
 
-// rival is a server to compare with: a command of this module, in the folder cmd,
-// that takes -mode, prints "listening on URL" first and ends on SIGTERM.
+// rival is a server to compare with: a peer of the roster in one of its modes.
 type rival struct {
 	name string
-	cmd  string
+	peer string
 	mode string
 }
 
-var echoRivals = []rival{{"gws", "gws", "echo"}}
+var echoRivals = []rival{{"gws", "gws", roster.Echo}}
 
 // fanoutRivals have gorilla in both its ways: which one is faster depends on the
 // machine's mood, and the best is found anyhow.
 var fanoutRivals = []rival{
-	{"gws", "gws", "fanout"},
-	{"gorilla", "gorilla", "fanout"},
-	{"gorilla queued", "gorilla", "fanout-queued"},
-	{"melody", "melody", "fanout"},
+	{"gws", "gws", roster.Fanout},
+	{"gorilla", "gorilla", roster.Fanout},
+	{"gorilla queued", "gorilla", roster.FanoutQueued},
+	{"melody", "melody", roster.Fanout},
 }
 
 // best stands, among the limits, for whichever rival needs the least CPU in the same run.
@@ -53,36 +50,40 @@ var works = []work{
 	{
 		name:   "100 connections × 32 in flight × 128 B, pool",
 		load:   echo(bench.Echo{Connections: 100, InFlight: 32, PayloadBytes: 128}),
-		filter: "echo_messages",
+		mode:   roster.Echo,
+		ours:   "penstock",
 		rivals: echoRivals,
 		limits: map[string]float64{"gws": 0.20},
 	},
 	{
 		name:   "1000 connections × 1 in flight × 128 B, inline",
 		load:   echo(bench.Echo{Connections: 1000, InFlight: 1, PayloadBytes: 128}),
-		filter: "echo_messages",
-		args:   []string{"--inline"},
+		mode:   roster.Echo,
+		ours:   "penstock-inline",
 		rivals: echoRivals,
 		limits: map[string]float64{"gws": 1.05},
 	},
 	{
 		name:   "1000 connections × 1 in flight × 128 B, pool",
 		load:   echo(bench.Echo{Connections: 1000, InFlight: 1, PayloadBytes: 128}),
-		filter: "echo_messages",
+		mode:   roster.Echo,
+		ours:   "penstock",
 		rivals: echoRivals,
 		limits: map[string]float64{"gws": 1.25},
 	},
 	{
 		name:   "fan-out 1000 connections × 1 in flight × 128 B",
 		load:   fanout(bench.Fanout{Connections: 1000, InFlight: 1, PayloadBytes: 128}),
-		filter: "broadcast_messages",
+		mode:   roster.Fanout,
+		ours:   "penstock",
 		rivals: fanoutRivals,
 		limits: map[string]float64{best: 1.05},
 	},
 	{
 		name:   "fan-out 1000 connections × 16 in flight × 128 B",
 		load:   fanout(bench.Fanout{Connections: 1000, InFlight: 16, PayloadBytes: 128}),
-		filter: "broadcast_messages",
+		mode:   roster.Fanout,
+		ours:   "penstock",
 		rivals: fanoutRivals,
 		limits: map[string]float64{best: 0.25},
 	},
@@ -107,42 +108,33 @@ func chosen(part string) []work {
 	return slices.DeleteFunc(slices.Clone(works), func(w work) bool { return !strings.Contains(w.name, part) })
 }
 
-// serveArgs start Penstock on the same work as the rivals do.
-func (w work) serveArgs() []string {
-	return append([]string{"serve", "--host", "127.0.0.1", "--port", "0", "-f", w.filter, "--allow-origin", "*"}, w.args...)
-}
-
-// build makes the executables that works need in dir, in the place that binary tells.
-func build(ctx context.Context, dir string, works []work, o *options) error {
-	if o.penstock == "" {
-		o.penstock = binary(dir, "penstock")
-		if err := goBuild(ctx, "../..", o.penstock, "./cmd/penstock"); err != nil {
-			return err
+// build makes the programs that works need in dir, by the names of the roster.
+func build(ctx context.Context, dir string, works []work, o options) (map[string]*roster.Program, error) {
+	sources, err := roster.FindSources()
+	if err != nil {
+		return nil, err
+	}
+	peers, err := roster.Named(needed(works)...)
+	if err != nil {
+		return nil, err
+	}
+	b := &roster.Builder{Sources: sources, Dir: dir, Penstock: o.penstock, Log: os.Stderr}
+	programs := map[string]*roster.Program{}
+	for _, p := range peers {
+		if programs[p.Name], err = b.Build(ctx, p); err != nil {
+			return nil, err
 		}
 	}
-	built := map[string]bool{}
+	return programs, nil
+}
+
+// needed are the names of all peers in works.
+func needed(works []work) (names []string) {
 	for _, w := range works {
+		names = append(names, w.ours)
 		for _, r := range w.rivals {
-			if built[r.cmd] {
-				continue
-			}
-			if err := goBuild(ctx, ".", binary(dir, r.cmd), "./"+r.cmd); err != nil {
-				return err
-			}
-			built[r.cmd] = true
+			names = append(names, r.peer)
 		}
 	}
-	return nil
-}
-
-func binary(dir, name string) string { return filepath.Join(dir, name) }
-
-func goBuild(ctx context.Context, in, out, pkg string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", out, pkg)
-	cmd.Dir = in
-	cmd.Stderr = os.Stderr
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("go build %s in %s: %w (versus runs in bench/peers)", pkg, in, err)
-	}
-	return nil
+	return names
 }
