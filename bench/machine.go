@@ -16,7 +16,8 @@ type Machine struct {
 	Go     string `json:"go"` // the client's
 }
 
-func thisMachine() Machine {
+// ThisMachine describes the machine that this process runs on.
+func ThisMachine() Machine {
 	return Machine{
 		CPU:    cpuModel(),
 		CPUs:   runtime.NumCPU(),

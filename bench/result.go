@@ -126,7 +126,7 @@ func (s *session) result(cancelled bool) *Result {
 		WindowNS: span,
 		Failures: s.failures.list(),
 		Settings: s.settings(),
-		Machine:  thisMachine(),
+		Machine:  ThisMachine(),
 	}
 	for _, f := range r.Failures {
 		r.Errors += f.Count
