@@ -169,11 +169,8 @@ func (s *session) runLoad(ctx context.Context, round int, l load, p *roster.Prog
 		return "", ctx.Err() // a window that was cut short is not kept
 	}
 	run := Run{Load: l.name, Peer: p.Name, Round: round, Result: result}
-	if err == nil && result.Errors > 0 {
-		err = fmt.Errorf("%d connections failed, first: %s", result.Errors, result.Failures[0].First)
-	}
-	if err == nil && result.Partial {
-		err = errors.New("the run ended before its time")
+	if err == nil {
+		err = flaw(result)
 	}
 	if err != nil {
 		run.Result, run.Error = nil, err.Error()
@@ -183,6 +180,19 @@ func (s *session) runLoad(ctx context.Context, round int, l load, p *roster.Prog
 	s.report.Runs = append(s.report.Runs, run)
 	cpu, unit := serverCPU(result)
 	return fmt.Sprintf("%.2f µs/%s, %.0f messages/s", cpu/1e3, unit, result.MessagesPerSecond), nil
+}
+
+// flaw is what makes a result worthless; nil is nothing.
+func flaw(r *bench.Result) error {
+	switch {
+	case r.Errors > 0:
+		return fmt.Errorf("%d connections failed, first: %s", r.Errors, r.Failures[0].First)
+	case r.Partial:
+		return errors.New("the run ended before its time")
+	case r.Messages == 0: // its CPU per message would be none at all
+		return errors.New("no message came back within the window: the machine is too busy, or the window too short")
+	}
+	return nil
 }
 
 // onServer calls measure while a fresh server of p runs.

@@ -185,6 +185,36 @@ func TestRows(t *testing.T) {
 	}
 }
 
+// A table from a machine that was busy with other things says so.
+func TestStarved(t *testing.T) {
+	cpu := 0
+	r := &Report{ServerCPU: &cpu, ClientCPU: &cpu}
+	for _, server := range []float64{0.9, 0.3, 0.95, 0.4} {
+		r.Runs = append(r.Runs, Run{Result: &bench.Result{CPU: bench.CPU{Server: server, Client: 0.35}}})
+	}
+	if n := r.starved(); n != 2 || !strings.Contains(r.page(), "in 2 of 4 runs") {
+		t.Errorf("%d runs of %d", n, len(r.Runs))
+	}
+	r.Runs[1].Result.CPU.Client = 0.99
+	if strings.Contains(r.page(), "busy with") {
+		t.Error("a quarter of the runs is enough")
+	}
+}
+
+// A result without messages, cut short or with failures is none.
+func TestFlaw(t *testing.T) {
+	for _, r := range []*bench.Result{
+		{}, {Messages: 1, Partial: true}, {Messages: 1, Errors: 1, Failures: []bench.Failures{{Count: 1}}},
+	} {
+		if flaw(r) == nil {
+			t.Errorf("%+v is taken", r)
+		}
+	}
+	if err := flaw(&bench.Result{Messages: 1}); err != nil {
+		t.Error(err)
+	}
+}
+
 // A fan-out is counted by delivery.
 func TestServerCPU(t *testing.T) {
 	message, delivery := 5000.0, 5.0

@@ -60,7 +60,25 @@ func (r *Report) writeHeading(b *strings.Builder) {
 		fmt.Fprintf(b, "- The load average was %s before it began.\n", r.LoadAverage)
 	}
 	fmt.Fprintf(b, "- Rounds: %d; each run counts %v after a warm-up of %v.\n", r.Rounds, time.Duration(r.DurationNS), time.Duration(r.WarmupNS))
+	if n := r.starved(); 4*n > len(r.Runs) {
+		fmt.Fprintf(b, "- **The machine was busy with other things: in %d of %d runs neither server nor client had its CPU to itself.**\n"+
+			"  Throughput and latency say little, CPU per message is less certain than its digits.\n", n, len(r.Runs))
+	}
 	b.WriteString(howToRead)
+}
+
+// fullShare is what at least one side of a closed loop uses of its CPU when
+// nothing else does: while one waits the other works.
+const fullShare = 0.7
+
+// starved counts the runs in which neither side had that much.
+func (r *Report) starved() (n int) {
+	for _, run := range r.Runs {
+		if r.ServerCPU != nil && (run.Result == nil || max(run.Result.CPU.Server, run.Result.CPU.Client) < fullShare) {
+			n++
+		}
+	}
+	return n
 }
 
 func (r *Report) pinned() string {
