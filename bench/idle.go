@@ -5,21 +5,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// Idle is the scenario of connections that do nothing: what one costs the server in
-// memory. It needs the server's process number, and a /proc.
+// Idle is the scenario of connections that do nothing any more, after one message each:
+// what one costs the server in memory. It needs an echo server, its process number, and a /proc.
 //
 // The zero value is the default of each field.
 type Idle struct {
-	// Connections is how many are opened. 0: 5000. At most MaxConnections.
+	// Connections is how many are opened; the first tenth does not count. 0: 5000. At
+	// least 10, at most MaxConnections.
 	Connections int
 
-	// Settle is how long after the last handshake memory is read, so that what the
+	// Settle is how long after the last message memory is read, so that what the
 	// handshakes took can be given back. 0: 2 s.
 	Settle time.Duration
 }
@@ -36,7 +38,7 @@ type Memory struct {
 }
 
 // Run carries out the scenario; see Echo.Run. Messages in the Result are the
-// connections that were opened and answered a ping.
+// connections that were opened.
 func (i Idle) Run(ctx context.Context, t Target, watch func(Progress)) (*Result, error) {
 	if err := i.Validate(); err != nil {
 		return nil, err
@@ -51,35 +53,93 @@ func (i Idle) Run(ctx context.Context, t Target, watch func(Progress)) (*Result,
 	if residentMemory(t.PID) == 0 {
 		return nil, errors.New("bench: the memory of the server cannot be read: idle needs a server process on this machine, and a /proc")
 	}
-	before := residentMemory(t.PID)
-	kernel, kernelKnown := kernelMemory()
 	s.open()
-	conns, err := dialAll(ctx, i.Connections, dialer{address: address, ping: true})
+	conns, before, err := i.open(ctx, s, dialer{address: address})
+	defer abandon(conns)
 	if err != nil && ctx.Err() == nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
-	defer hangUp(conns)
 	w := watcher{s, watch, s.now()}
-	w.wait(ctx, nil, i.Settle)
+	if ctx.Err() == nil {
+		w.wait(ctx, nil, i.Settle)
+	}
 	s.after = s.sample()
 	s.samples = append(s.samples, s.after)
 	r := s.result(ctx.Err() != nil)
 	r.Name = fmt.Sprintf("idle: %d connections", i.Connections)
 	r.Messages = int64(len(conns))
-	if n := float64(len(conns)); n > 0 {
-		r.Memory = &Memory{User: float64(s.after.memory-before) / n}
-		if now, ok := kernelMemory(); ok && kernelKnown {
-			r.Memory.Kernel = float64(now-kernel) / n
+	if n := float64(len(conns) - before.connections); n > 0 && !r.Partial {
+		r.Memory = &Memory{User: float64(s.after.memory-before.user) / n}
+		if now, ok := kernelMemory(); ok {
+			r.Memory.Kernel = float64(now-before.kernel) / n
 		}
 	}
 	return r, nil
+}
+
+// memoryBefore is what was in use when the first connections were there.
+type memoryBefore struct {
+	connections  int
+	user, kernel int64
+}
+
+// open opens the connections: some before memory is read, so that what a server takes
+// once, with its first clients, is not shared out among the others; then the rest.
+func (i Idle) open(ctx context.Context, s *session, how dialer) (conns []*dialed, before memoryBefore, err error) {
+	before.connections = i.Connections / 10
+	for _, n := range []int{before.connections, i.Connections - before.connections} {
+		more, err := dialAll(ctx, n, how)
+		conns = append(conns, more...)
+		if err == nil {
+			err = exchangeAll(ctx, more)
+		}
+		if err != nil {
+			return conns, before, err
+		}
+		if before.user == 0 {
+			watcher{s, nil, s.now()}.wait(ctx, nil, i.Settle)
+			before.user = residentMemory(s.target.PID)
+			before.kernel, _ = kernelMemory()
+		}
+	}
+	return conns, before, nil
+}
+
+// exchangeAll has each connection's message echoed, so that what a server sets up for
+// the first one counts.
+func exchangeAll(ctx context.Context, conns []*dialed) error {
+	g := Group{}.withDefaults()
+	pattern, rules := g.pattern(), g.rules()
+	quiet := newRecorder(newWindow(), time.Hour, 1)
+	for _, d := range conns {
+		stop := context.AfterFunc(ctx, func() { d.conn.SetDeadline(time.Unix(1, 0)) })
+		_ = d.conn.SetDeadline(time.Now().Add(handshakeTimeout))
+		f := newFlow(newSource(g, 1, pattern), true, rules)
+		f.refill(0)
+		fail := f.exchange(d, quiet, func() bool { return f.done == 1 })
+		stop()
+		if fail != nil {
+			return fmt.Errorf("connection %d: %s", d.id, fail.text)
+		}
+	}
+	return nil
+}
+
+// abandon resets connections: thousands of ports in TIME_WAIT would be the next run's.
+func abandon(conns []*dialed) {
+	for _, d := range conns {
+		if tcp, ok := d.conn.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0)
+		}
+		d.conn.Close()
+	}
 }
 
 // Validate returns every mistake in i, joined; each is a *ConfigError.
 func (i Idle) Validate() error {
 	i = i.withDefaults()
 	return errors.Join(
-		inRange("Connections", i.Connections, 1, MaxConnections),
+		inRange("Connections", i.Connections, 10, MaxConnections),
 		inRange("Settle", i.Settle, time.Millisecond, MaxDuration),
 	)
 }

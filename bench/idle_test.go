@@ -25,6 +25,6 @@ func TestIdle(t *testing.T) {
 }
 
 func TestIdleUnknown(t *testing.T) {
-	_, err := Idle{Connections: 1}.Run(t.Context(), serve(t, false, echoAll), nil)
+	_, err := Idle{Connections: 10}.Run(t.Context(), serve(t, false, echoAll), nil)
 	require.ErrorContains(t, err, "cannot be read")
 }

@@ -108,19 +108,20 @@ func (s *session) once(ctx context.Context, address *url.URL) (latency int64, fa
 	stop := context.AfterFunc(ctx, func() { _ = d.conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	f := newFlow(newSource(s.plan.groups[0], 1, s.patterns[0]), true, s.rules[0])
+	f.refill(0)
 	quiet := newRecorder(newWindow(), time.Hour, 1)
-	return latency, f.exchange(d, quiet)
+	f.over, f.stage = true, stageDraining
+	return latency, f.exchange(d, quiet, func() bool { return f.stage == stageClosed })
 }
 
-// exchange sends one message and a close frame, and reads until both are answered.
-func (f *flow) exchange(d *dialed, rec *recorder) *failure {
-	f.refill(0)
-	f.over, f.stage = true, stageDraining
+// exchange sends one message, and a close frame if the flow is draining, and reads
+// until that is over.
+func (f *flow) exchange(d *dialed, rec *recorder, over func() bool) *failure {
 	if fail := f.input(d.early, 0, rec); fail != nil {
 		return fail
 	}
 	buf := make([]byte, 4<<10)
-	for f.stage != stageClosed {
+	for !over() {
 		for a, b := f.pending(); len(a) > 0; a, b = f.pending() {
 			n, err := d.conn.Write(append(a[:len(a):len(a)], b...))
 			f.wrote(n)
@@ -133,7 +134,7 @@ func (f *flow) exchange(d *dialed, rec *recorder) *failure {
 			return fail
 		}
 		switch {
-		case f.stage == stageClosed:
+		case over():
 		case errors.Is(err, io.EOF):
 			return f.ended(nil)
 		case err != nil:

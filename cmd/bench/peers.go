@@ -96,8 +96,8 @@ func runPeers(ctx context.Context, cmd *cobra.Command, dir string, args []string
 		}
 		return fmt.Errorf("go build ./measure in %s: %w", dir, err)
 	}
-	run := exec.CommandContext(ctx, program, append([]string{"-penstock", self}, args...)...)
-	run.Dir, run.Stdout, run.Stderr = dir, cmd.OutOrStdout(), cmd.ErrOrStderr()
+	run := exec.CommandContext(ctx, program, append([]string{"-penstock", self, "-C", dir}, args...)...)
+	run.Stdout, run.Stderr = cmd.OutOrStdout(), cmd.ErrOrStderr()
 	run.Cancel = func() error { return run.Process.Signal(os.Interrupt) }
 	run.WaitDelay = 30 * time.Second
 	err = run.Run()

@@ -37,7 +37,7 @@ func TestPeers(t *testing.T) {
 	require.NoError(t, err)
 	self, err := os.Executable()
 	require.NoError(t, err)
-	require.Equal(t, "-penstock "+self+" -peers gws", string(text))
+	require.Equal(t, "-penstock "+self+" -C "+filepath.Join(root, "bench", "peers")+" -peers gws", string(text))
 
 	root, _ = standIn(t, "3")
 	got = run(t.Context(), "peers", "--dir", filepath.Join(root, "bench", "peers"))

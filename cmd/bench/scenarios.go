@@ -216,7 +216,7 @@ func newIdleCommand() *cobra.Command {
 		Example: "  penstock bench idle --connections 10000",
 	})
 	f := cmd.Flags()
-	f.Var(number{&s.Connections, 1, bench.MaxConnections}, "connections", "connections")
+	f.Var(number{&s.Connections, 10, bench.MaxConnections}, "connections", "connections")
 	f.Var(span{&s.Settle, time.Millisecond, bench.MaxDuration}, "settle", "time between the last handshake and the reading of memory")
 	return cmd
 }

@@ -13,7 +13,7 @@ import (
 type load struct {
 	name     string
 	mode     string
-	scenario scenario // nil: connections that do nothing
+	scenario scenario
 }
 
 // scenario is one of package bench's.
@@ -21,7 +21,7 @@ type scenario interface {
 	Run(context.Context, bench.Target, func(bench.Progress)) (*bench.Result, error)
 }
 
-// idleLoad is the name of the one that is no scenario of package bench.
+// idleLoad is the name of the one that measures memory.
 const idleLoad = "idle connections"
 
 // allLoads are those of the table, in its order.
@@ -40,14 +40,14 @@ func allLoads(o options) []load {
 		echo("100 connections × 32 in flight × 128 B", bench.Echo{Connections: 100, InFlight: 32}),
 		echo("100 connections × 1 in flight × 16 KiB", bench.Echo{Connections: 100, PayloadBytes: 16 << 10}),
 		fanout("1000 connections × 1 in flight × 128 B", bench.Fanout{Connections: 1000}),
-		{idleLoad, roster.Echo, nil},
+		{idleLoad, roster.Echo, bench.Idle{Connections: o.idle, Settle: o.duration / 2}},
 	}
 }
 
 // loads are those that o asks for.
 func loads(o options) (chosen []load) {
 	for _, l := range allLoads(o) {
-		if strings.Contains(l.name, o.load) && (l.scenario != nil || o.idle > 0) {
+		if strings.Contains(l.name, o.load) && (l.name != idleLoad || o.idle > 0) {
 			chosen = append(chosen, l)
 		}
 	}

@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -47,6 +48,7 @@ type options struct {
 	json     string
 	markdown string
 	from     string
+	dir      string
 }
 
 const (
@@ -61,13 +63,14 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "runs of each peer under each load; at least 1")
 	flag.DurationVar(&o.duration, "duration", 900*time.Millisecond, "counted window of each run")
 	flag.DurationVar(&o.warmup, "warmup", 500*time.Millisecond, "uncounted time before it")
-	flag.IntVar(&o.idle, "idle", 3000, "idle connections whose memory is measured; 0: none, at most 20000")
+	flag.IntVar(&o.idle, "idle", 3000, "idle connections whose memory is measured; 0: none, or 10 to 19000")
 	flag.StringVar(&o.base, "base", "gws", "the peer that ratios are to")
 	flag.BoolVar(&o.pin, "pin", true, "servers on the first CPU and the client on the second, if there are two")
 	flag.StringVar(&o.penstock, "penstock", "", "penstock's executable; empty: build it")
 	flag.StringVar(&o.json, "json", "", "file for the raw results; empty: they are not kept")
 	flag.StringVar(&o.markdown, "md", "", "file for the table; empty: standard output")
 	flag.StringVar(&o.from, "from", "", "make the table from this file of raw results, and measure nothing")
+	flag.StringVar(&o.dir, "C", "", "the folder bench/peers, if this is not it; other files are named from here")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -101,6 +104,9 @@ func exitCode(err error) int {
 
 func run(ctx context.Context, o options) error {
 	chosen, err := o.validate()
+	if err == nil {
+		err = o.enter()
+	}
 	if err != nil {
 		return usageError{err}
 	}
@@ -118,10 +124,28 @@ func run(ctx context.Context, o options) error {
 		}
 	}
 	report, err := measure(ctx, o, chosen)
-	if report == nil || len(report.Runs)+len(report.Idle) == 0 {
+	if report == nil || len(report.Runs) == 0 {
 		return err
 	}
 	return errors.Join(writeTable(report, o.markdown), err)
+}
+
+// enter goes to the folder that -C names.
+func (o *options) enter() error {
+	if o.dir == "" {
+		return nil
+	}
+	for _, path := range []*string{&o.json, &o.markdown, &o.from, &o.penstock} {
+		if *path == "" {
+			continue
+		}
+		full, err := filepath.Abs(*path)
+		if err != nil {
+			return err
+		}
+		*path = full
+	}
+	return os.Chdir(o.dir)
 }
 
 // validate returns the peers that are to be measured.
@@ -146,7 +170,7 @@ func (o options) validate() ([]roster.Peer, error) {
 	check(o.rounds >= 1, "-rounds %d: allowed: at least 1", o.rounds)
 	check(o.duration >= time.Millisecond, "-duration %v: allowed: at least 1ms", o.duration)
 	check(o.warmup >= 0, "-warmup %v: allowed: not less than 0", o.warmup)
-	check(o.idle >= 0 && o.idle <= 20_000, "-idle %d: allowed: 0 to 20000", o.idle)
+	check(o.idle == 0 || o.idle >= 10 && o.idle <= 19_000, "-idle %d: allowed: 0, or 10 to 19000", o.idle)
 	check(len(loads(o)) > 0, "-load %q: there are %s", o.load, strings.Join(loadNames(), ", "))
 	return chosen, errors.Join(mistakes...)
 }

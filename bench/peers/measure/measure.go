@@ -52,7 +52,11 @@ func measure(ctx context.Context, o options, chosen []roster.Peer) (*Report, err
 
 func newReport(o options) *Report {
 	command := []string{"go run ./measure"}
-	flag.Visit(func(f *flag.Flag) { command = append(command, "-"+f.Name+" "+quoted(f.Value.String())) })
+	flag.Visit(func(f *flag.Flag) {
+		if f.Name != "C" && f.Name != "penstock" { // where things lie here is nobody else's concern
+			command = append(command, "-"+f.Name+" "+quoted(f.Value.String()))
+		}
+	})
 	return &Report{
 		Schema:     schema,
 		Started:    time.Now(),
@@ -66,7 +70,6 @@ func newReport(o options) *Report {
 		LoadAverage: loadAverage(),
 
 		Runs: []Run{},
-		Idle: []Idle{},
 	}
 }
 
@@ -140,13 +143,7 @@ func (s *session) rounds(ctx context.Context) error {
 // step is one peer under one load. A peer that fails is noted; the error is one
 // that ends everything.
 func (s *session) step(ctx context.Context, round int, l load, p *roster.Program) error {
-	var said string
-	var err error
-	if l.scenario == nil {
-		said, err = s.runIdle(ctx, round, p)
-	} else {
-		said, err = s.runLoad(ctx, round, l, p)
-	}
+	said, err := s.runLoad(ctx, round, l, p)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -162,9 +159,7 @@ func (s *session) step(ctx context.Context, round int, l load, p *roster.Program
 
 // runLoad runs a scenario of package bench, and says what came out.
 func (s *session) runLoad(ctx context.Context, round int, l load, p *roster.Program) (said string, err error) {
-	result, err := s.onServer(ctx, p, l.mode, func(t bench.Target) (*bench.Result, error) {
-		return l.scenario.Run(ctx, t, nil)
-	})
+	result, err := s.onServer(ctx, p, l)
 	if ctx.Err() != nil {
 		return "", ctx.Err() // a window that was cut short is not kept
 	}
@@ -178,6 +173,9 @@ func (s *session) runLoad(ctx context.Context, round int, l load, p *roster.Prog
 		return "", err
 	}
 	s.report.Runs = append(s.report.Runs, run)
+	if m := result.Memory; m != nil {
+		return fmt.Sprintf("%.1f KiB/connection", m.User/1024), nil
+	}
 	cpu, unit := serverCPU(result)
 	return fmt.Sprintf("%.2f µs/%s, %.0f messages/s", cpu/1e3, unit, result.MessagesPerSecond), nil
 }
@@ -195,9 +193,9 @@ func flaw(r *bench.Result) error {
 	return nil
 }
 
-// onServer calls measure while a fresh server of p runs.
-func (s *session) onServer(ctx context.Context, p *roster.Program, mode string, measure func(bench.Target) (*bench.Result, error)) (result *bench.Result, err error) {
-	c := p.Server(mode)
+// onServer runs a load on a fresh server of p.
+func (s *session) onServer(ctx context.Context, p *roster.Program, l load) (result *bench.Result, err error) {
+	c := p.Server(l.mode)
 	if s.report.ServerCPU != nil {
 		c.CPUs = []int{*s.report.ServerCPU}
 	}
@@ -206,7 +204,7 @@ func (s *session) onServer(ctx context.Context, p *roster.Program, mode string, 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, server.Stop()) }()
-	return measure(bench.Target{URL: server.URL(), PID: server.PID()})
+	return l.scenario.Run(ctx, bench.Target{URL: server.URL(), PID: server.PID()}, nil)
 }
 
 // end gives the report its last form.
@@ -215,7 +213,7 @@ func (s *session) end(ctx context.Context, err error) (*Report, error) {
 	case ctx.Err() != nil:
 		s.report.Partial = true
 		err = errInterrupted
-		if len(s.report.Runs)+len(s.report.Idle) == 0 {
+		if len(s.report.Runs) == 0 {
 			err = errNothing
 		}
 	case err == nil && s.failed:

@@ -36,7 +36,6 @@ type Report struct {
 
 	Peers []PeerInfo `json:"peers"` // in the roster's order
 	Runs  []Run      `json:"runs"`
-	Idle  []Idle     `json:"idle"`
 }
 
 // PeerInfo is a peer as it was measured, or why it was not.
@@ -55,20 +54,6 @@ type Run struct {
 	Round  int           `json:"round"`
 	Result *bench.Result `json:"result,omitempty"`
 	Error  string        `json:"error,omitempty"`
-}
-
-// Idle is what connections that do nothing cost one peer in one round: memory in
-// bytes before and after that many more of them.
-type Idle struct {
-	Peer        string `json:"peer"`
-	Round       int    `json:"round"`
-	Connections int    `json:"connections"`
-	Error       string `json:"error,omitempty"`
-
-	ResidentBefore int64 `json:"resident_before"` // of the server
-	ResidentAfter  int64 `json:"resident_after"`
-	SlabBefore     int64 `json:"slab_before"` // of the kernel, both ends and everything else in it
-	SlabAfter      int64 `json:"slab_after"`
 }
 
 // write puts r into the file, if there is to be one.

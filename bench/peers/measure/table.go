@@ -28,7 +28,7 @@ func (r *Report) page() string {
 	var b strings.Builder
 	r.writeHeading(&b)
 	for _, l := range allLoads(options{}) {
-		if l.scenario != nil {
+		if l.name != idleLoad {
 			r.writeLoad(&b, l.name)
 		}
 	}
@@ -74,7 +74,7 @@ const fullShare = 0.7
 // starved counts the runs in which neither side had that much.
 func (r *Report) starved() (n int) {
 	for _, run := range r.Runs {
-		if r.ServerCPU != nil && (run.Result == nil || max(run.Result.CPU.Server, run.Result.CPU.Client) < fullShare) {
+		if r.ServerCPU != nil && run.Load != idleLoad && (run.Result == nil || max(run.Result.CPU.Server, run.Result.CPU.Client) < fullShare) {
 			n++
 		}
 	}
@@ -176,15 +176,13 @@ func (r *Report) writeIdle(b *strings.Builder) {
 	}
 	var lines []line
 	var slab []float64
-	connections := 0
+	connections := int64(0)
 	for _, p := range r.Peers {
 		var resident []float64
-		for _, i := range r.Idle {
-			if i.Peer == p.Name && i.Error == "" {
-				resident = append(resident, i.resident())
-				slab = append(slab, i.slab())
-				connections = i.Connections
-			}
+		for _, result := range r.perRound(idleLoad, p.Name) {
+			resident = append(resident, result.Memory.User)
+			slab = append(slab, result.Memory.Kernel)
+			connections = result.Messages
 		}
 		if len(resident) > 0 {
 			lines = append(lines, line{p.Name, median(resident)})
@@ -198,10 +196,10 @@ func (r *Report) writeIdle(b *strings.Builder) {
 	for _, l := range lines {
 		fmt.Fprintf(b, "| %s | %s |\n", l.peer, digits(l.resident/1024))
 	}
-	fmt.Fprintf(b, "\nResident memory (VmRSS) that %s more connections added to %d, divided by their number; each has exchanged\n"+
-		"one message and been quiet for %v. Garbage that a collector has not yet taken is in it. The kernel's own memory is\n"+
-		"not: about %s KiB (its slabs) for the two ends of a connection together, whichever the server.\n",
-		grouped(float64(connections)), idleBase, idleSettle, digits(median(slab)/1024))
+	fmt.Fprintf(b, "\nResident memory that nine tenths of %s connections added to that of the first tenth, divided by their\n"+
+		"number; each has exchanged one message and been quiet since. Garbage that a collector has not yet taken is in it. The\n"+
+		"kernel's own memory is not: about %s KiB (slabs and socket buffers) for the two ends of a connection together,\n"+
+		"whichever the server.\n", grouped(float64(connections)), digits(median(slab)/1024))
 }
 
 func (r *Report) writePeers(b *strings.Builder) {
@@ -221,11 +219,6 @@ func (r *Report) writeNotes(b *strings.Builder) {
 	for _, run := range r.Runs {
 		if run.Error != "" {
 			notes = append(notes, fmt.Sprintf("%s, %s, round %d: %s", run.Load, run.Peer, run.Round, run.Error))
-		}
-	}
-	for _, i := range r.Idle {
-		if i.Error != "" {
-			notes = append(notes, fmt.Sprintf("%s, %s, round %d: %s", idleLoad, i.Peer, i.Round, i.Error))
 		}
 	}
 	if len(notes) == 0 {
