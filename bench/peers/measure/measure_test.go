@@ -250,3 +250,16 @@ func TestReadReport(t *testing.T) {
 		t.Errorf("%s became %s", a, b)
 	}
 }
+
+// A table takes the place of the one before, and leaves what is around it alone.
+func TestWithin(t *testing.T) {
+	page := "# Title\n\n" + tableBegin + "\nnew\n" + tableEnd + "\n"
+	file := "# Benchmarks\n\nwords\n" + tableBegin + "\nold\n" + tableEnd + "\nmore\n"
+	want := "# Benchmarks\n\nwords\n" + tableBegin + "\nnew\n" + tableEnd + "\nmore\n"
+	if got := within(file, page); got != want {
+		t.Errorf("got %q", got)
+	}
+	if got := within("anything", page); got != page {
+		t.Errorf("got %q", got)
+	}
+}

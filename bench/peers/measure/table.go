@@ -20,7 +20,28 @@ func writeTable(r *Report, path string) error {
 		_, err := os.Stdout.WriteString(page)
 		return err
 	}
+	if old, err := os.ReadFile(path); err == nil {
+		page = within(string(old), page)
+	}
 	return replaceFile(path, []byte(page))
+}
+
+// What stands between these in a file is written by this program.
+const (
+	tableBegin = "<!-- Written by bench/peers/measure; edit that, not this. -->"
+	tableEnd   = "<!-- Here it ends. -->"
+)
+
+// within puts a page where the one before was, if a file has more than that.
+func within(file, page string) string {
+	before, rest, ok := strings.Cut(file, tableBegin)
+	_, after, end := strings.Cut(rest, tableEnd)
+	if !ok || !end {
+		return page
+	}
+	_, page, _ = strings.Cut(page, tableBegin)
+	page, _, _ = strings.Cut(page, tableEnd)
+	return before + tableBegin + page + tableEnd + after
 }
 
 // page is the report for people, in Markdown.
@@ -35,6 +56,7 @@ func (r *Report) page() string {
 	r.writeIdle(&b)
 	r.writePeers(&b)
 	r.writeNotes(&b)
+	b.WriteString("\n" + tableEnd + "\n")
 	return b.String()
 }
 
@@ -48,8 +70,7 @@ to 100 % the server spent waiting for the client, or for other programs that use
 `
 
 func (r *Report) writeHeading(b *strings.Builder) {
-	fmt.Fprintf(b, "# Penstock and its peers\n\n")
-	fmt.Fprintf(b, "<!-- Written by bench/peers/measure; edit that, not this. -->\n\n")
+	fmt.Fprintf(b, "# Penstock and its peers\n\n%s\n\n", tableBegin)
 	if r.Partial {
 		fmt.Fprintf(b, "**Partial: the measurement was interrupted; what was measured until then is true of fewer rounds.**\n\n")
 	}
@@ -104,7 +125,7 @@ func (r *Report) writeLoad(b *strings.Builder, name string) {
 	if len(rows) == 0 {
 		return
 	}
-	fmt.Fprintf(b, "\n## %s%s\n\n", strings.ToUpper(name[:1]), name[1:])
+	fmt.Fprintf(b, "\n### %s%s\n\n", strings.ToUpper(name[:1]), name[1:])
 	fmt.Fprintf(b, "| peer | server CPU/%s | ÷ %s | messages/s | p50 | p99 | server busy | client busy |\n", unit, r.Base)
 	b.WriteString("|:--|--:|--:|--:|--:|--:|--:|--:|\n")
 	for _, row := range rows {
@@ -192,7 +213,7 @@ func (r *Report) writeIdle(b *strings.Builder) {
 		return
 	}
 	slices.SortFunc(lines, func(a, b line) int { return cmp.Compare(a.resident, b.resident) })
-	fmt.Fprintf(b, "\n## Idle connections\n\n| peer | KiB of the server's memory |\n|:--|--:|\n")
+	fmt.Fprintf(b, "\n### Idle connections\n\n| peer | KiB of the server's memory |\n|:--|--:|\n")
 	for _, l := range lines {
 		fmt.Fprintf(b, "| %s | %s |\n", l.peer, digits(l.resident/1024))
 	}
@@ -203,7 +224,7 @@ func (r *Report) writeIdle(b *strings.Builder) {
 }
 
 func (r *Report) writePeers(b *strings.Builder) {
-	b.WriteString("\n## The peers\n\n| peer | version | what it is | how it is set up |\n|:--|:--|:--|:--|\n")
+	b.WriteString("\n### The peers\n\n| peer | version | what it is | how it is set up |\n|:--|:--|:--|:--|\n")
 	for _, p := range r.Peers {
 		version := cmp.Or(p.Version, "not known")
 		if p.Absent != "" {
@@ -224,7 +245,7 @@ func (r *Report) writeNotes(b *strings.Builder) {
 	if len(notes) == 0 {
 		return
 	}
-	b.WriteString("\n## Runs that failed\n\nThey are in no figure above.\n\n")
+	b.WriteString("\n### Runs that failed\n\nThey are in no figure above.\n\n")
 	for _, note := range notes {
 		fmt.Fprintf(b, "- %s\n", strings.Join(strings.Fields(note), " "))
 	}
