@@ -2,7 +2,6 @@ package bench
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -249,5 +248,3 @@ func inRange[T int | float64 | time.Duration](field string, value, low, high T) 
 	}
 	return &ConfigError{field, value, fmt.Sprintf("%v to %v", low, high)}
 }
-
-var errNoGroup = errors.New("bench: no group of connections")

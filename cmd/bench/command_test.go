@@ -302,10 +302,11 @@ func TestEchoFails(t *testing.T) {
 	require.Contains(t, got.stdout, "FAILED (closed): 2")
 }
 
-// hangUp shakes hands and goes.
+// hangUp shakes hands, takes a message, and goes.
 func hangUp(w http.ResponseWriter, r *http.Request) {
 	upgrader := websocket.Upgrader{}
 	if conn, err := upgrader.Upgrade(w, r, nil); err == nil {
+		_, _, _ = conn.ReadMessage() // unread, it would be answered with a reset
 		conn.Close()
 	}
 }
