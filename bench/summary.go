@@ -15,7 +15,7 @@ func WriteSummary(out io.Writer, results []*Result) error {
 	if len(results) == 1 {
 		return results[0].WriteTable(out)
 	}
-	loads := byName(results)
+	loads := roundsOf(results)
 	var text strings.Builder
 	t := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprint(t, "messages/s\tp50\tp99\tp99.9\tmax\tCPU/message\tmemory\t  load\n")
@@ -35,8 +35,8 @@ type rounds struct {
 	results []*Result
 }
 
-// byName groups results by what was sent.
-func byName(results []*Result) (list []rounds) {
+// roundsOf groups results by what was sent.
+func roundsOf(results []*Result) (list []rounds) {
 	for _, r := range results {
 		i := slices.IndexFunc(list, func(l rounds) bool { return l.name == r.Name })
 		if i < 0 {
