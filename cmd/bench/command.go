@@ -22,7 +22,7 @@ func NewCommand() *cobra.Command {
 	for _, n := range scenarios() {
 		cmd.AddCommand(n.command())
 	}
-	cmd.AddCommand(newListCommand(), newTuneCommand(knobs()), newPeersCommand())
+	cmd.AddCommand(newListCommand(), newTuneCommand(knobs()), newPeersCommand(), newCompareCommand())
 	return cmd
 }
 
