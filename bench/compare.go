@@ -64,7 +64,6 @@ func (v *Verdict) UnmarshalText(text []byte) error {
 	return fmt.Errorf("bench: unknown verdict %q", text)
 }
 
-
 // Comparison is how the results of one file differ from those of another.
 type Comparison struct {
 	Verdict    Verdict          `json:"verdict"` // the worst of the loads'

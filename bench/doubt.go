@@ -55,11 +55,12 @@ func (l *LoadComparison) doubts(c CompareConfig) (warnings []string) {
 
 // machineWarnings says in what the machines differ.
 func machineWarnings(old, new []*Result) []string {
-	of := func(r *Result) map[string]any {
-		m := r.Machine
-		return map[string]any{"CPU": m.CPU, "CPUs": m.CPUs, "kernel": m.Kernel, "OS": m.OS, "architecture": m.Arch, "Go": m.Go}
-	}
-	return differences("machine", old, new, of)
+	return differences("machine", old, new, machineValues)
+}
+
+func machineValues(r *Result) map[string]any {
+	m := r.Machine
+	return map[string]any{"CPU": m.CPU, "CPUs": m.CPUs, "kernel": m.Kernel, "OS": m.OS, "architecture": m.Arch, "Go": m.Go}
 }
 
 // settingWarnings says in what the settings of one load differ. Addresses do so

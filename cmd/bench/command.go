@@ -22,7 +22,7 @@ func NewCommand() *cobra.Command {
 	for _, n := range scenarios() {
 		cmd.AddCommand(n.command())
 	}
-	cmd.AddCommand(newListCommand(), newTuneCommand(knobs()), newPeersCommand(), newCompareCommand())
+	cmd.AddCommand(newListCommand(), newTuneCommand(knobs()), newPeersCommand(), newCompareCommand(), newReportCommand())
 	return cmd
 }
 

@@ -1,0 +1,276 @@
+package bench
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// side is what one file has of a load: the rounds, and what they are drawn as.
+type side struct {
+	label  string
+	color  int
+	rounds []*Result
+
+	latency *hdrhistogram.Histogram   // of all rounds
+	each    []*hdrhistogram.Histogram // of each; nil without messages
+}
+
+// newSide reads the rounds' histograms.
+func newSide(label string, color int, rounds []*Result) (*side, error) {
+	s := &side{label: label, color: color, rounds: rounds, latency: newHistogram()}
+	for _, r := range rounds {
+		var h *hdrhistogram.Histogram
+		if r.Histogram != "" {
+			var err error
+			if h, err = hdrhistogram.Decode([]byte(r.Histogram)); err != nil {
+				return nil, fmt.Errorf("bench: %s: %q, round %d: latency histogram: %w", label, r.Name, r.Round, err)
+			}
+			s.latency.Merge(h)
+		}
+		s.each = append(s.each, h)
+	}
+	return s, nil
+}
+
+// opacity lets many rounds be seen through each other.
+func (s *side) opacity() float64 {
+	return max(0.25, 1/math.Sqrt(float64(len(s.rounds))))
+}
+
+// figure is a chart with what is said about it.
+type figure struct {
+	*chart
+	Title   string
+	Aside   string // what the figure has to be read as
+	Summary string // for those who do not see it
+	XTitle  string
+}
+
+// percentiles are what a latency figure marks and its table lists.
+var percentiles = []float64{50, 90, 99, 99.9, 99.99, 99.999}
+
+// latencyFigure draws latency by percentile, on HdrHistogram's axis: each further nine takes
+// as much room as the one before. It is nil without any latency.
+func latencyFigure(sides []*side) *figure {
+	c := &chart{Width: 1120, Height: 340, Left: 64, Right: 990, Top: 12, Bottom: 300}
+	least, most, count := math.Inf(1), 0.0, int64(0)
+	for _, s := range sides {
+		if s.latency.TotalCount() > 0 {
+			least = min(least, float64(s.latency.ValueAtPercentile(1)))
+			most = max(most, float64(s.latency.Max()))
+			count = max(count, s.latency.TotalCount())
+		}
+	}
+	if count == 0 {
+		return nil
+	}
+	x := axis{high: min(max(math.Log10(float64(count)), 1), 6)}
+	x.ticks = []float64{0}
+	for _, p := range percentiles {
+		if nines(p) <= x.high {
+			x.ticks = append(x.ticks, nines(p))
+		}
+	}
+	y := logAxis(max(least, 1), most)
+	c.setAxes(x, y, func(v float64) string { return percentileText(100 * (1 - math.Pow(10, -v))) }, shortDuration)
+	for _, s := range sides {
+		c.addLatency(x, y, s)
+	}
+	c.spreadTags()
+	f := &figure{chart: c, Title: "Latency by percentile", XTitle: "percentile", Aside: modes(sides)}
+	f.Summary = latencySummary(sides)
+	return f
+}
+
+// nines is where a percentile stands on the axis.
+func nines(p float64) float64 { return -math.Log10(1 - p/100) }
+
+func percentileText(p float64) string { return fmt.Sprintf("%.6g", p) }
+
+// addLatency draws a side: all its rounds as one curve, and each as a thin one.
+func (c *chart) addLatency(x, y axis, s *side) {
+	if s.latency.TotalCount() == 0 {
+		return
+	}
+	if len(s.rounds) > 1 {
+		for i, h := range s.each {
+			if h != nil && h.TotalCount() > 0 {
+				title := fmt.Sprintf("%s, round %d", s.label, s.rounds[i].Round)
+				c.Lines = append(c.Lines, line{s.color, c.path(x, y, quantiles(h, x.high)), true, s.opacity(), title})
+			}
+		}
+	}
+	curve := quantiles(s.latency, x.high)
+	c.Lines = append(c.Lines, line{Color: s.color, Path: c.path(x, y, curve), Title: s.label})
+	for _, p := range percentiles {
+		if nines(p) <= x.high && s.latency.TotalCount() >= int64(math.Pow(10, nines(p))) {
+			v := s.latency.ValueAtPercentile(p)
+			mx, my := c.place(x, y, point{nines(p), float64(v)})
+			c.Marks = append(c.Marks, mark{s.color, mx, my, fmt.Sprintf("%s: %s %% within %s", s.label, percentileText(p), duration(v))})
+		}
+	}
+	px, py := c.place(x, y, curve[len(curve)-1])
+	c.Tags = append(c.Tags, tag{s.color, px + 8, py, shortened(s.label, 18)})
+}
+
+// quantiles samples a histogram evenly along the axis, as far as it has values to tell.
+func quantiles(h *hdrhistogram.Histogram, to float64) (curve []point) {
+	const steps = 240
+	end := min(to, math.Log10(float64(h.TotalCount())))
+	at := make([]float64, 0, steps+1)
+	for i := range steps + 1 {
+		at = append(at, 100*(1-math.Pow(10, -end*float64(i)/steps)))
+	}
+	for i, v := range h.ValueAtPercentilesSlice(at) {
+		curve = append(curve, point{end * float64(i) / steps, float64(v)})
+	}
+	return curve
+}
+
+// modes says in which way the latencies were counted.
+func modes(sides []*side) string {
+	var all, labelled []string
+	for _, s := range sides {
+		seen := map[string]bool{}
+		for _, r := range s.rounds {
+			if mode := orNone(r.LatencyMode); !seen[mode] {
+				seen[mode] = true
+				all = append(all, mode)
+				labelled = append(labelled, s.label+": "+mode)
+			}
+		}
+	}
+	for _, mode := range all {
+		if mode != all[0] {
+			return strings.Join(labelled, " · ")
+		}
+	}
+	return all[0]
+}
+
+func latencySummary(sides []*side) string {
+	var text strings.Builder
+	text.WriteString("Latency by percentile.")
+	for _, s := range sides {
+		if s.latency.TotalCount() > 0 {
+			fmt.Fprintf(&text, " %s: half within %s, 99 percent within %s, all within %s.", s.label,
+				duration(s.latency.ValueAtPercentile(50)), duration(s.latency.ValueAtPercentile(99)), duration(longest(s)))
+		}
+	}
+	return text.String()
+}
+
+// longest is exact, where the histogram rounds.
+func longest(s *side) (ns int64) {
+	for _, r := range s.rounds {
+		ns = max(ns, r.Latency.Max)
+	}
+	return ns
+}
+
+// course is a figure over the time of the window.
+type course struct {
+	title string
+	of    func(r *Result, from, to int) float64 // of intervals; 0: nothing known
+	label func(float64) string
+	log   bool
+	unit  float64 // the axis has round numbers of it; 0: 1
+	aside func([]*side) string
+}
+
+// courses are the figures over time, in the order in which they are shown.
+func courses() []course {
+	share := func(of func(Point) float64) func(*Result, int, int) float64 {
+		return func(r *Result, from, _ int) float64 { return of(r.Series[from]) }
+	}
+	return []course{
+		{title: "Throughput, messages/s", label: shortCount, of: func(r *Result, from, to int) float64 {
+			return MetricThroughput.ofPart(r.Series, from, to)
+		}},
+		{title: "Slowest latency", label: shortDuration, log: true, aside: modes, of: share(func(p Point) float64 { return float64(p.Slowest) })},
+		{title: "Server memory", label: shortMemory, unit: 1 << 20, of: share(func(p Point) float64 { return float64(p.ServerMemory) })},
+		{title: "Server CPU, of one CPU", label: shortShare, of: share(func(p Point) float64 { return p.ServerCPU })},
+		{title: "Client CPU, of one CPU", label: shortShare, of: share(func(p Point) float64 { return p.ClientCPU })},
+		{title: "Server CPU per message", label: shortDuration, log: true, of: func(r *Result, from, to int) float64 {
+			return MetricServerCPU.ofPart(r.Series, from, to)
+		}},
+	}
+}
+
+// figure draws the course; nil if nothing of it is known.
+func (k course) figure(sides []*side) *figure {
+	c := &chart{Width: 360, Height: 196, Left: 58, Right: 350, Top: 10, Bottom: 170}
+	least, most, end := math.Inf(1), 0.0, 0.0
+	for _, s := range sides {
+		for _, r := range s.rounds {
+			for _, p := range k.points(r) {
+				if end = max(end, p.x); p.y > 0 {
+					least, most = min(least, p.y), max(most, p.y)
+				}
+			}
+		}
+	}
+	if most == 0 || end == 0 {
+		return nil
+	}
+	x, y := linearAxis(end), k.axis(least, most)
+	x.high = end // no room past the window's end
+	for len(x.ticks) > 0 && x.ticks[len(x.ticks)-1] > end*1.001 {
+		x.ticks = x.ticks[:len(x.ticks)-1]
+	}
+	c.setAxes(x, y, shortSeconds, k.label)
+	for _, s := range sides {
+		for _, r := range s.rounds {
+			title := fmt.Sprintf("%s, round %d", s.label, r.Round)
+			c.Lines = append(c.Lines, line{s.color, c.path(x, y, k.points(r)), true, s.opacity(), title})
+		}
+	}
+	f := &figure{chart: c, Title: k.title, Summary: fmt.Sprintf("%s over time: between %s and %s.", k.title, k.label(least), k.label(most))}
+	if k.aside != nil {
+		f.Aside = k.aside(sides)
+	}
+	return f
+}
+
+func (k course) axis(least, most float64) axis {
+	if k.log {
+		return logAxis(least, most)
+	}
+	unit := max(k.unit, 1)
+	a := linearAxis(most / unit)
+	a.high *= unit
+	for i := range a.ticks {
+		a.ticks[i] *= unit
+	}
+	return a
+}
+
+// points are the course's values, each in the middle of its interval, in seconds; nil
+// if there are zeros only, which is what is not known.
+func (k course) points(r *Result) (points []point) {
+	begin, known := int64(0), false
+	for i, p := range r.Series {
+		y := k.of(r, i, i+1)
+		known = known || y > 0
+		if y <= 0 && k.log || math.IsNaN(y) || math.IsInf(y, 0) {
+			y = math.NaN()
+		}
+		points = append(points, point{float64(begin+p.End) / 2e9, y})
+		begin = p.End
+	}
+	if !known {
+		return nil
+	}
+	return points
+}
+
+// shortened cuts a text that would run out of a figure.
+func shortened(s string, most int) string {
+	if r := []rune(s); len(r) > most {
+		return string(r[:most-1]) + "…"
+	}
+	return s
+}
