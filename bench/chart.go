@@ -129,12 +129,20 @@ func (c *chart) place(x, y axis, p point) (float64, float64) {
 func (c *chart) setAxes(x, y axis, labelX, labelY func(float64) string) {
 	for _, v := range x.ticks {
 		at, _ := c.place(x, y, point{v, y.low})
-		c.X = append(c.X, axisTick{at, labelX(v)})
+		c.X = append(c.X, axisTick{at, labelOf(v, labelX)})
 	}
 	for _, v := range y.ticks {
 		_, at := c.place(x, y, point{x.low, v})
-		c.Y = append(c.Y, axisTick{at, labelY(v)})
+		c.Y = append(c.Y, axisTick{at, labelOf(v, labelY)})
 	}
+}
+
+// labelOf leaves zero without a unit.
+func labelOf(v float64, label func(float64) string) string {
+	if v == 0 {
+		return "0"
+	}
+	return label(v)
 }
 
 // path is a curve through points as SVG has it.

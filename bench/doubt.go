@@ -63,12 +63,15 @@ func machineValues(r *Result) map[string]any {
 	return map[string]any{"CPU": m.CPU, "CPUs": m.CPUs, "kernel": m.Kernel, "OS": m.OS, "architecture": m.Arch, "Go": m.Go}
 }
 
-// settingWarnings says in what the settings of one load differ. Addresses do so
-// always: a started server takes the port that is free.
+// addressKey is the setting that differs in every run: a started server takes the port
+// that is free.
+const addressKey = "url"
+
+// settingWarnings says in what the settings of one load differ, but for addresses.
 func settingWarnings(old, new []*Result) []string {
 	of := func(r *Result) map[string]any {
 		s := maps.Clone(r.Settings)
-		delete(s, "url")
+		delete(s, addressKey)
 		return s
 	}
 	return differences("settings", old, new, of)

@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -14,13 +15,14 @@ type side struct {
 	color  int
 	rounds []*Result
 
-	latency *hdrhistogram.Histogram   // of all rounds
+	latency *hdrhistogram.Histogram   // of all sound rounds; of all if none is sound
 	each    []*hdrhistogram.Histogram // of each; nil without messages
 }
 
 // newSide reads the rounds' histograms.
 func newSide(label string, color int, rounds []*Result) (*side, error) {
 	s := &side{label: label, color: color, rounds: rounds, latency: newHistogram()}
+	counted := soundOrAll(rounds)
 	for _, r := range rounds {
 		var h *hdrhistogram.Histogram
 		if r.Histogram != "" {
@@ -28,16 +30,26 @@ func newSide(label string, color int, rounds []*Result) (*side, error) {
 			if h, err = hdrhistogram.Decode([]byte(r.Histogram)); err != nil {
 				return nil, fmt.Errorf("bench: %s: %q, round %d: latency histogram: %w", label, r.Name, r.Round, err)
 			}
-			s.latency.Merge(h)
+			if slices.Contains(counted, r) {
+				s.latency.Merge(h)
+			}
 		}
 		s.each = append(s.each, h)
 	}
 	return s, nil
 }
 
-// opacity lets many rounds be seen through each other.
+// soundOrAll are the rounds that figures of several come from.
+func soundOrAll(rounds []*Result) []*Result {
+	if whole := sound(rounds); whole != nil {
+		return whole
+	}
+	return rounds
+}
+
+// opacity lets many rounds be seen through each other, below what they have in common.
 func (s *side) opacity() float64 {
-	return max(0.25, 1/math.Sqrt(float64(len(s.rounds))))
+	return min(0.5, max(0.15, 1/math.Sqrt(1.5*float64(len(s.rounds)))))
 }
 
 // figure is a chart with what is said about it.
@@ -55,13 +67,20 @@ var percentiles = []float64{50, 90, 99, 99.9, 99.99, 99.999}
 // latencyFigure draws latency by percentile, on HdrHistogram's axis: each further nine takes
 // as much room as the one before. It is nil without any latency.
 func latencyFigure(sides []*side) *figure {
-	c := &chart{Width: 1120, Height: 340, Left: 64, Right: 990, Top: 12, Bottom: 300}
+	c := &chart{Width: 1120, Height: 340, Left: 64, Right: 1112, Top: 12, Bottom: 300}
+	for _, s := range sides { // room for the tags
+		c.Right = min(c.Right, c.Width-24-tagWidth*float64(len([]rune(shortened(s.label, longestTag)))))
+	}
 	least, most, count := math.Inf(1), 0.0, int64(0)
 	for _, s := range sides {
 		if s.latency.TotalCount() > 0 {
 			least = min(least, float64(s.latency.ValueAtPercentile(1)))
-			most = max(most, float64(s.latency.Max()))
 			count = max(count, s.latency.TotalCount())
+		}
+		for _, h := range s.each {
+			if h != nil {
+				most = max(most, float64(h.Max()))
+			}
 		}
 	}
 	if count == 0 {
@@ -80,10 +99,16 @@ func latencyFigure(sides []*side) *figure {
 		c.addLatency(x, y, s)
 	}
 	c.spreadTags()
-	f := &figure{chart: c, Title: "Latency by percentile", XTitle: "percentile", Aside: modes(sides)}
+	f := &figure{chart: c, Title: "Latency by percentile", XTitle: "percentile", Aside: modesOfEach(sides)}
 	f.Summary = latencySummary(sides)
 	return f
 }
+
+// The tags' letters are about that wide; longer tags are cut.
+const (
+	tagWidth   = 8
+	longestTag = 18
+)
 
 // nines is where a percentile stands on the axis.
 func nines(p float64) float64 { return -math.Log10(1 - p/100) }
@@ -113,7 +138,7 @@ func (c *chart) addLatency(x, y axis, s *side) {
 		}
 	}
 	px, py := c.place(x, y, curve[len(curve)-1])
-	c.Tags = append(c.Tags, tag{s.color, px + 8, py, shortened(s.label, 18)})
+	c.Tags = append(c.Tags, tag{s.color, px + 8, py, shortened(s.label, longestTag)})
 }
 
 // quantiles samples a histogram evenly along the axis, as far as it has values to tell.
@@ -130,25 +155,30 @@ func quantiles(h *hdrhistogram.Histogram, to float64) (curve []point) {
 	return curve
 }
 
-// modes says in which way the latencies were counted.
+// modes says in which ways the latencies were counted.
 func modes(sides []*side) string {
-	var all, labelled []string
+	var all []string
 	for _, s := range sides {
-		seen := map[string]bool{}
 		for _, r := range s.rounds {
-			if mode := orNone(r.LatencyMode); !seen[mode] {
-				seen[mode] = true
+			if mode := orNone(r.LatencyMode); !slices.Contains(all, mode) {
 				all = append(all, mode)
-				labelled = append(labelled, s.label+": "+mode)
 			}
 		}
 	}
-	for _, mode := range all {
-		if mode != all[0] {
-			return strings.Join(labelled, " · ")
-		}
+	return strings.Join(all, " and ")
+}
+
+// modesOfEach says it file by file where they differ.
+func modesOfEach(sides []*side) string {
+	all := modes(sides)
+	var each []string
+	for _, s := range sides {
+		each = append(each, s.label+": "+modes([]*side{s}))
 	}
-	return all[0]
+	if !strings.Contains(all, " and ") {
+		return all
+	}
+	return strings.Join(each, " · ")
 }
 
 func latencySummary(sides []*side) string {
@@ -165,7 +195,7 @@ func latencySummary(sides []*side) string {
 
 // longest is exact, where the histogram rounds.
 func longest(s *side) (ns int64) {
-	for _, r := range s.rounds {
+	for _, r := range soundOrAll(s.rounds) {
 		ns = max(ns, r.Latency.Max)
 	}
 	return ns
@@ -223,16 +253,61 @@ func (k course) figure(sides []*side) *figure {
 	}
 	c.setAxes(x, y, shortSeconds, k.label)
 	for _, s := range sides {
-		for _, r := range s.rounds {
-			title := fmt.Sprintf("%s, round %d", s.label, r.Round)
-			c.Lines = append(c.Lines, line{s.color, c.path(x, y, k.points(r)), true, s.opacity(), title})
-		}
+		c.addCourse(x, y, k, s)
 	}
 	f := &figure{chart: c, Title: k.title, Summary: fmt.Sprintf("%s over time: between %s and %s.", k.title, k.label(least), k.label(most))}
 	if k.aside != nil {
 		f.Aside = k.aside(sides)
 	}
 	return f
+}
+
+// addCourse draws a side: each round, and of several the median as well.
+func (c *chart) addCourse(x, y axis, k course, s *side) {
+	var all [][]point
+	counted := soundOrAll(s.rounds)
+	for _, r := range s.rounds {
+		points := k.points(r)
+		if points == nil {
+			continue
+		}
+		if slices.Contains(counted, r) {
+			all = append(all, points)
+		}
+		l := line{Color: s.color, Path: c.path(x, y, points), Title: s.label}
+		if len(s.rounds) > 1 {
+			l.Thin, l.Opacity, l.Title = true, s.opacity(), fmt.Sprintf("%s, round %d", s.label, r.Round)
+		}
+		c.Lines = append(c.Lines, l)
+	}
+	if len(all) > 1 {
+		c.Lines = append(c.Lines, line{Color: s.color, Path: c.path(x, y, medianCourse(all)), Title: s.label + ", median of the rounds"})
+	}
+}
+
+// medianCourse is the median at each interval that all rounds have.
+func medianCourse(rounds [][]point) (course []point) {
+	length := len(rounds[0])
+	for _, points := range rounds {
+		length = min(length, len(points))
+	}
+	for i := range length {
+		var at, values []float64
+		for _, points := range rounds {
+			at = append(at, points[i].x)
+			if !math.IsNaN(points[i].y) {
+				values = append(values, points[i].y)
+			}
+		}
+		slices.Sort(at)
+		slices.Sort(values)
+		p := point{median(at), math.NaN()}
+		if len(values) > 0 {
+			p.y = median(values)
+		}
+		course = append(course, p)
+	}
+	return course
 }
 
 func (k course) axis(least, most float64) axis {

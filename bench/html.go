@@ -102,12 +102,11 @@ type tableRow struct {
 
 // summaryRow is one file's figures of a load.
 type summaryRow struct {
-	Color  int
-	Label  string
-	Rounds int
-	Mode   string
-	Bad    string // what is wrong with rounds
-	Cells  []summaryCell
+	Color int
+	Label string
+	About string // how many rounds, and how latency was counted
+	Bad   string // what is wrong with rounds
+	Cells []summaryCell
 }
 
 // summaryCell is a median of rounds, and the range of them.
@@ -173,12 +172,19 @@ func (v *loadView) addNotes(s *side) {
 var summaryMetrics = []Metric{MetricThroughput, MetricP50, MetricP99, MetricP999, MetricServerCPU, MetricClientCPU, MetricServerMemory}
 
 func summaryOf(s *side) summaryRow {
-	row := summaryRow{Color: s.color, Label: s.label, Rounds: len(s.rounds), Mode: modes([]*side{s})}
-	if bad := badRounds("", s.rounds); bad != nil {
-		row.Bad = fmt.Sprintf("%d of %d rounds failed or partial", len(bad), len(s.rounds))
+	counted := soundOrAll(s.rounds)
+	row := summaryRow{Color: s.color, Label: s.label, About: fmt.Sprintf("%d rounds, %s", len(counted), modes([]*side{s}))}
+	if len(counted) == 1 {
+		row.About = "1 round, " + modes([]*side{s})
+	}
+	switch bad := len(badRounds("", s.rounds)); {
+	case bad == len(s.rounds):
+		row.Bad = "failed or partial"
+	case bad > 0:
+		row.Bad = fmt.Sprintf("%d failed or partial left out", bad)
 	}
 	for _, m := range summaryMetrics {
-		row.Cells = append(row.Cells, summaryCellOf(m, s.rounds))
+		row.Cells = append(row.Cells, summaryCellOf(m, counted))
 	}
 	return row
 }
@@ -256,6 +262,16 @@ func settingTable(sides []*side) table {
 		columns = append(columns, valuesOf(s.rounds, func(r *Result) map[string]any { return r.Settings }))
 	}
 	t.addColumns(columns)
+	for i := range t.Rows {
+		if t.Rows[i].Head == addressKey {
+			t.Rows[i].Differs = false
+			for j, cell := range t.Rows[i].Cells {
+				if first, others, several := strings.Cut(cell, ", "); several {
+					t.Rows[i].Cells[j] = fmt.Sprintf("%s and %d others", first, 1+strings.Count(others, ", "))
+				}
+			}
+		}
+	}
 	return t
 }
 
