@@ -44,6 +44,9 @@ func (l *LoadComparison) doubts(c CompareConfig) (warnings []string) {
 	case judged.High/judged.Low > (1+c.Threshold)*(1+c.Threshold):
 		warnings = append(warnings, fmt.Sprintf("the interval of %v is wider than the threshold: more rounds would tell more", l.Judged))
 	}
+	if l.inTurn && (l.Verdict == VerdictRegression || l.Verdict == VerdictImprovement) {
+		warnings = append(warnings, "one file was measured after the other: what the machine did meanwhile counts as the build's; let their runs alternate")
+	}
 	if m := l.metric(MetricClientCPU); m != nil && l.Judged == MetricServerCPUAdjusted && m.Low > 0 {
 		if (m.Ratio > 1+c.Threshold && m.Low > 1) || (m.Ratio < 1/(1+c.Threshold) && m.High < 1) {
 			warnings = append(warnings, fmt.Sprintf("the client's CPU is %.2f times what it was: the machine's speed changed, "+
@@ -51,6 +54,16 @@ func (l *LoadComparison) doubts(c CompareConfig) (warnings []string) {
 		}
 	}
 	return warnings
+}
+
+// inTurn tells that all of one side were measured before any of the other.
+func inTurn(a, b []*Result) bool {
+	byStart := func(x, y *Result) int { return x.Started.Compare(y.Started) }
+	if len(a) == 0 || len(b) == 0 {
+		return false
+	}
+	return slices.MaxFunc(a, byStart).Started.Before(slices.MinFunc(b, byStart).Started) ||
+		slices.MaxFunc(b, byStart).Started.Before(slices.MinFunc(a, byStart).Started)
 }
 
 // machineWarnings says in what the machines differ.

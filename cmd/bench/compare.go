@@ -25,9 +25,9 @@ spent on the same messages: that tells how fast the machine was at the time.
 --metric names another figure to judge by.
 
 A directory stands for all *.json files in it. Runs that alternate between the
-two builds are compared best, five or more of each:
+two builds are compared best, seven or more of each:
 
-  for i in 1 2 3 4 5; do
+  for i in 1 2 3 4 5 6 7; do
     ./old bench echo --json old/$i.json
     ./new bench echo --json new/$i.json
   done
