@@ -72,6 +72,7 @@ func linearAxis(most float64) axis {
 	if most <= 0 {
 		most = 1
 	}
+	most = sane(most)
 	step := ceil125(most / 4)
 	a := axis{high: step * math.Ceil(most/step-1e-9)}
 	for v := 0.0; v <= a.high+step/2; v += step {
@@ -83,7 +84,7 @@ func linearAxis(most float64) axis {
 // logAxis goes between round numbers around what is to be seen; it has a tick at every
 // power of ten, and if these are few at 2 and 5 of it, too.
 func logAxis(least, most float64) axis {
-	a := axis{low: floor125(least), high: ceil125(most), log: true}
+	a := axis{low: floor125(sane(least)), high: ceil125(sane(max(least, most))), log: true}
 	if a.high <= a.low*1.0001 {
 		a.high = ceil125(a.low * 1.5)
 	}
@@ -98,6 +99,9 @@ func logAxis(least, most float64) axis {
 	}
 	return a
 }
+
+// sane keeps what a file may claim within what steps of an axis can be counted in.
+func sane(x float64) float64 { return min(max(x, 1e-12), 1e18) }
 
 // ceil125 is the next number of 1, 2 or 5 times a power of ten.
 func ceil125(x float64) float64 {

@@ -77,10 +77,8 @@ func latencyFigure(sides []*side) *figure {
 			least = min(least, float64(s.latency.ValueAtPercentile(1)))
 			count = max(count, s.latency.TotalCount())
 		}
-		for _, h := range s.each {
-			if h != nil {
-				most = max(most, float64(h.Max()))
-			}
+		for _, r := range s.rounds {
+			most = max(most, float64(r.Latency.Max))
 		}
 	}
 	if count == 0 {
@@ -124,15 +122,15 @@ func (c *chart) addLatency(x, y axis, s *side) {
 		for i, h := range s.each {
 			if h != nil && h.TotalCount() > 0 {
 				title := fmt.Sprintf("%s, round %d", s.label, s.rounds[i].Round)
-				c.Lines = append(c.Lines, line{s.color, c.path(x, y, quantiles(h, x.high)), true, s.opacity(), title})
+				c.Lines = append(c.Lines, line{s.color, c.path(x, y, quantiles(h, s.rounds[i].Latency.Max, x.high)), true, s.opacity(), title})
 			}
 		}
 	}
-	curve := quantiles(s.latency, x.high)
+	curve := quantiles(s.latency, longest(s), x.high)
 	c.Lines = append(c.Lines, line{Color: s.color, Path: c.path(x, y, curve), Title: s.label})
 	for _, p := range percentiles {
 		if nines(p) <= x.high && s.latency.TotalCount() >= int64(math.Pow(10, nines(p))) {
-			v := s.latency.ValueAtPercentile(p)
+			v := s.within(p)
 			mx, my := c.place(x, y, point{nines(p), float64(v)})
 			c.Marks = append(c.Marks, mark{s.color, mx, my, fmt.Sprintf("%s: %s %% within %s", s.label, percentileText(p), duration(v))})
 		}
@@ -141,8 +139,9 @@ func (c *chart) addLatency(x, y axis, s *side) {
 	c.Tags = append(c.Tags, tag{s.color, px + 8, py, shortened(s.label, longestTag)})
 }
 
-// quantiles samples a histogram evenly along the axis, as far as it has values to tell.
-func quantiles(h *hdrhistogram.Histogram, to float64) (curve []point) {
+// quantiles samples a histogram evenly along the axis, as far as it has values to tell. It
+// rounds up, but not past the most that was measured.
+func quantiles(h *hdrhistogram.Histogram, most int64, to float64) (curve []point) {
 	const steps = 240
 	end := min(to, math.Log10(float64(h.TotalCount())))
 	at := make([]float64, 0, steps+1)
@@ -150,7 +149,7 @@ func quantiles(h *hdrhistogram.Histogram, to float64) (curve []point) {
 		at = append(at, 100*(1-math.Pow(10, -end*float64(i)/steps)))
 	}
 	for i, v := range h.ValueAtPercentilesSlice(at) {
-		curve = append(curve, point{end * float64(i) / steps, float64(v)})
+		curve = append(curve, point{end * float64(i) / steps, float64(min(v, most))})
 	}
 	return curve
 }
@@ -187,11 +186,14 @@ func latencySummary(sides []*side) string {
 	for _, s := range sides {
 		if s.latency.TotalCount() > 0 {
 			fmt.Fprintf(&text, " %s: half within %s, 99 percent within %s, all within %s.", s.label,
-				duration(s.latency.ValueAtPercentile(50)), duration(s.latency.ValueAtPercentile(99)), duration(longest(s)))
+				duration(s.within(50)), duration(s.within(99)), duration(longest(s)))
 		}
 	}
 	return text.String()
 }
+
+// within is a percentile of all rounds.
+func (s *side) within(p float64) int64 { return min(s.latency.ValueAtPercentile(p), longest(s)) }
 
 // longest is exact, where the histogram rounds.
 func longest(s *side) (ns int64) {

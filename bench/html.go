@@ -218,7 +218,7 @@ func percentileTable(sides []*side) table {
 		for _, s := range sides {
 			cell := "–"
 			if float64(s.latency.TotalCount())*(1-p/100) >= 1 {
-				cell = duration(s.latency.ValueAtPercentile(p))
+				cell = duration(s.within(p))
 			}
 			row.Cells = append(row.Cells, cell)
 		}
