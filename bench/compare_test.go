@@ -236,6 +236,8 @@ func TestCompareFewRounds(t *testing.T) {
 	require.Equal(t, VerdictUndecided, c.Verdict)
 	require.Contains(t, c.Loads[0].Warnings[0], "too few")
 
+	require.True(t, compared(t, rounds(1000, 1000), rounds(1300, 1300), CompareConfig{}).Loads[0].metric(MetricServerCPU).Blocks)
+
 	short := rounds(1000)
 	short.Results[0].Series = short.Results[0].Series[:7] // two intervals a block are the least
 	require.Equal(t, VerdictUndecided, compared(t, short, rounds(1000), CompareConfig{}).Verdict)
@@ -366,6 +368,21 @@ func TestCompareSummary(t *testing.T) {
 	c := compared(t, base, twice, CompareConfig{})
 	require.Equal(t, "REGRESSION past 5 % in 2 of 2 loads: server-cpu-adjusted +100.0 % (+100.0 to +100.0) at the worst (worst).", last(c))
 	require.Contains(t, last(compared(t, base, twice, CompareConfig{Threshold: 0.5})), "in 1 of 2 loads")
+
+	// The worst verdict is the file's, wherever it stands.
+	for _, slow := range []string{"echo: some", "worst"} {
+		better := NewFile(base.Results...)
+		for i, r := range base.Results {
+			if r.Name == slow {
+				dear := *r
+				cost := 2 * *r.ServerCPU
+				dear.ServerCPU = &cost
+				better.Results = slices.Clone(better.Results)
+				better.Results[i] = &dear
+			}
+		}
+		require.Equal(t, VerdictRegression, compared(t, base, better, CompareConfig{}).Verdict, slow)
+	}
 
 	text, err := json.Marshal(c)
 	require.NoError(t, err)

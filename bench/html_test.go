@@ -139,6 +139,7 @@ func TestLatencyFigure(t *testing.T) {
 	require.InDelta(t, at["500 ms"], f.Marks[0].Y, 0.1) // half of what is spread up to 1 s
 	require.Less(t, at["1 s"], at["500 ms"])            // more is further up
 	require.InDelta(t, at["1 s"], f.Marks[4].Y, 0.1)
+	require.InDelta(t, at["1 s"], f.Tags[0].Y, 0.005) // the histogram's own end lies 0.03 % further
 	require.Contains(t, f.Summary, "a: half within 500 ms, 99 percent within 990 ms, all within 1.00 s.")
 }
 
@@ -176,7 +177,8 @@ func TestHTMLProblems(t *testing.T) {
 	page := pageOf(t, ReportFile{"a", NewFile(shown(0, 3000, time.Millisecond), bad, part)})
 	require.Less(t, strings.Index(page, "Not all runs are sound"), strings.Index(page, "Summary"))
 	require.Contains(t, page, "<strong>echo: some, round 1 of a</strong>: FAILED (unanswered): 3, first connection 7: 1 message")
-	require.Contains(t, page, "PARTIAL")
+	require.Contains(t, page, "<strong>echo: some, round 2 of a</strong>: PARTIAL")
+	require.NotContains(t, page, "3,000 ns – 9,000 ns")
 	require.Contains(t, page, "2 failed or partial left out")
 	require.Contains(t, page, "<td>3,000 ns</td>")
 	require.Equal(t, 2, strings.Count(page, `<tr class="failed">`))
@@ -215,6 +217,22 @@ func TestHTMLSparse(t *testing.T) {
 	page := pageOf(t, ReportFile{"a", NewFile(empty, zero, one)}, ReportFile{"b", NewFile(empty)})
 	require.NotContains(t, strings.Split(page, "unknown server</h2>")[1][:strings.Index(strings.Split(page, "unknown server</h2>")[1], "</section>")], "Server memory")
 	require.Len(t, drawings(page), 0+4+7)
+}
+
+// What one file does not know is no line at zero beside another's.
+func TestHTMLUnknownBesideKnown(t *testing.T) {
+	r := shown(0, 3000, time.Millisecond)
+	for i := range r.Series {
+		r.Series[i].ServerMemory = 0
+	}
+	page := pageOf(t, ReportFile{"a", NewFile(r)}, ReportFile{"b", NewFile(shown(0, 3000, time.Millisecond))})
+	for _, d := range drawings(page) {
+		want := 2
+		if strings.Contains(d, `aria-label="Server memory`) {
+			want = 1
+		}
+		require.Equal(t, want, strings.Count(d, "<path"), d)
+	}
 }
 
 // A file may claim what it likes: the page gets done.
