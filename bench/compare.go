@@ -7,8 +7,8 @@ import (
 )
 
 // The defaults of a CompareConfig. On a shared machine with two CPUs, whose load stood at 4 to 17
-// and whose speed changed twofold meanwhile, they found a build that was made 15 % dearer in 56 of 58
-// pairs of files with seven alternating rounds, and called the same build dearer in none of 58.
+// and whose speed changed twofold meanwhile, they found a build that was made 15 % dearer in 92 % of
+// pairs of files with seven alternating rounds (ten: 97 %), and called the same build dearer in 0.8 %.
 const (
 	DefaultThreshold  = 0.05
 	DefaultConfidence = 0.90
