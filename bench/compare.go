@@ -26,7 +26,7 @@ type CompareConfig struct {
 	Confidence float64
 
 	// Metric is the one that is judged. 0: the first that both sides know of
-	// MetricServerCPUAdjusted, MetricServerCPU and MetricThroughput.
+	// MetricServerCPUAdjusted, MetricServerCPU, MetricThroughput and MetricServerMemory.
 	Metric Metric
 }
 
@@ -188,7 +188,7 @@ func (c CompareConfig) load(name string, old, new []*Result) LoadComparison {
 		}
 	}
 	if l.Judged == 0 {
-		l.Judged = l.firstOf(MetricServerCPUAdjusted, MetricServerCPU, MetricThroughput)
+		l.Judged = l.firstOf(MetricServerCPUAdjusted, MetricServerCPU, MetricThroughput, MetricServerMemory)
 	}
 	l.Verdict = c.judge(l.metric(l.Judged))
 	if failed {

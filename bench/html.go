@@ -156,12 +156,12 @@ func newLoadView(id, name string, files []ReportFile) (v loadView, err error) {
 // addNotes takes over what a reader must know, each once; what went wrong is a problem.
 func (v *loadView) addNotes(s *side) {
 	for _, r := range s.rounds {
-		for note := range strings.SplitSeq(strings.TrimSpace(r.notes()), "\n") {
+		for _, note := range r.notes() {
 			bad := strings.HasPrefix(note, "PARTIAL") || strings.HasPrefix(note, "FAILED")
 			switch {
 			case bad:
 				v.Problems = append(v.Problems, problem{fmt.Sprintf("%s, round %d of %s", v.Name, r.Round, s.label), note})
-			case note != "" && !slices.Contains(v.Notes, note):
+			case !slices.Contains(v.Notes, note):
 				v.Notes = append(v.Notes, note)
 			}
 		}

@@ -67,7 +67,8 @@ func (i Idle) Run(ctx context.Context, t Target, watch func(Progress)) (*Result,
 	s.samples = append(s.samples, s.after)
 	r := s.result(ctx.Err() != nil)
 	r.Name = fmt.Sprintf("idle: %d connections", i.Connections)
-	r.Messages = int64(len(conns))
+	r.Messages, r.MessagesPerSecond = int64(len(conns)), 0
+	r.ServerCPU, r.ClientCPU = nil, nil // nothing is sent while memory is read
 	if n := float64(len(conns) - before.connections); n > 0 && !r.Partial {
 		r.Memory = &Memory{User: float64(s.after.memory-before.user) / n}
 		if now, ok := kernelMemory(); ok {

@@ -20,7 +20,7 @@ const (
 	MetricP50
 	MetricP99
 	MetricP999
-	MetricServerMemory // the most that was resident at an interval's end
+	MetricServerMemory // the most that was resident at an interval's end; in an Idle, of each connection
 	metricEnd
 )
 
@@ -97,6 +97,9 @@ func (m Metric) format(x float64) string {
 	case MetricThroughput:
 		return grouped(x)
 	case MetricServerMemory:
+		if x < 1<<20 {
+			return digits3(x/(1<<10)) + " KiB"
+		}
 		return digits3(x/(1<<20)) + " MiB"
 	default:
 		return duration(int64(x))
@@ -123,11 +126,10 @@ func (m Metric) of(r *Result) float64 {
 	case MetricP999:
 		return float64(r.Latency.P999)
 	case MetricServerMemory:
-		most := int64(0)
-		for _, p := range r.Series {
-			most = max(most, p.ServerMemory)
+		if r.Memory != nil {
+			return r.Memory.User
 		}
-		return float64(most)
+		return float64(r.peakMemory())
 	}
 	return 0
 }

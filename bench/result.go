@@ -156,6 +156,10 @@ func (s *session) settings() map[string]any {
 	return set
 }
 
+// besideMark stands in a Result's Name between what is measured and each kind of
+// hostile peers.
+const besideMark = "; beside "
+
 // load says in words what was sent; it is the Result's Name.
 func (s *session) load() string {
 	groups := s.plan.groups
@@ -178,7 +182,7 @@ func (s *session) load() string {
 		}
 	}
 	for _, h := range s.plan.beside {
-		text += fmt.Sprintf("; beside %d %v", h.Count, h.Kind)
+		text += fmt.Sprintf(besideMark+"%d %v", h.Count, h.Kind)
 	}
 	return text
 }
@@ -199,7 +203,7 @@ func (s *session) addGroups(r *Result) {
 			of.Owed += t.owed
 			most = max(most, t.longest)
 		}
-		of.Latency, of.Histogram = percentiles(latency, most)
+		of.Latency, of.Histogram = latencyOf(latency, most)
 		if seconds > 0 {
 			of.MessagesPerSecond = float64(of.Messages) / seconds
 		}
@@ -215,7 +219,7 @@ func (s *session) addGroups(r *Result) {
 			r.LatencyMode = BothLoops
 		}
 	}
-	r.Latency, r.Histogram = percentiles(all, longest)
+	r.Latency, r.Histogram = latencyOf(all, longest)
 	if seconds > 0 {
 		r.MessagesPerSecond = float64(r.Messages) / seconds
 	}
@@ -228,8 +232,8 @@ func (s *session) addGroups(r *Result) {
 	}
 }
 
-// percentiles returns what h holds, in figures and encoded.
-func percentiles(h *hdrhistogram.Histogram, longest int64) (Latency, string) {
+// latencyOf returns what h holds, in figures and encoded.
+func latencyOf(h *hdrhistogram.Histogram, longest int64) (Latency, string) {
 	if h.TotalCount() == 0 {
 		return Latency{}, ""
 	}
