@@ -29,8 +29,8 @@ var arrows = map[string][]string{
 	"engine/enginetest": {"engine", "frame", "backpressure", "interceptors"},
 	"engine/hub":        {"engine", "frame"},
 	"engine/filters":    {"engine", "engine/hub", "frame", "interceptors"},
-	"bench":             {"frame"},
-	"cmd/bench":         {"bench"},
+	"bench":             {"frame", "frame/deflate"},
+	"cmd/bench":         {"bench", "engine"}, // for the names of its settings
 	"cmd/serve":         {"engine", "engine/hub", "engine/filters", "frame", "interceptors"},
 	"cmd/penstock":      {"cmd/serve", "cmd/bench"},
 	"cmd":               {},
