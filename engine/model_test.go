@@ -240,7 +240,7 @@ func (s *fakeSocket) Await(q *backpressure.Queue) {
 	})
 }
 
-func (s *fakeSocket) unsent() int { return 0 }
+func (s *fakeSocket) unsent() (n int, lost bool) { return 0, false }
 
 // setReadDeadline is for relieving the budget, which no step of the model uses up.
 func (s *fakeSocket) setReadDeadline(time.Time) error { return nil }

@@ -34,7 +34,10 @@ func (c *Conn) Flush() { c.queue.Flush() }
 // PendingBytes returns what has been sent and not left this machine: what is
 // queued, frame headers included, and on Linux what the kernel has taken and not
 // put on the network yet. It costs a system call.
-func (c *Conn) PendingBytes() int { return c.queue.Pending() + c.sock.unsent() }
+func (c *Conn) PendingBytes() int {
+	unsent, _ := c.sock.unsent()
+	return c.queue.Pending() + unsent
+}
 
 // Nothing tells when the kernel has sent what it holds, so Drain asks, first
 // after firstPoll, then half as often each time, down to lastPoll.
@@ -52,8 +55,11 @@ func (c *Conn) Drain(ctx context.Context, n int) error {
 		if err := c.queue.Drain(ctx, most); err != nil {
 			return c.sendError(err)
 		}
-		unsent := c.sock.unsent()
-		if c.queue.Pending()+unsent <= n {
+		unsent, lost := c.sock.unsent()
+		switch {
+		case lost:
+			return c.closedError()
+		case c.queue.Pending()+unsent <= n:
 			return nil
 		}
 		most = max(0, n-unsent)

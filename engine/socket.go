@@ -25,8 +25,8 @@ type socket interface {
 	setReadDeadline(t time.Time) error
 
 	// unsent returns how many bytes the kernel has taken and not put on the network
-	// yet, 0 if it does not say.
-	unsent() int
+	// yet, 0 if it does not say; and whether that is because the connection is lost.
+	unsent() (n int, lost bool)
 
 	// closeWrite ends our direction: the peer reads to the end, then EOF.
 	closeWrite() error

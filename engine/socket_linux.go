@@ -32,13 +32,22 @@ func (k kernel) tune(writeStall time.Duration) {
 	})
 }
 
-// unsent asks with SIOCOUTQNSD: SIOCOUTQ also counts what is on its way.
-func (k kernel) unsent() (n int) {
+// tcpClose is the state of a connection that has been reset, or has timed out
+// (TCP_CLOSE in the kernel's tcp_states.h).
+const tcpClose = 7
+
+// unsent asks with SIOCOUTQNSD: SIOCOUTQ also counts what is on its way. A reset
+// empties the kernel's queue as sending does, so zero is looked at twice.
+func (k kernel) unsent() (n int, lost bool) {
 	if k.raw == nil {
-		return 0
+		return 0, false
 	}
 	_ = k.raw.Control(func(fd uintptr) { // fails on a closed socket, which sends nothing
 		n, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQNSD)
+		if n == 0 {
+			info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+			lost = err == nil && info.State == tcpClose
+		}
 	})
-	return n
+	return n, lost
 }

@@ -8,4 +8,4 @@ import "time"
 func (kernel) tune(time.Duration) {}
 
 // unsent is not known here.
-func (kernel) unsent() int { return 0 }
+func (kernel) unsent() (n int, lost bool) { return 0, false }

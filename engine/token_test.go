@@ -16,7 +16,7 @@ import (
 // The replies of a handler that takes its time leave when they are sent, not when
 // it returns, also while the next messages of the connection wait.
 func TestTokenStream(t *testing.T) {
-	const tokens, pause, soon = 10, 40 * time.Millisecond, 15 * time.Millisecond
+	const tokens, pause, soon = 10, 40 * time.Millisecond, 20 * time.Millisecond
 	for name, waiting := range map[string]int{"alone": 0, "with messages waiting": 5} {
 		t.Run(name, func(t *testing.T) {
 			modes(t, func(t *testing.T, inline bool) {
@@ -35,7 +35,7 @@ func TestTokenStream(t *testing.T) {
 				ep.Inline = inline
 				c := enginetest.Start(t, engine.Config{}, ep).Dial()
 				var worst time.Duration
-				for range 4 { // a machine that does something else may delay one
+				for range 10 { // a machine that does something else may delay one
 					b := c.Frame(frame.Header{Fin: true, Opcode: frame.Text}, []byte("stream"))
 					for range waiting {
 						b = append(b, c.Frame(frame.Header{Fin: true, Opcode: frame.Text}, nil)...)

@@ -73,6 +73,7 @@ func openFiles() map[string]string {
 
 // findings holds everything against what was before.
 func (s *Server) findings() []finding {
+	left := s.goroutinesLeft() // first: one that is about to end may hold a buffer until then
 	list := s.ledger.findings()
 	st := s.stats()
 	if st.Connections != 0 || st.Opened != sum(st.Closed) {
@@ -84,11 +85,11 @@ func (s *Server) findings() []finding {
 	if st.Buffers != 0 {
 		list = append(list, finding{buffers, fmt.Sprintf("%d not given back", st.Buffers)})
 	}
-	if err := s.goroutinesLeft(); err != nil {
-		list = append(list, finding{goroutines, err.Error()})
+	if left != nil {
+		list = append(list, finding{goroutines, left.Error()})
 	}
-	if left := s.filesLeft(); len(left) > 0 {
-		list = append(list, finding{descriptors, strings.Join(left, ", ")})
+	if files := s.filesLeft(); len(files) > 0 {
+		list = append(list, finding{descriptors, strings.Join(files, ", ")})
 	}
 	return list
 }

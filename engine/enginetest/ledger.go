@@ -59,6 +59,7 @@ func (l *ledger) watch(ep engine.Endpoint) engine.Endpoint {
 	ep.Handler.OnClose = func(c *engine.Conn, err *engine.CloseError) {
 		v := l.close(c, err)
 		defer v.busy.Add(-1)
+		defer l.ends.Add(1) // at the end, so that who awaits it finds what OnClose has noted
 		if h.OnClose != nil {
 			h.OnClose(c, err)
 		}
@@ -95,7 +96,6 @@ func (l *ledger) enter(c *engine.Conn, callback string) *life {
 
 func (l *ledger) close(c *engine.Conn, err *engine.CloseError) *life {
 	v := l.enter(c, "OnClose")
-	l.ends.Add(1)
 	v.closed.Add(1)
 	if err == nil {
 		l.wrong(c, "OnClose got no error")
