@@ -91,8 +91,10 @@ func offerProbes() (all []probe) {
 	// Each connection must work then, with what has been agreed on or without.
 	add := func(clause string, picks int, lines ...string) *probe {
 		name := strings.Join(lines, " | ")
-		if name == "" {
+		if len(lines) == 0 {
 			name = "none"
+		} else if name == "" {
+			name = "an empty line"
 		}
 		all = append(all, probe{
 			clause: clause, name: strings.ReplaceAll(name, "permessage-deflate", "pmd"), offer: lines, picks: picks, on: confPacking, once: true,

@@ -23,7 +23,7 @@ func confForeign(t *testing.T, name string, serve func(packing bool) http.Handle
 	target := &confTarget{name: name, patience: confPeerPatience, path: "/"}
 	var crashes sync.Map
 	target.crashed = func(client string) string {
-		p, _ := crashes.Load(client)
+		p, _ := crashes.LoadAndDelete(client) // the port may come again
 		s, _ := p.(string)
 		return s
 	}
@@ -119,22 +119,24 @@ func gorillaEcho(c *gorilla.Conn) bool {
 	if err != nil {
 		return false
 	}
-	finish := func(code int, reason string) {
-		_ = c.WriteControl(gorilla.CloseMessage, gorilla.FormatCloseMessage(code, reason), time.Now().Add(time.Second))
+	finish := func(code int, reason string) error {
+		return c.WriteControl(gorilla.CloseMessage, gorilla.FormatCloseMessage(code, reason), time.Now().Add(time.Second))
 	}
 	switch {
 	case string(data) == confCloseCommand:
-		finish(4001, "enough")
+		_ = finish(4001, "enough")
 		_ = c.WriteMessage(kind, []byte("after the close"))
 	case string(data) == confReasonCommand:
-		finish(4001, confReason)
+		_ = finish(4001, confReason)
 	case string(data) == confLongCommand:
-		finish(4001, confReason+confReason)
+		if finish(4001, confReason+confReason) != nil {
+			_ = finish(1011, "")
+		}
 		return false
 	case string(data) == confPingCommand:
 		_ = c.WriteControl(gorilla.PingMessage, letters(125), time.Now().Add(time.Second))
 	case kind == gorilla.TextMessage && !utf8.Valid(data):
-		finish(1007, "not UTF-8")
+		_ = finish(1007, "not UTF-8")
 		return false
 	default:
 		err = c.WriteMessage(kind, data)

@@ -44,7 +44,8 @@ type probe struct {
 
 	echo    []said   // in order
 	pongs   []string // in order; earlier ones may be missing (RFC 6455 §5.5.3)
-	fails   []int    // the codes with which the server must fail the connection; else it must
+	fails   []int    // the codes with which the server must fail the connection; none: it must not
+	may     []int    // codes with which it may fail it nevertheless, which is weaker
 	answers []int    // answer a close frame with one of these: the default is 1000, to one that the suite adds
 	closing bool     // send or later ends with a close frame of the probe's own
 	hangup  bool     // the client ends its direction instead of closing
@@ -286,6 +287,9 @@ func (p *probe) judge(s *session, echo []said, strict bool) confResult {
 	if s.wrong != "" {
 		return confResult{confFailed, "sent " + s.wrong}
 	}
+	if slices.Contains(p.may, s.code) {
+		return confResult{confWeak, s.ending()}
+	}
 	if problem := p.judgeMessages(s, echo); problem != "" {
 		return confResult{confFailed, problem}
 	}
@@ -376,7 +380,7 @@ func (table *confTable) add(p *probe, target *confTarget, r confResult) {
 	at := [2]string{p.clause, target.name}
 	table.cells[at] = append(table.cells[at], r)
 	if r.verdict != confOK {
-		table.notes = append(table.notes, fmt.Sprintf("%-8s %-7v %s/%s: %s", target.name, r.verdict, p.clause, p.name, r.seen))
+		table.notes = append(table.notes, fmt.Sprintf("%-8s %-7v %s/%s: %.150s", target.name, r.verdict, p.clause, p.name, r.seen))
 	}
 }
 
