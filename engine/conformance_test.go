@@ -74,9 +74,9 @@ var confReason = strings.Repeat("Grüße ", 14) + "zum €𝄞"
 type confConf int
 
 const (
-	confPlain    confConf = iota
-	confPacking           // with compression
-	confConfs             // how many there are
+	confPlain   confConf = iota
+	confPacking          // with compression
+	confConfs            // how many there are
 )
 
 // A confTarget is an implementation of an echo server.
@@ -105,6 +105,7 @@ func confTargets(t *testing.T) (all []*confTarget) {
 	}{
 		{"", func(*engine.Config) {}},
 	}
+	var servers []*enginetest.Server
 	for _, mode := range modes {
 		pool := &confTarget{name: mode.name + "pool", ours: true, patience: *confPatience, path: "/"}
 		inline := &confTarget{name: mode.name + "inline", ours: true, patience: *confPatience, path: "/inline"}
@@ -112,11 +113,19 @@ func confTargets(t *testing.T) (all []*confTarget) {
 			mode.change(&cfg)
 			s := enginetest.Start(t, cfg, onMessage(confEcho))
 			s.Handle(inline.path, engine.Endpoint{Inline: true, Handler: engine.Handler{OnMessage: confEcho}})
-			s.Dial().Hangup() // it serves: the next one's clean-up tells its goroutines from this one's
+			s.Dial().Hangup() // it serves: the next one's clean-up can tell its goroutines from this one's
+			servers = append(servers, s)
 			pool.addr[conf], inline.addr[conf] = s.Addr(), s.Addr()
 		}
 		all = append(all, pool, inline)
 	}
+	t.Cleanup(func() { // the workers of all have ended before the clean-up of one looks for goroutines
+		for _, s := range servers {
+			if err := s.Shutdown(enginetest.Patience); err != nil {
+				t.Errorf("shutdown: %v", err)
+			}
+		}
+	})
 	if *confPeers {
 		all = append(all, confGws(t), confGorilla(t))
 	}
