@@ -182,5 +182,10 @@ func maskProbes() (all []probe) {
 		}
 		all = append(all, probe{clause: "6455-5.3-masks", name: fmt.Sprintf("fragments of %v bytes, each with its key", sizes), send: send, echo: texts(message)})
 	}
+	// Half a rune under each key: with the wrong one it is something else.
+	for i := 1; i < len("𝄞"); i++ {
+		all = append(all, probe{clause: "6455-5.3-masks", name: fmt.Sprintf("a rune cut after %d bytes, each part with its key", i), echo: texts("𝄞"),
+			send: wire(fMasked([4]byte{0xff, 0, 0xff, 0}, confText, "𝄞"[:i]), fMasked([4]byte{1, 0x80, 2, 0x40}, confFin|confContinue, "𝄞"[i:]))})
+	}
 	return all
 }

@@ -21,6 +21,10 @@ func limitProbes() (all []probe) {
 	ok("exactly, twice, in fragments", binaries(most, most), fPieces(confBinary, most, nil, 1), fPieces(confBinary, most, nil, confLimit-1))
 	ok("exactly, with pings between", binaries(most), fPieces(confBinary, most, fPong(letterString(125)), 1, 2, 3, 1000, 60_000))
 
+	count := confCountCommand + letterString(confLimit-len(confCountCommand))
+	ok("exactly, counted", texts(fmt.Sprint(confLimit)), fText(count))
+	over("one byte more, counted", fText(count+"x"))
+	over("one byte more, counted, in fragments", fStart(confText, count), fLast("x"))
 	over("one byte more", fBinary(patternString(confLimit+1)))
 	over("one byte more, of text", fText(letterString(confLimit+1)))
 	over("one byte more, only the header", fHead(confKey, 0x82, 0, confLimit+1))

@@ -202,7 +202,10 @@ func packedProbes() (all []probe) {
 	packed = packedString(text, 9)
 	add(limit, "exactly, in fragments", fPieces(confRSV1|confText, packed, nil, 1, 2, len(packed)/2), said{confText, text})
 	add(limit, "exactly, not compressed", fText(text), said{confText, text})
+	count := confCountCommand + letterString(confLimit-len(confCountCommand))
+	add(limit, "exactly, counted", fRaw(fPackedText, packedString(count, 9)), said{confText, fmt.Sprint(confLimit)})
 	for _, more := range []int{1, 2, 100, confLimit, 50 * confLimit} {
+		fails(limit, fmt.Sprintf("%d more, counted", more), 1009, fRaw(fPackedText, packedString(count+letterString(more), 9)))
 		fails(limit, fmt.Sprintf("%d more", more), 1009, fRaw(fPackedText, packedString(letterString(confLimit+more), 9)))
 		fails(limit, fmt.Sprintf("%d more of zeros", more), 1009, fRaw(fPackedBinary, packedString(string(make([]byte, confLimit+more)), 9)))
 	}

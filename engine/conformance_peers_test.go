@@ -82,6 +82,10 @@ func (gwsEcho) OnPing(c *gws.Conn, payload []byte) { _ = c.WritePong(payload) }
 
 func (gwsEcho) OnMessage(c *gws.Conn, m *gws.Message) {
 	defer func() { _ = m.Close() }()
+	if n, ok := confCount(m.Bytes()); ok {
+		_ = c.WriteMessage(m.Opcode, n)
+		return
+	}
 	switch string(m.Bytes()) {
 	case confCloseCommand:
 		c.WriteClose(4001, []byte("enough"))
@@ -139,6 +143,9 @@ func gorillaEcho(c *gorilla.Conn) bool {
 		_ = finish(1007, "not UTF-8")
 		return false
 	default:
+		if n, ok := confCount(data); ok {
+			data = n
+		}
 		err = c.WriteMessage(kind, data)
 	}
 	return err == nil

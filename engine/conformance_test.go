@@ -1,12 +1,14 @@
 package engine_test
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
 	"net/http"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -49,6 +51,7 @@ type probe struct {
 	answers []int    // answer a close frame with one of these: the default is 1000, to one that the suite adds
 	closing bool     // send or later ends with a close frame of the probe's own
 	hangup  bool     // the client ends its direction instead of closing
+	insists bool     // it sends all, although the server's close comes before the end, and must be able to
 	trails  bool     // it sends more after its close frame, so that a reset is its own fault
 
 	picks   int  // the offer that must be accepted, from 1; 0: none
@@ -65,6 +68,7 @@ const (
 	confReasonCommand = "@reason" // close with 4001 and confReason
 	confLongCommand   = "@long"   // close with 4001 and a reason that is too long
 	confPingCommand   = "@ping"   // ping with 125 bytes
+	confCountCommand  = "@count"  // and anything behind it: answer with the number of bytes
 )
 
 // confReason is as long as a reason may be, and ends in a rune.
@@ -132,7 +136,16 @@ func confTargets(t *testing.T) (all []*confTarget) {
 	return all
 }
 
-func confEcho(ctx context.Context, c *engine.Conn, m engine.Message) error {
+// confCount answers the command that begins with its name. An echo of what is too
+// large would end the connection for its own sake.
+func confCount(data []byte) ([]byte, bool) {
+	return strconv.AppendInt(nil, int64(len(data)), 10), bytes.HasPrefix(data, []byte(confCountCommand))
+}
+
+func confEcho(_ context.Context, c *engine.Conn, m engine.Message) error {
+	if n, ok := confCount(m.Data); ok {
+		return c.Send(m.Type, n)
+	}
 	switch string(m.Data) {
 	case confCloseCommand:
 		err := c.Close(4001, "enough")
@@ -307,6 +320,9 @@ func (p *probe) judge(s *session, echo []said, strict bool) confResult {
 		if problem := p.more(s); problem != "" {
 			return confResult{confFailed, problem}
 		}
+	}
+	if r.verdict == confOK && p.insists && s.unsent != nil {
+		r = confResult{confWeak, "a reset before all was sent: " + s.unsent.Error()}
 	}
 	if r.verdict == confOK && s.tardy {
 		r = confResult{confWeak, "only when the rest had come"}

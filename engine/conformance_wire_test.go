@@ -158,12 +158,14 @@ type session struct {
 	reason string
 	end    string // "eof", "reset", or what it was instead
 	tardy  bool   // nothing came until the rest was sent
+	unsent error  // why some of the first bytes could not be
 	wrong  string // the first thing that a server must not send
 
 	events chan struct{} // one for each message, control frame, and close
 	closed chan struct{} // the close frame has come
 	slow   chan struct{} // nothing has come for too long
 	over   chan struct{} // nothing more will be read
+	sent   chan struct{} // the first bytes are, or cannot be
 	open   []byte        // the message coming in
 	openOp byte
 	count  int
@@ -181,7 +183,7 @@ func openSession(addr, path string, offer []string, patience time.Duration) (*se
 	}
 	s := &session{
 		conn: conn.(*net.TCPConn), r: bufio.NewReader(conn), patience: patience,
-		events: make(chan struct{}, 1<<14), closed: make(chan struct{}), slow: make(chan struct{}), over: make(chan struct{}),
+		events: make(chan struct{}, 1<<14), closed: make(chan struct{}), slow: make(chan struct{}), over: make(chan struct{}), sent: make(chan struct{}),
 	}
 	request := "GET " + path + " HTTP/1.1\r\nHost: " + addr + "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -215,20 +217,25 @@ func (s *session) run(p *probe, send []byte, most int, pieces func([]byte) [][]b
 		s.write(p, send, pieces)
 	}()
 	s.read(p, most)
+	if p.insists {
+		<-s.sent
+	}
 	close(s.over)
 	_ = s.conn.SetWriteDeadline(time.Now())
 	<-written
 }
 
 func (s *session) write(p *probe, send []byte, pieces func([]byte) [][]byte) {
-	put := func(b []byte) {
+	put := func(b []byte) error {
 		for _, piece := range pieces(b) {
 			if _, err := s.conn.Write(piece); err != nil {
-				return // the server may have ended the connection
+				return err // the server may have ended the connection
 			}
 		}
+		return nil
 	}
-	put(send)
+	s.unsent = put(send)
+	close(s.sent)
 	if p.later != nil {
 		for range p.after {
 			select {
@@ -236,14 +243,14 @@ func (s *session) write(p *probe, send []byte, pieces func([]byte) [][]byte) {
 			case <-s.over:
 			}
 		}
-		put(p.later)
+		_ = put(p.later)
 	}
 	if !p.hangup {
 		select {
 		case <-s.closed:
 		case <-s.over:
 		case <-s.slow:
-			put(p.rest)
+			_ = put(p.rest)
 			select {
 			case <-s.closed:
 			case <-s.over:
