@@ -327,14 +327,15 @@ func (t *transport) discard() {
 		if err != nil {
 			return
 		}
-		if n >= smallestBuffer {
-			time.Sleep(discardPause)
-		}
 		t.buf.B = t.buf.B[:n]
 		if t.fault == nil { // after a violation nothing makes sense any more
 			t.pos = 0
 			t.scan(0)
 			t.more = nil
+		}
+		if n >= smallestBuffer && !t.peerDone() {
+			t.giveBack()
+			time.Sleep(discardPause)
 		}
 	}
 }
