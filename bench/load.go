@@ -81,7 +81,16 @@ func (g Group) ranges() []error {
 		inRange("PayloadBytes", g.PayloadBytes, 1, MaxPayload),
 		inRange("Pace.Rate", g.Pace.Rate, 0, MaxRate),
 		inRange("Pace.To", g.Pace.To, 0, MaxRate),
+		g.Pace.consistent(),
 	}
+}
+
+// consistent refuses what a closed loop would leave unheeded.
+func (p Pace) consistent() error {
+	if p.Rate == 0 && (p.To != 0 || p.Poisson) {
+		return &ConfigError{"Pace.Rate", p.Rate, "with To or Poisson, a rate over 0"}
+	}
+	return nil
 }
 
 // memory is what the messages of that many senders take on the client.
@@ -126,8 +135,10 @@ func (g Group) heading(where string) string {
 		return fmt.Sprintf("%d in flight %s, %s", g.InFlight, where, size)
 	}
 	rate := strconv.FormatFloat(g.Pace.Rate, 'f', -1, 64)
-	if g.Pace.To != g.Pace.Rate {
-		rate += " rising to " + strconv.FormatFloat(g.Pace.To, 'f', -1, 64)
+	if to := strconv.FormatFloat(g.Pace.To, 'f', -1, 64); g.Pace.To > g.Pace.Rate {
+		rate += " rising to " + to
+	} else if g.Pace.To < g.Pace.Rate {
+		rate += " falling to " + to
 	}
 	if g.Pace.Poisson {
 		rate += " (Poisson)"

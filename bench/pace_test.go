@@ -41,6 +41,31 @@ func TestPace(t *testing.T) {
 	}
 	require.InDelta(t, 750, early, 20) // 100 to 200 a second
 
+	for _, p := range []Pace{{Rate: 1, To: 999}, {Rate: 999, To: 1}, {Rate: 1, To: 999, Poisson: true}} {
+		total, half := 0, 0
+		for i := range 100 {
+			for _, at := range dues(p, i, 100, 10*time.Second) {
+				total++
+				if at < 5*second {
+					half++
+				}
+			}
+		}
+		slack := 3.0
+		if p.Poisson {
+			slack = 6 * math.Sqrt(5000)
+		}
+		require.InDelta(t, 5000, total, slack+100, "%+v", p)
+		want := 1250.0
+		if p.To < p.Rate {
+			want = 3750
+		}
+		require.InDelta(t, want, half, slack+100, "%+v", p)
+	}
+
+	fast := dues(Pace{Rate: 7e6, To: 7e6}, 0, 1, time.Second/10)
+	require.InDelta(t, 700_000, len(fast), 2, "gaps of 142.86 ns do not add up to those of 142")
+
 	random := dues(Pace{Rate: 1000, To: 1000, Poisson: true}, 0, 1, 20*time.Second)
 	require.InDelta(t, 20_000, len(random), 5*math.Sqrt(20_000))
 	var squares float64
@@ -49,6 +74,31 @@ func TestPace(t *testing.T) {
 		squares += gap * gap
 	}
 	require.InDelta(t, 2, squares/float64(len(random)), 0.3, "gaps should be exponential: E[x²] = 2")
+}
+
+// The messages of a group are due from the beginning, whatever groups come before it.
+func TestPaceOfLaterGroups(t *testing.T) {
+	m := Mixed{
+		Groups: []Group{
+			{Name: "many", Connections: 60, Pace: Pace{Rate: 100}},
+			{Name: "few", Connections: 2, Pace: Pace{Rate: 20}},
+		},
+		Duration: 400 * time.Millisecond, Settle: time.Second,
+	}
+	r, err := m.Run(t.Context(), serve(t, false, echoAll), nil)
+	require.NoError(t, err)
+	require.Empty(t, r.Failures)
+	require.InDelta(t, 40, r.Groups[0].Messages+r.Groups[0].Owed, 2)
+	require.InDelta(t, 8, r.Groups[1].Messages+r.Groups[1].Owed, 1)
+}
+
+// A rate's end, or its randomness, without the rate would be a closed loop in disguise.
+func TestPaceWithoutRate(t *testing.T) {
+	for _, p := range []Pace{{To: 100}, {Poisson: true}} {
+		var config *ConfigError
+		require.ErrorAs(t, Echo{Pace: p}.Validate(), &config)
+		require.Equal(t, "Pace.Rate", config.Field)
+	}
 }
 
 // A server that stands still is charged for every message that clients would have

@@ -12,22 +12,22 @@ type pacer struct {
 	first, last float64 // messages per nanosecond, at the beginning and the end
 	span        float64 // from one to the other, in nanoseconds
 	poisson     bool
-	phase       float64 // which part of the first gap has passed at the beginning
 	start       int64
-	at          int64 // when the next message is due; math.MaxInt64: never
+	count       float64 // the next message is due when the rate's integral is this
+	at          int64   // which is then
 	begun       bool
 }
 
-// newPacer returns the pacer of the i-th of n connections. Evenly spaced, their
-// messages are due in turn.
-func newPacer(p Pace, t timing, i, n int) pacer {
+// newPacer returns the pacer of a connection in a group of n, whose numbers follow one
+// another, from wherever on. Evenly spaced, their messages are due in turn.
+func newPacer(p Pace, t timing, number, n int) pacer {
 	const second = float64(time.Second)
 	return pacer{
 		first:   p.Rate / second / float64(n),
 		last:    p.To / second / float64(n),
 		span:    float64(t.warmup + t.duration),
 		poisson: p.Poisson,
-		phase:   float64(i) / float64(n),
+		count:   float64(number%n) / float64(n),
 	}
 }
 
@@ -44,25 +44,40 @@ func (p *pacer) take(now int64) (due int64, ok bool) {
 	if due = p.at; due > now {
 		return 0, false
 	}
-	p.at = due + p.gap(due)
+	p.advance()
 	return due, true
 }
 
 func (p *pacer) begin(now int64) {
-	p.begun, p.start, p.at = true, now, now
+	p.begun, p.start = true, now
 	if p.poisson {
-		p.at += p.gap(now)
+		p.count = 0
+		p.advance()
 	} else {
-		p.at += int64(p.phase / p.first)
+		p.at = p.start + p.when(p.count)
 	}
 }
 
-// gap is how long after a message that was due at at the next one is.
-func (p *pacer) gap(at int64) int64 {
-	part := min(float64(at-p.start)/p.span, 1)
-	gap := 1 / (p.first + (p.last-p.first)*part)
+// advance goes on to the next message.
+func (p *pacer) advance() {
+	step := 1.0
 	if p.poisson {
-		gap *= rand.ExpFloat64()
+		step = rand.ExpFloat64()
 	}
-	return int64(min(gap, math.MaxInt64/4))
+	p.count += step
+	p.at = p.start + p.when(p.count)
+}
+
+// when returns after which time the rate's integral is count. Gaps from the rate at their
+// beginning would be wrong where that changes: at 1 message a second the next is due in a
+// second, however steep the rise.
+func (p *pacer) when(count float64) int64 {
+	ns := 0.0
+	if rising := p.span * (p.first + p.last) / 2; count > rising {
+		ns = p.span + (count-rising)/p.last
+	} else {
+		slope := (p.last - p.first) / p.span
+		ns = 2 * count / (p.first + math.Sqrt(max(0, p.first*p.first+2*slope*count)))
+	}
+	return int64(min(math.Round(ns), math.MaxInt64/4))
 }

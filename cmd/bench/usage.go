@@ -89,6 +89,8 @@ func configError(err error) error {
 	switch bad.Field {
 	case "URL":
 		flag = "--url"
+	case "Pace.Rate":
+		return &UsageError{"--rate", "", "a number over 0, wherever --rate-to or --poisson is given"}
 	case bench.FieldMemory:
 		flag = "--connections × --pipeline × --payload"
 	case bench.FieldSenderMemory:
