@@ -310,10 +310,20 @@ func (t *tuner) tell(k knob, trials []trial, best int) error {
 	}
 	w.Flush()
 	if best == 0 {
-		text.WriteString("No measurable difference: it stays at its default.\n")
+		text.WriteString(stays(trials) + "\n")
 	}
 	_, err := io.WriteString(t.out, text.String()+"\n")
 	return err
+}
+
+// stays says why a knob keeps its default.
+func stays(trials []trial) string {
+	for _, tr := range trials[1:] {
+		if tr.ratio.low > 1 || tr.ratio.high < 1 {
+			return "At least one differs, but none better by 3 %: it stays at its default."
+		}
+	}
+	return "No measurable difference: it stays at its default."
 }
 
 func middle(results []*bench.Result, f func(*bench.Result) float64) float64 {
