@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -184,20 +185,25 @@ func (a *hostility) once(ctx context.Context) (end string) {
 	if conn == nil {
 		return end
 	}
-	defer conn.Close()
+	socket := socketOf(conn)
+	var helper sync.WaitGroup
+	defer helper.Wait()
+	defer socket.Close() // not conn: TLS would wait 5 s to say goodbye to one that reads nothing
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	switch a.Kind {
 	case HostileDrip:
-		return a.drip(ctx, conn)
+		over := make(chan string, 1)
+		helper.Go(func() { over <- awaitEnd(conn) }) // until socket is closed
+		return a.drip(ctx, conn, over)
 	case HostileReset:
 		_, _ = conn.Write(a.attack)
-		_ = conn.(*net.TCPConn).SetLinger(0)
+		_ = socket.SetLinger(0)
 		return "reset by the peer"
 	case HostileUnread, HostilePings:
 		return a.flood(conn)
 	case HostileFragments:
-		go a.flood(conn) // until conn is closed
+		helper.Go(func() { a.flood(conn) }) // until socket is closed
 	default:
 		if _, err := conn.Write(a.attack); err != nil {
 			return ended(err)
@@ -206,22 +212,33 @@ func (a *hostility) once(ctx context.Context) (end string) {
 	return awaitEnd(conn)
 }
 
+// socketOf returns the TCP connection that conn is, or that TLS runs on.
+func socketOf(conn net.Conn) *net.TCPConn {
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
+	return conn.(*net.TCPConn)
+}
+
 func (a *hostility) connect(ctx context.Context) (net.Conn, string) {
 	if a.Kind == HostileDrip {
 		conn, err := a.dialer.connect(ctx)
-		if err != nil {
-			return nil, "not connected"
+		switch {
+		case err == nil:
+			return conn, ""
+		case ctx.Err() != nil:
+			return nil, endedByRun
 		}
-		return conn, ""
+		return nil, "not connected"
 	}
 	d, err := a.dialer.dial(ctx)
 	switch {
+	case err == nil:
+		return d.conn, "" // early bytes are lost; only the wording of an end hangs on them
 	case ctx.Err() != nil:
 		return nil, endedByRun
-	case err != nil:
-		return nil, "refused"
 	}
-	return d.conn, ""
+	return nil, "refused"
 }
 
 const endedByRun = "alive at the end"
@@ -242,10 +259,8 @@ func (a *hostility) flood(conn net.Conn) string {
 	}
 }
 
-// drip sends a handshake a byte every 200 ms.
-func (a *hostility) drip(ctx context.Context, conn net.Conn) string {
-	over := make(chan string, 1)
-	go func() { over <- awaitEnd(conn) }() // until conn is closed
+// drip sends a handshake a byte every 200 ms, until over tells how the server ended it.
+func (a *hostility) drip(ctx context.Context, conn net.Conn, over <-chan string) string {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	request := []byte("GET / HTTP/1.1\r\nHost: x\r\nX-Padding: ")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +66,30 @@ func TestHostile(t *testing.T) {
 				require.True(t, errors.Is(<-seen, websocket.ErrReadLimit))
 			}
 		})
+	}
+}
+
+// Over TLS, too, they do what they do, and are gone when the run is.
+func TestHostileTLS(t *testing.T) {
+	if !slices.Contains(transports(), true) {
+		t.Skip("the test's certificate is trusted on Linux only")
+	}
+	e := short(Echo{Connections: 1, Duration: 200 * time.Millisecond})
+	for kind := range hostileKinds {
+		if kind != HostileBomb {
+			e.Beside = append(e.Beside, Hostile{kind, 2})
+		}
+	}
+	target := serve(t, true, echoAll)
+	began := time.Now()
+	r, err := e.Run(t.Context(), target, nil)
+	require.NoError(t, err)
+	require.Less(t, time.Since(began), 4*time.Second, "none waits to say goodbye")
+	require.Empty(t, r.Failures)
+	for _, h := range r.Beside {
+		require.GreaterOrEqual(t, h.Attempts, 2, h.Kind)
+		require.Zero(t, h.Ends["refused"], "%v: %v", h.Kind, h.Ends)
+		require.Zero(t, h.Ends["not connected"], "%v: %v", h.Kind, h.Ends)
 	}
 }
 
