@@ -339,7 +339,7 @@ func TestFanoutSenderStays(t *testing.T) {
 	sender, other := newFlow(src, true, &frame.Rules{}), newFlow(src, false, &frame.Rules{})
 	sender.refill(1)
 	for _, f := range []*flow{sender, other} {
-		sender.drain(1, nil)
+		sender.drain(newRecorder(newWindow(), time.Second, 1))
 		require.Equal(t, stageDraining, sender.stage)
 		f.arrived(f.done)
 		f.done++

@@ -67,8 +67,10 @@ func (f *flow) leave(why *failure) {
 }
 
 // drain ends the sending of messages; the flow says goodbye once all are answered.
-func (f *flow) drain(now int64, rec *recorder) {
-	f.owed(now, func(waited int64) { rec.owe(f.group, waited) })
+func (f *flow) drain(rec *recorder) {
+	if end, ok := rec.window.ended(); ok {
+		f.owed(end, func(due int64) { rec.owe(f.group, due) })
+	}
 	f.over = true
 	if f.stage == stageRunning {
 		f.stage = stageDraining

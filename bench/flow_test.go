@@ -97,7 +97,7 @@ func TestFlowInAnySplit(t *testing.T) {
 		for now := int64(1); f.stage != stageClosed; now++ {
 			f.refill(now)
 			if f.done > 500 {
-				f.drain(now, rec)
+				f.drain(rec)
 			}
 			require.LessOrEqual(t, f.next-f.done, f.slots)
 			a, _ := f.pending()

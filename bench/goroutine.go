@@ -207,10 +207,10 @@ func (c *carrier) follow(over <-chan struct{}) {
 		return
 	case <-c.s.draining:
 	}
-	c.conn.SetReadDeadline(time.Now().Add(c.s.plan.settle))
 	c.g.mu.Lock()
-	c.flow.drain(c.s.now(), c.g.rec)
+	c.flow.drain(c.g.rec)
 	c.g.mu.Unlock()
+	c.conn.SetReadDeadline(time.Now().Add(c.s.plan.settle))
 	c.wake()
 	select {
 	case <-over:

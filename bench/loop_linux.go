@@ -201,14 +201,14 @@ func (l *loop) follow() bool {
 		return false
 	}
 	phase := l.s.phase.Load()
-	if phase != l.phase && phase == phaseDrain {
-		l.deadline = l.s.now() + int64(l.s.plan.settle)
+	if phase != l.phase && l.phase == phaseRun { // also when it is to stop: what is owed counts
 		for i := range l.links {
 			if k := &l.links[i]; k.fd >= 0 {
-				k.drain(l.s.now(), l.rec)
+				k.drain(l.rec)
 				l.flush(k)
 			}
 		}
+		l.deadline = l.s.now() + int64(l.s.plan.settle)
 	}
 	l.phase = phase
 	if phase == phaseDrain {

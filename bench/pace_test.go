@@ -1,6 +1,8 @@
 package bench
 
 import (
+	"context"
+	"errors"
 	"math"
 	"testing"
 	"time"
@@ -74,6 +76,63 @@ func TestPace(t *testing.T) {
 		squares += gap * gap
 	}
 	require.InDelta(t, 2, squares/float64(len(random)), 0.3, "gaps should be exponential: E[x²] = 2")
+}
+
+// What was due before the window's end and had not come is owed, also if it comes
+// before the loop notices that end; what was due after it is not.
+func TestOwedAtTheEnd(t *testing.T) {
+	f, rec := newTestFlow(Echo{Connections: 1, InFlight: 4, Pace: Pace{Rate: 1e6}})
+	f.pace = newPacer(Pace{Rate: 1e6, To: 1e6}, timing{duration: time.Second}, 0, 1)
+	server := newEchoServer(t)
+	f.refill(0)
+	a, _ := f.pending()
+	replies := server.take(a, nil) // to the message due at 0
+	f.wrote(len(a))
+	f.refill(2500) // due at 1000 and 2000
+	rec.window.shut(3001)
+	rec.at(3500)
+	require.Nil(t, f.input(replies, 3500, rec))
+	f.refill(3500) // due at 3000
+	rec.at(4500)
+	f.drain(rec)
+	require.EqualValues(t, 4, rec.groups[0].owed)
+	require.EqualValues(t, 4, rec.groups[0].latency.TotalCount())
+	require.EqualValues(t, 3001, rec.groups[0].longest)
+	require.EqualValues(t, 3001, rec.ticks[0].slowest)
+	require.Zero(t, rec.groups[0].messages)
+}
+
+// A run that is interrupted while the server stands still owes what was due until then.
+func TestOpenLoopInterrupted(t *testing.T) {
+	for _, tls := range transports() {
+		asleep := func(conn *websocket.Conn) {
+			echoWith(conn, func(_, kind int, message []byte) error {
+				time.Sleep(time.Second)
+				return errors.New("too late")
+			})
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
+		defer cancel()
+		r, err := Echo{Connections: 2, Pace: Pace{Rate: 500}}.Run(ctx, serve(t, tls, asleep), nil)
+		require.NoError(t, err)
+		require.True(t, r.Partial)
+		require.Greater(t, r.Owed, int64(50))
+		require.InDelta(t, r.WindowNS, r.Latency.Max, float64(50*time.Millisecond))
+	}
+}
+
+// Nothing is owed of a window that never opened.
+func TestOpenLoopInterruptedInWarmup(t *testing.T) {
+	for _, tls := range transports() {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		e := Echo{Connections: 2, Pace: Pace{Rate: 500}, Warmup: time.Minute}
+		r, err := e.Run(ctx, serve(t, tls, echoAll), nil)
+		require.NoError(t, err)
+		require.True(t, r.Partial)
+		require.Zero(t, r.Owed)
+		require.Zero(t, r.Latency.Max)
+	}
 }
 
 // The messages of a group are due from the beginning, whatever groups come before it.

@@ -13,6 +13,7 @@ import (
 type recorder struct {
 	window   *window
 	counting bool
+	late     bool    // the window has ended
 	groups   []tally // of what is counted
 	all      uint64  // complete messages, counted or not
 	interval time.Duration
@@ -47,8 +48,9 @@ func newHistogram() *hdrhistogram.Histogram {
 
 // at says when the replies that follow came.
 func (r *recorder) at(now int64) {
-	from := r.window.from.Load()
-	r.counting = from <= now && now < r.window.to.Load()
+	from, to := r.window.from.Load(), r.window.to.Load()
+	r.counting = from <= now && now < to
+	r.late = now >= to
 	if r.counting {
 		r.tick = r.tickAt(now, from)
 	}
@@ -62,10 +64,17 @@ func (r *recorder) reply(group int, latency int64) {
 	}
 }
 
-// owe takes a message that the window's end has found waiting.
-func (r *recorder) owe(group int, waited int64) {
+// owe takes a message that the window's end has found waiting since it was due. The end
+// is the same for all: one that waits until its loop has noticed would have waited longer.
+func (r *recorder) owe(group int, due int64) {
+	end, _ := r.window.ended()
+	if due >= end {
+		return
+	}
 	r.groups[group].owed++
-	r.groups[group].add(waited)
+	r.groups[group].add(end - due)
+	last := r.tickAt(end-1, r.window.from.Load())
+	last.slowest = max(last.slowest, end-due)
 }
 
 func (t *tally) add(latency int64) {
@@ -101,3 +110,9 @@ func newWindow() *window {
 
 func (w *window) open(now int64) { w.from.Store(now) }
 func (w *window) shut(now int64) { w.to.Store(now) }
+
+// ended returns when the window was shut; false: it has not been, or was never open.
+func (w *window) ended() (at int64, ok bool) {
+	at = w.to.Load()
+	return at, at != math.MaxInt64
+}

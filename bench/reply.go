@@ -148,7 +148,11 @@ func (f *flow) answered(now int64, rec *recorder) *failure {
 	if f.pos != len(f.pattern) {
 		return failf(FailureSize, "reply %d has %d bytes; %d were sent", f.done, f.pos, len(f.pattern))
 	}
-	rec.reply(f.group, now-f.sentAt[f.done%f.slots])
+	due := f.sentAt[f.done%f.slots]
+	rec.reply(f.group, now-due)
+	if rec.late && f.stage == stageRunning && f.pace.open() {
+		rec.owe(f.group, due) // as drain would, had the reply come after it
+	}
 	if f.arrived(f.done) {
 		rec.complete(f.group)
 	}

@@ -47,8 +47,8 @@ type Result struct {
 	// compressed, base64; empty without messages.
 	Histogram string `json:"latency_histogram"`
 
-	// Owed is how many messages of an open loop were due in the window and had not come
-	// at its end. They are not among Messages; their wait until then is in the latency.
+	// Owed is how many messages of an open loop were due before the window's end and had
+	// not come by then. They are not among Messages; their wait until then is in the latency.
 	Owed int64 `json:"owed"`
 
 	// Groups are the figures of each group of a Mixed.

@@ -7,7 +7,8 @@ type Point struct {
 	End      int64 `json:"end_ns"` // since the window's beginning
 	Messages int64 `json:"messages"`
 
-	// Slowest is the longest latency of a reply that came in the interval, in ns.
+	// Slowest is the longest latency of a reply that came in the interval, in ns; in
+	// the last, also of what was owed then.
 	Slowest int64 `json:"slowest_ns"`
 
 	// The shares are of one CPU, as in CPU; memory is what the server has resident, in bytes.

@@ -145,17 +145,17 @@ func (s *source) wake() (at int64, ok bool) {
 	return s.pace.at, s.pace.open() && !s.over && s.next < s.complete+s.slots
 }
 
-// owed calls count with the time that each message has waited which was due and has
-// not come. Nothing more is due afterwards.
-func (s *source) owed(now int64, count func(waited int64)) {
+// owed calls count for each message that was due until end and has not come, with the
+// time at which it was. Nothing more is due afterwards.
+func (s *source) owed(end int64, count func(due int64)) {
 	if !s.pace.open() || s.over {
 		return
 	}
 	for n := s.complete; n < s.next; n++ {
-		count(now - s.sentAt[n%s.slots])
+		count(s.sentAt[n%s.slots])
 	}
-	for due, ok := s.pace.take(now); ok; due, ok = s.pace.take(now) {
-		count(now - due)
+	for due, ok := s.pace.take(end); ok; due, ok = s.pace.take(end) {
+		count(due)
 	}
 }
 
