@@ -17,7 +17,7 @@ const carrierBuffer = 32 << 10
 // where there is no epoll, and for TLS. The two are apart because a reader that
 // stopped to write could wait for a server that waits to be read from.
 func (s *session) goroutines(conns []*dialed) []func() {
-	s.driver = "goroutines"
+	s.driver = driverGoroutines
 	// A recorder for each connection would take 200 KB each.
 	groups := make([]group, min(4*runtime.GOMAXPROCS(0), len(conns)))
 	if s.source != nil {

@@ -170,12 +170,17 @@ func (a *hostility) run(ctx context.Context) {
 		a.result.Attempts++
 		a.result.Ends[end]++
 		a.mu.Unlock()
-		pause := time.NewTimer(10 * time.Millisecond) // or it would be a storm of connections
-		select {
-		case <-ctx.Done():
-		case <-pause.C:
-		}
-		pause.Stop()
+		pause(ctx, 10*time.Millisecond) // or it would be a storm of connections
+	}
+}
+
+// pause waits for d, or until ctx is done.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
 	}
 }
 

@@ -111,7 +111,7 @@ func (i Idle) open(ctx context.Context, s *session, how dialer) (conns []*dialed
 func exchangeAll(ctx context.Context, conns []*dialed) error {
 	g := Group{}.withDefaults()
 	pattern, rules := g.pattern(), g.rules()
-	quiet := newRecorder(newWindow(), time.Hour, 1)
+	quiet := newRecorder(newWindow(), time.Hour, 0)
 	for _, d := range conns {
 		stop := context.AfterFunc(ctx, func() { d.conn.SetDeadline(time.Unix(1, 0)) })
 		_ = d.conn.SetDeadline(time.Now().Add(handshakeTimeout))

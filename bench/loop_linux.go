@@ -17,7 +17,7 @@ func (s *session) carriers(conns []*dialed) []func() {
 	if !allTCP(conns) {
 		return s.goroutines(conns)
 	}
-	s.driver = "epoll"
+	s.driver = driverEpoll
 	// Half of the CPUs: the other half is the server's when it is on this machine.
 	n := min(max(1, runtime.GOMAXPROCS(0)/2), len(conns))
 	if s.source != nil {

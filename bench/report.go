@@ -129,18 +129,27 @@ func (r *Result) notes() (notes []string) {
 	if r.Deliveries > 0 {
 		note("Latency is counted at every receiver, from when the message was due to be sent.")
 	}
-	if limit := r.clientLimit(); limit > 0 && r.CPU.Client > busyClient*limit {
-		note("The client used %.2f of its %.0f CPU: it may have been what limited the throughput.", r.CPU.Client, limit)
+	if text := r.clientBound(); text != "" {
+		note("%s: it may have been what limited the throughput, and what latency tells of.", text)
 	}
 	return notes
 }
 
-// clientLimit is how many CPUs the client can fill; 0 if that is not known.
-func (r *Result) clientLimit() float64 {
-	if r.CPU.Driver != "epoll" {
-		return 0
+// clientBound says why the client, rather than the server, may be what was measured;
+// empty if nothing tells of that.
+func (r *Result) clientBound() string {
+	cpu, limit := r.CPU, float64(r.CPU.ClientCPUs)
+	if cpu.Driver == driverEpoll {
+		limit = float64(cpu.Loops)
 	}
-	return float64(r.CPU.Loops)
+	switch both := cpu.Client + cpu.Server; {
+	case limit == 0: // of a file from before that was kept
+	case cpu.Client > busyClient*limit:
+		return fmt.Sprintf("The client used %.2f of its %.0f CPU", cpu.Client, limit)
+	case cpu.Driver == driverGoroutines && cpu.Client > cpu.Server && both > busyClient*limit:
+		return fmt.Sprintf("The client used %.2f CPU and the server %.2f, of %.0f", cpu.Client, cpu.Server, limit)
+	}
+	return ""
 }
 
 // grouped writes x as a whole number with its thousands apart.

@@ -42,6 +42,29 @@ func TestTable(t *testing.T) {
 	}
 }
 
+// A client that may have been the bottleneck is told, whatever carried the connections.
+func TestClientBound(t *testing.T) {
+	for want, cpus := range map[bool][]CPU{
+		true: {
+			{Client: 0.96, Driver: driverEpoll, Loops: 1, ClientCPUs: 2},
+			{Client: 1.95, Driver: driverGoroutines, Loops: 8, ClientCPUs: 2},
+			{Client: 0.97, Driver: driverGoroutines, Loops: 4, ClientCPUs: 1},
+			{Client: 1.2, Server: 0.75, Driver: driverGoroutines, Loops: 8, ClientCPUs: 2},
+		},
+		false: {
+			{},
+			{Client: 0.9, Driver: driverEpoll, Loops: 1, ClientCPUs: 2},
+			{Client: 1.2, Driver: driverGoroutines, Loops: 8, ClientCPUs: 2},
+			{Client: 0.8, Server: 1.15, Driver: driverGoroutines, Loops: 8, ClientCPUs: 2},
+			{Client: 1.2, Server: 0.75, Driver: driverGoroutines, Loops: 8},
+		},
+	} {
+		for _, c := range cpus {
+			require.Equal(t, want, (&Result{CPU: c}).clientBound() != "", "%+v", c)
+		}
+	}
+}
+
 // A fan-out is told by delivery, and by whom it went to.
 func TestFanoutTable(t *testing.T) {
 	r := sampleResult()

@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"maps"
+	"runtime"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -105,6 +106,12 @@ type Latency struct {
 	Max  int64 `json:"max"`
 }
 
+// What carries connections; see CPU.Driver.
+const (
+	driverEpoll      = "epoll"
+	driverGoroutines = "goroutines"
+)
+
 // CPU tells how much CPU the window took and how that was read. The shares are
 // of one CPU: 1 is a CPU in full use, 2 are two.
 type CPU struct {
@@ -112,8 +119,9 @@ type CPU struct {
 	Client      float64 `json:"client_share"`
 	ServerClock string  `json:"server_clock"` // empty: not known
 	ClientClock string  `json:"client_clock"`
-	Driver      string  `json:"client_driver"` // what carried the connections
+	Driver      string  `json:"client_driver"` // what carried the connections: epoll or goroutines
 	Loops       int     `json:"client_loops"`  // epoll loops, or groups of goroutines
+	ClientCPUs  int     `json:"client_cpus"`   // that the client's threads could use at a time
 }
 
 // result makes the Result of what has been recorded.
@@ -253,6 +261,7 @@ func (s *session) addCPU(r *Result) {
 		ClientClock: s.client.name,
 		Driver:      s.driver,
 		Loops:       len(s.recorders),
+		ClientCPUs:  runtime.GOMAXPROCS(0),
 	}
 	if r.WindowNS > 0 {
 		r.CPU.Server = float64(server.ns) / float64(r.WindowNS)

@@ -30,7 +30,7 @@ type Storm struct {
 }
 
 // Run carries out the scenario; see Echo.Run. Messages in the Result are connections
-// that have gone the whole way.
+// that have gone the whole way; after one that has not the next one comes, too.
 func (st Storm) Run(ctx context.Context, t Target, watch func(Progress)) (*Result, error) {
 	if err := st.Validate(); err != nil {
 		return nil, err
@@ -67,21 +67,25 @@ func (st Storm) withDefaults() Storm {
 	return st
 }
 
+// stormPause keeps clients that fail at once from being a load of their own.
+const stormPause = 10 * time.Millisecond
+
 // visitors are the clients of a Storm, each to be run by a goroutine.
 func (s *session) visitors(ctx context.Context, address *url.URL) []func() {
-	s.driver = "goroutines"
+	s.driver = driverGoroutines
 	carry := make([]func(), s.plan.groups[0].Connections)
 	rec := s.recorder() // guarded by mu
 	var mu sync.Mutex
 	for i := range carry {
-		carry[i] = func() {
+		carry[i] = func() { // until the window's end, or ctx is done
 			for s.phase.Load() == phaseRun && ctx.Err() == nil {
 				latency, fail := s.once(ctx, address)
 				if fail != nil {
 					if ctx.Err() == nil {
 						s.failures.add(i, fail)
+						pause(ctx, stormPause)
 					}
-					return
+					continue // the next one comes: fewer clients would be another load
 				}
 				mu.Lock()
 				rec.at(s.now())
@@ -109,7 +113,7 @@ func (s *session) once(ctx context.Context, address *url.URL) (latency int64, fa
 	defer stop()
 	f := newFlow(newSource(s.plan.groups[0], 1, s.patterns[0]), true, s.rules[0])
 	f.refill(0)
-	quiet := newRecorder(newWindow(), time.Hour, 1)
+	quiet := newRecorder(newWindow(), time.Hour, 0) // of no group: a histogram for each client would cost more than it
 	f.over, f.stage = true, stageDraining
 	return latency, f.exchange(d, quiet, func() bool { return f.stage == stageClosed })
 }

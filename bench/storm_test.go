@@ -52,7 +52,24 @@ func TestStormFails(t *testing.T) {
 		})
 		r, err := Storm{Clients: 2, Duration: 200 * time.Millisecond}.Run(t.Context(), target, nil)
 		require.NoError(t, err)
-		require.Equal(t, 2, r.Errors)
+		require.Greater(t, r.Errors, 2, "others come after those that failed")
+		require.Less(t, r.Errors, 2*25, "but not without a pause")
 		require.Equal(t, want, r.Failures[0].Kind)
+		require.False(t, r.Partial)
+		require.Zero(t, r.Messages)
 	}
+}
+
+// One client that fails does not make the load a lighter one.
+func TestStormGoesOn(t *testing.T) {
+	var came atomic.Int64
+	target := serve(t, false, func(conn *websocket.Conn) {
+		if came.Add(1) > 2 {
+			echoAll(conn)
+		}
+	})
+	r, err := Storm{Clients: 2, Duration: 200 * time.Millisecond}.Run(t.Context(), target, nil)
+	require.NoError(t, err)
+	require.Equal(t, 2, r.Errors)
+	require.Greater(t, r.Messages, int64(10))
 }
