@@ -355,6 +355,7 @@ func TestEchoConfig(t *testing.T) {
 	var config *ConfigError
 	require.ErrorAs(t, Echo{Connections: 1000, InFlight: 1000, PayloadBytes: 1 << 20}.Validate(), &config)
 	require.Equal(t, FieldMemory, config.Field)
+	require.ErrorAs(t, Echo{Connections: 2000, InFlight: MaxInFlight, PayloadBytes: 1}.Validate(), &config, "the slots of small messages take more than those")
 
 	for _, url := range []string{"", "127.0.0.1:9000", "http://127.0.0.1/", "ws://", "ws://a b/", "ws://user@host/"} {
 		_, err := Echo{}.Run(t.Context(), Target{URL: url}, nil)

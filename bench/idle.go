@@ -49,7 +49,7 @@ func (i Idle) Run(ctx context.Context, t Target, watch func(Progress)) (*Result,
 	}
 	i = i.withDefaults()
 	s := newSession("idle", plan{timing: timing{duration: i.Settle}}, t)
-	s.extra = map[string]any{"connections": i.Connections}
+	s.told = map[string]any{"connections": i.Connections, "settle": i.Settle.String()}
 	if residentMemory(t.PID) == 0 {
 		return nil, errors.New("bench: the memory of the server cannot be read: idle needs a server process on this machine, and a /proc")
 	}

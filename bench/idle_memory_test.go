@@ -24,4 +24,5 @@ func TestIdle(t *testing.T) {
 	require.EqualValues(t, 200, r.Messages)
 	require.InDelta(t, heldBytes, r.Memory.User, heldBytes/3)
 	require.Equal(t, "idle: 200 connections", r.Name)
+	require.Equal(t, map[string]any{"connections": 200, "settle": "50ms", "url": target.URL}, r.Settings)
 }

@@ -95,7 +95,8 @@ func (p Pace) consistent() error {
 
 // memory is what the messages of that many senders take on the client.
 func (g Group) memory(senders int) int64 {
-	return int64(senders) * int64(g.InFlight) * int64(g.PayloadBytes+frame.MaxHeaderSize)
+	const slot = 16 // when it was due, and who lacks it
+	return int64(senders) * int64(g.InFlight) * int64(g.PayloadBytes+frame.MaxHeaderSize+slot)
 }
 
 func (g Group) opcode() frame.Opcode {

@@ -54,8 +54,8 @@ func (s *span) UnmarshalText(text []byte) error {
 //	  "warmup": "1s", "duration": "5s"
 //	}
 //
-// What is left out has its default, as in Group; a group without a rate is a closed
-// loop. A name that does not exist, and a value that is not allowed, is an error that
+// What is left out has its default, as in Group; warm-up and duration have those above.
+// A group without a rate is a closed loop. A name that does not exist, and a value that is not allowed, is an error that
 // tells where it stands.
 func ReadProfile(path string) (Mixed, error) {
 	text, err := os.ReadFile(path)
@@ -70,7 +70,7 @@ func ReadProfile(path string) (Mixed, error) {
 }
 
 func parseProfile(text []byte) (m Mixed, err error) {
-	var p profile
+	p := profile{Warmup: span(time.Second), Duration: span(5 * time.Second)}
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&p); err != nil {

@@ -27,6 +27,13 @@ func TestProfile(t *testing.T) {
 		Beside: []Hostile{{HostileReset, 5}},
 		Warmup: time.Second, Duration: 1500 * time.Millisecond,
 	}, m)
+
+	m, err = parseProfile([]byte(`{"groups": [{}]}`))
+	require.NoError(t, err)
+	require.Equal(t, []time.Duration{time.Second, 5 * time.Second}, []time.Duration{m.Warmup, m.Duration}, "as the commands have it")
+	m, err = parseProfile([]byte(`{"groups": [{}], "warmup": "0s"}`))
+	require.NoError(t, err)
+	require.Zero(t, m.Warmup)
 }
 
 func TestProfileRefused(t *testing.T) {

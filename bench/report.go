@@ -155,7 +155,8 @@ func (r *Result) clientBound() string {
 // grouped writes x as a whole number with its thousands apart.
 func grouped(x float64) string {
 	s := strconv.FormatFloat(x, 'f', 0, 64)
-	for i := len(s) - 3; i > 0; i -= 3 {
+	sign := len(s) - len(strings.TrimPrefix(s, "-"))
+	for i := len(s) - 3; i > sign; i -= 3 {
 		s = s[:i] + "," + s[i:]
 	}
 	return s

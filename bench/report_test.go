@@ -116,7 +116,7 @@ func TestResultJSON(t *testing.T) {
 }
 
 func TestGrouped(t *testing.T) {
-	for x, want := range map[float64]string{0: "0", 999: "999", 1000: "1,000", 999_999.6: "1,000,000", 12_345_678: "12,345,678"} {
+	for x, want := range map[float64]string{0: "0", 999: "999", 1000: "1,000", 999_999.6: "1,000,000", 12_345_678: "12,345,678", -455: "-455", -1455: "-1,455"} {
 		require.Equal(t, want, grouped(x))
 	}
 }

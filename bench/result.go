@@ -152,14 +152,18 @@ func (s *session) result(cancelled bool) *Result {
 // settings are what the run was told; of a Mixed, each group has its own besides.
 func (s *session) settings() map[string]any {
 	set := make(map[string]any)
-	if len(s.plan.groups) == 1 {
+	if len(s.plan.groups) == 1 && s.told == nil {
 		set = s.plan.groups[0].settings()
 	}
-	set["warmup"], set["duration"] = s.plan.warmup.String(), s.plan.duration.String()
+	if len(s.plan.groups) > 0 {
+		set["warmup"], set["duration"] = s.plan.warmup.String(), s.plan.duration.String()
+	}
 	set["url"] = s.target.URL
 	for _, h := range s.plan.beside {
-		set["beside_"+h.Kind.String()] = h.Count
+		before, _ := set["beside_"+h.Kind.String()].(int)
+		set["beside_"+h.Kind.String()] = before + h.Count
 	}
+	maps.Copy(set, s.told)
 	maps.Copy(set, s.extra)
 	return set
 }

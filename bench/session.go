@@ -18,6 +18,7 @@ type session struct {
 	plan     plan
 	source   *source        // of all connections, in a fan-out; nil: each has its own
 	extra    map[string]any // settings beyond those of the plan
+	told     map[string]any // settings instead of those of the plan, where its terms are not the caller's
 	storm    *url.URL       // where clients come and go; nil: connections stay
 	target   Target
 	started  time.Time      // the session's clock counts from here

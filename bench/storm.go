@@ -43,6 +43,7 @@ func (st Storm) Run(ctx context.Context, t Target, watch func(Progress)) (*Resul
 	g := Group{Connections: st.Clients, InFlight: 1, PayloadBytes: st.PayloadBytes}
 	s := newSession("storm", plan{groups: []Group{g}, timing: timing{warmup: st.Warmup, duration: st.Duration, settle: handshakeTimeout}}, t)
 	s.storm = address
+	s.told = map[string]any{"clients": st.Clients, "payload": st.PayloadBytes}
 	s.conduct(ctx, nil, watch)
 	r := s.result(ctx.Err() != nil)
 	r.Name = fmt.Sprintf("storm: %d clients at a time, one message of %d bytes each", st.Clients, st.PayloadBytes)

@@ -33,6 +33,7 @@ func TestStorm(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, r.Failures)
 		require.Greater(t, r.Messages, int64(10))
+		require.Equal(t, map[string]any{"clients": 3, "payload": 128, "warmup": "0s", "duration": "200ms", "url": target.URL}, r.Settings)
 		require.Positive(t, r.Latency.P50)
 		require.Equal(t, came.Load(), orderly.Load())
 		require.InDelta(t, came.Load(), r.Messages, 4)

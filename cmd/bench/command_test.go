@@ -195,6 +195,7 @@ func TestEchoUsageErrors(t *testing.T) {
 		{"echo --client-cpu x", []string{"--client-cpu", `"x"`, "CPU"}},
 		{"echo --inline=perhaps", []string{"--inline", `"perhaps"`, "true or false"}},
 		{"echo --duration", []string{"--duration", "without a value", "500ms"}},
+		{"echo --rate-to 500", []string{"--rate:", "over 0", "--rate-to"}},
 		{"echo --no-such-flag", []string{"no-such-flag", "--help"}},
 		{"echo -z", []string{"z", "--help"}},
 		{"echo extra", []string{"bench echo", "extra", "flags only"}},
@@ -353,7 +354,16 @@ func TestHelp(t *testing.T) {
 		}
 	}
 	require.Contains(t, run(t.Context(), "fanout", "--help").stdout, "(default 1000)")
-	require.Contains(t, run(t.Context(), "announce", "--help").stdout, "(default 3)")
+	for name, defaults := range map[string][]string{
+		"announce": {"(default 3)", "(default announce=1000)", "(default 2000)", "(default 64)"},
+		"echo":     {"(default 1, with --rate 64)"},
+		"rate":     {"(default 5000)", "(default 64)"},
+		"tune":     {"(default 1, with --rate 64)"},
+	} {
+		for _, d := range defaults {
+			require.Contains(t, run(t.Context(), name, "--help").stdout, d)
+		}
+	}
 }
 
 // The list has every scenario, and each can be measured as it stands.
@@ -436,6 +446,30 @@ func TestSet(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "4096", f.Results[0].Settings["WS_CORK_BYTES"])
 	require.Equal(t, true, f.Results[0].Settings["compress"])
+}
+
+// What is streamed is another load than what is echoed, and told apart from it.
+func TestStreamIsNamed(t *testing.T) {
+	record(t)
+	file := filepath.Join(t.TempDir(), "a.json")
+	got := run(t.Context(), "stream", "--connections", "1", "--duration", "50ms", "--warmup", "0s", "--json", file)
+	require.NoError(t, got.err)
+	f, err := bench.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, "stream: 1 connections, 2 in flight on each, 1048576 bytes binary", f.Results[0].Name)
+	require.Equal(t, "stream_messages", f.Results[0].Settings["filter"])
+}
+
+// A rate lets more messages be under way, as the library has it, unless that is told.
+func TestRateWithPipeline(t *testing.T) {
+	for want, args := range map[int][]string{64: {}, 1: {"--pipeline", "1"}} {
+		file := filepath.Join(t.TempDir(), "a.json")
+		args = append([]string{"echo", "--rate", "100", "--connections", "1", "--duration", "50ms", "--warmup", "0s", "--json", file, "--url", echoURL(t)}, args...)
+		require.NoError(t, run(t.Context(), args...).err)
+		f, err := bench.ReadFile(file)
+		require.NoError(t, err)
+		require.EqualValues(t, want, f.Results[0].Settings["pipeline"])
+	}
 }
 
 func TestStorm(t *testing.T) {

@@ -30,6 +30,7 @@ type scenario interface {
 type work struct {
 	scenario
 	name   string   // on the progress bar
+	title  string   // in the Result's Name instead of the scenario's; empty: that
 	filter string   // of the server that is started
 	args   []string // of it, besides
 }
@@ -154,7 +155,7 @@ func (a *command) measureAll(ctx context.Context, works []work) (results []*benc
 			r, err := a.measure(ctx, w, label)
 			if r != nil {
 				r.Round = round
-				a.addSettings(r)
+				a.addSettings(r, w)
 				results = append(results, r)
 			}
 			if err != nil || ctx.Err() != nil {
@@ -206,16 +207,23 @@ func (a *command) startServer(ctx context.Context, w work) (*bench.Server, error
 func (a *command) load(ctx context.Context, w work, t bench.Target, label string) (*bench.Result, error) {
 	bar := newProgress(a.terminal, label)
 	defer bar.end()
-	return w.Run(ctx, t, bar.show)
+	r, err := w.Run(ctx, t, bar.show)
+	if r != nil && w.title != "" {
+		r.Name = w.title + strings.TrimPrefix(r.Name, r.Scenario)
+	}
+	return r, err
 }
 
 // addSettings adds what the library does not know.
-func (a *command) addSettings(result *bench.Result) {
+func (a *command) addSettings(result *bench.Result, w work) {
 	result.Settings["client_cpu"] = a.clientCPU
 	if a.url != "" {
 		return
 	}
 	delete(result.Settings, "url") // another one for each server, and of no use later
+	if w.title != "" {             // else the scenario tells
+		result.Settings["filter"] = w.filter
+	}
 	result.Settings["inline"] = a.inline
 	result.Settings["server_cpu"] = a.serverCPU
 	if a.workers != 0 {

@@ -75,7 +75,7 @@ var echoes = []echoKind{
 	{name: "echo", short: "Echo in a closed loop: throughput, latency, CPU per message",
 		long: "Measure an echo server: each connection keeps a number of messages under way\n" +
 			"and sends the next one when a reply has come. Every reply is checked.\n\n" + closedText,
-		defaults: bench.Echo{Connections: 100, InFlight: 1, Duration: 5 * time.Second}},
+		defaults: bench.Echo{Connections: 100, Duration: 5 * time.Second}},
 	{name: "rate", short: "Echo at a rate of its own: latency that hides no stall",
 		long:     "Measure an echo server in an open loop. " + openText,
 		defaults: bench.Echo{Connections: 100, Pace: bench.Pace{Rate: 5000, Poisson: true}, Duration: 5 * time.Second}},
@@ -90,7 +90,7 @@ var echoes = []echoKind{
 		defaults: bench.Echo{Connections: 8, InFlight: 2, PayloadBytes: 1 << 20, Duration: 5 * time.Second}},
 	{name: "compress", short: "Compressed text (permessage-deflate), 1 KiB of JSON",
 		long:     "Measure an echo server with messages that are compressed in both directions.\n\n" + closedText,
-		defaults: bench.Echo{Connections: 100, InFlight: 1, PayloadBytes: 1 << 10, Text: true, Compress: true, Duration: 5 * time.Second}},
+		defaults: bench.Echo{Connections: 100, PayloadBytes: 1 << 10, Text: true, Compress: true, Duration: 5 * time.Second}},
 	besideEcho("slow", "An echo load beside peers that send and never read", bench.HostileUnread, 20),
 	besideEcho("halfopen", "An echo load beside peers that have gone without a word", bench.HostileSilent, 1000),
 	besideEcho("reset", "An echo load beside peers that reset in the middle of a message", bench.HostileReset, 10),
@@ -111,6 +111,14 @@ func besideEcho(name, short string, kind bench.HostileKind, count int) echoKind 
 
 const ownServer = "\n\nWithout --url a server is started for each run and its CPU time is measured."
 
+// title tells a kind that has a server of its own from the echo of the same load.
+func (k echoKind) title() string {
+	if k.filter == "" {
+		return ""
+	}
+	return k.name
+}
+
 func (k echoKind) command() *cobra.Command {
 	s := k.defaults
 	if s.PayloadBytes == 0 {
@@ -130,7 +138,11 @@ func (k echoKind) command() *cobra.Command {
 		if len(s.Beside) == 0 {
 			s.Beside = beside
 		}
-		return echoWorks(k.name, filter, s), nil
+		list := echoWorks(k.name, filter, s)
+		for i := range list {
+			list[i].title = k.title()
+		}
+		return list, nil
 	}
 	cmd := a.build(&cobra.Command{
 		Short:   k.short,
@@ -143,12 +155,25 @@ func (k echoKind) command() *cobra.Command {
 	}
 	f := cmd.Flags()
 	load{&s.Connections, &s.InFlight, &s.PayloadBytes, &s.Text, &s.Duration, &s.Warmup}.addFlags(f, "on each connection")
+	showPipeline(f, s)
 	f.BoolVar(&s.Compress, "compress", s.Compress, "compress messages (permessage-deflate)")
 	f.Var(rate{&s.Pace.Rate}, "rate", "open loop: messages per second over all connections")
 	f.Var(rate{&s.Pace.To}, "rate-to", "rate at the end of the run, approached evenly (default: --rate)")
 	f.BoolVar(&s.Pace.Poisson, "poisson", s.Pace.Poisson, "with --rate: at random times")
 	f.Var(hostiles{&s.Beside}, "beside", "peers that behave badly meanwhile, like bomb=10; may be repeated")
+	f.Lookup("beside").DefValue = hostiles{&beside}.String()
 	return cmd
+}
+
+// showPipeline has the help say what the default is when it depends on the rate.
+func showPipeline(f *pflag.FlagSet, s bench.Echo) {
+	switch {
+	case s.InFlight != 0:
+	case s.Pace.Rate != 0:
+		f.Lookup("pipeline").DefValue = "64"
+	default:
+		f.Lookup("pipeline").DefValue = "1, with --rate 64"
+	}
 }
 
 // echoWorks are a load and, if there are hostile peers beside it, a control without

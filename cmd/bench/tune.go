@@ -83,7 +83,7 @@ type tuner struct {
 }
 
 func newTuneCommand(list []knob) *cobra.Command {
-	s := bench.Echo{Connections: 100, InFlight: 1, PayloadBytes: 128}
+	s := bench.Echo{Connections: 100, PayloadBytes: 128}
 	var profile string
 	t := &tuner{knobs: list, chosen: make(map[string]string)}
 	a := &t.command
@@ -107,6 +107,7 @@ func newTuneCommand(list []knob) *cobra.Command {
 	f := cmd.Flags()
 	f.Var(number{&s.Connections, 1, bench.MaxConnections}, "connections", "connections")
 	f.Var(number{&s.InFlight, 1, bench.MaxInFlight}, "pipeline", "messages in flight on each connection")
+	showPipeline(f, s)
 	f.Var(number{&s.PayloadBytes, 1, bench.MaxPayload}, "payload", "bytes of each message")
 	f.BoolVar(&s.Text, "text", false, "send text messages instead of binary ones")
 	f.BoolVar(&s.Compress, "compress", false, "compress messages (permessage-deflate)")
@@ -242,7 +243,7 @@ func (t *tuner) measure(ctx context.Context, name, value, label string) (*bench.
 	}
 	r, err := a.measure(ctx, w, label)
 	if r != nil {
-		a.addSettings(r)
+		a.addSettings(r, w)
 	}
 	return r, err
 }

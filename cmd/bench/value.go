@@ -111,7 +111,11 @@ func (v hostiles) String() string {
 	if v.p == nil || len(*v.p) == 0 {
 		return ""
 	}
-	return fmt.Sprint(*v.p)
+	var list []string
+	for _, h := range *v.p {
+		list = append(list, fmt.Sprintf("%v=%d", h.Kind, h.Count))
+	}
+	return strings.Join(list, " ")
 }
 
 func (v hostiles) Set(s string) error {
