@@ -22,6 +22,11 @@ func TestCompress(t *testing.T) {
 				require.NoError(t, err)
 				require.Empty(t, r.Failures, "%d bytes", size)
 				require.Positive(t, r.Messages)
+				if plainReplies {
+					require.Equal(t, r.Messages, r.Uncompressed)
+				} else {
+					require.Zero(t, r.Uncompressed)
+				}
 			}
 		}
 	}

@@ -16,6 +16,7 @@ type recorder struct {
 	late     bool    // the window has ended
 	groups   []tally // of what is counted
 	all      uint64  // complete messages, counted or not
+	plains   int64   // replies counted that came uncompressed to compressed messages
 	interval time.Duration
 	ticks    []tick        // of the window, one for each interval
 	tick     *tick         // the current one, while counting
@@ -61,6 +62,13 @@ func (r *recorder) reply(group int, latency int64) {
 	if r.counting {
 		r.groups[group].add(latency)
 		r.tick.slowest = max(r.tick.slowest, latency)
+	}
+}
+
+// plain takes note that the reply was not compressed, where its message was.
+func (r *recorder) plain() {
+	if r.counting {
+		r.plains++
 	}
 }
 

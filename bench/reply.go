@@ -148,6 +148,9 @@ func (f *flow) answered(now int64, rec *recorder) *failure {
 	if f.pos != len(f.pattern) {
 		return failf(FailureSize, "reply %d has %d bytes; %d were sent", f.done, f.pos, len(f.pattern))
 	}
+	if f.source.packed && !f.inflate {
+		rec.plain()
+	}
 	due := f.sentAt[f.done%f.slots]
 	rec.reply(f.group, now-due)
 	if rec.late && f.stage == stageRunning && f.pace.open() {

@@ -123,6 +123,9 @@ func (r *Result) notes() (notes []string) {
 	if r.Owed > 0 {
 		note("%s messages were due and had not come when the window ended; they count in the latency with their wait until then.", grouped(float64(r.Owed)))
 	}
+	if r.Uncompressed > 0 {
+		note("%s replies came uncompressed: the server has saved itself the work of compressing them.", grouped(float64(r.Uncompressed)))
+	}
 	for _, h := range r.Beside {
 		note("Beside it, %d peers at a time (%v), %s in all: %s.", h.Count, h.Kind, grouped(float64(h.Attempts)), h.ends())
 	}

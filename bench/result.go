@@ -52,6 +52,9 @@ type Result struct {
 	// not come by then. They are not among Messages; their wait until then is in the latency.
 	Owed int64 `json:"owed"`
 
+	// Uncompressed is how many replies to compressed messages came uncompressed.
+	Uncompressed int64 `json:"uncompressed,omitempty"`
+
 	// Groups are the figures of each group of a Mixed.
 	Groups []GroupResult `json:"groups,omitempty"`
 
@@ -230,6 +233,9 @@ func (s *session) addGroups(r *Result) {
 		default:
 			r.LatencyMode = BothLoops
 		}
+	}
+	for _, rec := range s.recorders {
+		r.Uncompressed += rec.plains
 	}
 	r.Latency, r.Histogram = latencyOf(all, longest)
 	if seconds > 0 {
