@@ -312,7 +312,7 @@ func TestEchoWarmup(t *testing.T) {
 			return conn.WriteMessage(kind, message)
 		})
 	})
-	e := short(Echo{Connections: 2, Warmup: 200 * time.Millisecond})
+	e := short(Echo{Connections: 2, Warmup: 500 * time.Millisecond})
 	var seen uint64
 	r, err := e.Run(t.Context(), target, func(p Progress) {
 		if p.Elapsed < e.Warmup {

@@ -91,6 +91,13 @@ func (t *tally) add(latency int64) {
 	_ = t.latency.RecordValue(min(max(latency, 0), longestLatency))
 }
 
+func (t *tally) merge(of tally) {
+	t.latency.Merge(of.latency)
+	t.longest = max(t.longest, of.longest)
+	t.messages += of.messages
+	t.owed += of.owed
+}
+
 // complete takes a message that has been received by all who were to receive it.
 func (r *recorder) complete(group int) {
 	r.all++

@@ -120,3 +120,22 @@ func TestGrouped(t *testing.T) {
 		require.Equal(t, want, grouped(x))
 	}
 }
+
+// A table of several loads says of each line how its latency is to be read, and where a
+// column holds something else.
+func TestSummary(t *testing.T) {
+	closed, open, fanout, idle := sampleResult(), sampleResult(), sampleResult(), sampleResult()
+	open.Name, open.LatencyMode = "rate", OpenLoop
+	fanout.Name, fanout.Deliveries = "fanout", 5
+	idle.Name, idle.LatencyMode, idle.Memory = "idle", "", &Memory{User: 9000}
+	var out strings.Builder
+	require.NoError(t, WriteSummary(&out, []*Result{closed, open}))
+	require.Regexp(t, `closed +echo\n`, out.String())
+	require.Regexp(t, `open +rate\n`, out.String())
+	require.NotContains(t, out.String(), "Of fan-out")
+	require.NotContains(t, out.String(), "Of idle")
+	out.Reset()
+	require.NoError(t, WriteSummary(&out, []*Result{fanout, idle}))
+	require.Contains(t, out.String(), "Of fan-out, messages/s and CPU/message are those of deliveries.")
+	require.Contains(t, out.String(), "Of idle, memory is that of one connection")
+}

@@ -205,31 +205,17 @@ func (s *session) load() string {
 // addGroups adds what the recorders have of each group, and of all.
 func (s *session) addGroups(r *Result) {
 	seconds := time.Duration(r.WindowNS).Seconds()
-	all := newHistogram()
-	var longest int64
-	for i, g := range s.plan.groups {
-		of := GroupResult{Name: g.Name, LatencyMode: g.mode(), Settings: g.settings()}
-		latency := newHistogram()
-		most := int64(0)
-		for _, rec := range s.recorders {
-			t := &rec.groups[i]
-			latency.Merge(t.latency)
-			of.Messages += t.messages
-			of.Owed += t.owed
-			most = max(most, t.longest)
-		}
-		of.Latency, of.Histogram = latencyOf(latency, most)
-		if seconds > 0 {
-			of.MessagesPerSecond = float64(of.Messages) / seconds
-		}
-		all.Merge(latency)
-		longest = max(longest, most)
-		r.Messages += of.Messages
-		r.Owed += of.Owed
-		r.Groups = append(r.Groups, of)
+	var all tally
+	all.latency = newHistogram()
+	for i := range s.plan.groups {
+		of := s.tally(i)
+		group := s.groupResult(i, of)
+		group.MessagesPerSecond = perSecond(of.messages, seconds)
+		r.Groups = append(r.Groups, group)
+		all.merge(of)
 		switch r.LatencyMode {
-		case "", of.LatencyMode:
-			r.LatencyMode = of.LatencyMode
+		case "", group.LatencyMode:
+			r.LatencyMode = group.LatencyMode
 		default:
 			r.LatencyMode = BothLoops
 		}
@@ -237,17 +223,39 @@ func (s *session) addGroups(r *Result) {
 	for _, rec := range s.recorders {
 		r.Uncompressed += rec.plains
 	}
-	r.Latency, r.Histogram = latencyOf(all, longest)
-	if seconds > 0 {
-		r.MessagesPerSecond = float64(r.Messages) / seconds
-	}
-	if s.source != nil && seconds > 0 {
-		r.Deliveries = all.TotalCount()
-		r.DeliveriesPerSecond = float64(r.Deliveries) / seconds
+	r.Messages, r.Owed = all.messages, all.owed
+	r.MessagesPerSecond = perSecond(r.Messages, seconds)
+	r.Latency, r.Histogram = latencyOf(all.latency, all.longest)
+	if s.source != nil {
+		r.Deliveries = all.latency.TotalCount()
+		r.DeliveriesPerSecond = perSecond(r.Deliveries, seconds)
 	}
 	if len(r.Groups) == 1 {
 		r.Groups = nil
 	}
+}
+
+// tally is what all recorders have of a group.
+func (s *session) tally(group int) tally {
+	all := tally{latency: newHistogram()}
+	for _, rec := range s.recorders {
+		all.merge(rec.groups[group])
+	}
+	return all
+}
+
+func (s *session) groupResult(i int, of tally) GroupResult {
+	g := s.plan.groups[i]
+	r := GroupResult{Name: g.Name, Messages: of.messages, Owed: of.owed, LatencyMode: g.mode(), Settings: g.settings()}
+	r.Latency, r.Histogram = latencyOf(of.latency, of.longest)
+	return r
+}
+
+func perSecond(n int64, seconds float64) float64 {
+	if seconds == 0 {
+		return 0
+	}
+	return float64(n) / seconds
 }
 
 // latencyOf returns what h holds, in figures and encoded.

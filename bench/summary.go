@@ -21,18 +21,46 @@ func WriteSummary(out io.Writer, results []*Result) error {
 	all := byName(NewFile(results...))
 	var text strings.Builder
 	t := tabwriter.NewWriter(&text, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(t, "messages/s\tp50\tp99\tp99.9\tCPU/message\tmemory\t  load\n")
+	fmt.Fprint(t, "messages/s\tp50\tp99\tp99.9\tCPU/message\tmemory\tloop\t  load\n")
 	for _, name := range all.names {
 		for _, m := range summaryColumns {
 			fmt.Fprintf(t, "%s\t", m.middle(all.rounds[name]))
 		}
-		fmt.Fprintf(t, "  %s\n", name)
+		fmt.Fprintf(t, "%s\t  %s\n", loopOf(all.rounds[name][0]), name)
 	}
 	t.Flush()
+	text.WriteString(columnNotes(results))
 	text.WriteString(besides(all))
 	text.WriteString(allNotes(results))
 	_, err := io.WriteString(out, text.String())
 	return err
+}
+
+// loopOf says in a word what the latency of a line was counted from.
+func loopOf(r *Result) string {
+	switch r.LatencyMode {
+	case ClosedLoop:
+		return "closed"
+	case OpenLoop:
+		return "open"
+	case BothLoops:
+		return "both"
+	}
+	return "-"
+}
+
+// columnNotes say where a column holds something else than its heading.
+func columnNotes(results []*Result) (text string) {
+	if slices.ContainsFunc(results, func(r *Result) bool { return r.Deliveries > 0 }) {
+		text += "\nOf fan-out, messages/s and CPU/message are those of deliveries."
+	}
+	if slices.ContainsFunc(results, func(r *Result) bool { return r.Memory != nil }) {
+		text += "\nOf idle, memory is that of one connection; else it is the server's."
+	}
+	if text != "" {
+		text += "\n"
+	}
+	return text
 }
 
 // middle is the median of the rounds that know the metric, in words.

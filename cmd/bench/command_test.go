@@ -423,7 +423,7 @@ func TestBeside(t *testing.T) {
 // Every scenario of hostile peers has some, without being told.
 func TestBesideByName(t *testing.T) {
 	for _, k := range echoes {
-		works := echoWorks(k.name, "echo_messages", k.defaults)
+		works := k.works(k.defaults)
 		if len(k.defaults.Beside) == 0 {
 			require.Len(t, works, 1)
 			continue

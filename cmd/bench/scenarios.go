@@ -111,14 +111,6 @@ func besideEcho(name, short string, kind bench.HostileKind, count int) echoKind 
 
 const ownServer = "\n\nWithout --url a server is started for each run and its CPU time is measured."
 
-// title tells a kind that has a server of its own from the echo of the same load.
-func (k echoKind) title() string {
-	if k.filter == "" {
-		return ""
-	}
-	return k.name
-}
-
 func (k echoKind) command() *cobra.Command {
 	s := k.defaults
 	if s.PayloadBytes == 0 {
@@ -127,10 +119,6 @@ func (k echoKind) command() *cobra.Command {
 	if s.Warmup == 0 {
 		s.Warmup = time.Second
 	}
-	filter := k.filter
-	if filter == "" {
-		filter = "echo_messages"
-	}
 	beside := s.Beside
 	s.Beside = nil // until it is known whether others are wanted
 	a := &command{name: k.name}
@@ -138,31 +126,32 @@ func (k echoKind) command() *cobra.Command {
 		if len(s.Beside) == 0 {
 			s.Beside = beside
 		}
-		list := echoWorks(k.name, filter, s)
-		for i := range list {
-			list[i].title = k.title()
-		}
-		return list, nil
+		return k.works(s), nil
 	}
 	cmd := a.build(&cobra.Command{
 		Short:   k.short,
 		Long:    k.long + ownServer,
 		Example: "  penstock bench " + k.name + " --connections 1000 --inline\n  penstock bench " + k.name + " --url ws://127.0.0.1:9000/ --json " + k.name + ".json",
 	})
+	f := cmd.Flags()
 	if k.rounds > 0 {
 		a.rounds = k.rounds
-		cmd.Flags().Lookup("rounds").DefValue = cmd.Flags().Lookup("rounds").Value.String()
+		f.Lookup("rounds").DefValue = f.Lookup("rounds").Value.String()
 	}
-	f := cmd.Flags()
+	k.addFlags(f, &s)
+	f.Lookup("beside").DefValue = hostiles{&beside}.String()
+	return cmd
+}
+
+// addFlags adds those that concern the load, with what is in s as defaults.
+func (k echoKind) addFlags(f *pflag.FlagSet, s *bench.Echo) {
 	load{&s.Connections, &s.InFlight, &s.PayloadBytes, &s.Text, &s.Duration, &s.Warmup}.addFlags(f, "on each connection")
-	showPipeline(f, s)
+	showPipeline(f, *s)
 	f.BoolVar(&s.Compress, "compress", s.Compress, "compress messages (permessage-deflate)")
 	f.Var(rate{&s.Pace.Rate}, "rate", "open loop: messages per second over all connections")
 	f.Var(rate{&s.Pace.To}, "rate-to", "rate at the end of the run, approached evenly (default: --rate)")
 	f.BoolVar(&s.Pace.Poisson, "poisson", s.Pace.Poisson, "with --rate: at random times")
 	f.Var(hostiles{&s.Beside}, "beside", "peers that behave badly meanwhile, like bomb=10; may be repeated")
-	f.Lookup("beside").DefValue = hostiles{&beside}.String()
-	return cmd
 }
 
 // showPipeline has the help say what the default is when it depends on the rate.
@@ -176,10 +165,13 @@ func showPipeline(f *pflag.FlagSet, s bench.Echo) {
 	}
 }
 
-// echoWorks are a load and, if there are hostile peers beside it, a control without
-// them before it. Both have the same server.
-func echoWorks(name, filter string, s bench.Echo) (list []work) {
-	w := work{scenario: s, name: name, filter: filter}
+// works are a load and, if there are hostile peers beside it, a control without them
+// before it. Both have the same server.
+func (k echoKind) works(s bench.Echo) (list []work) {
+	w := work{scenario: s, name: k.name, filter: "echo_messages"}
+	if k.filter != "" { // with a name of its own, or it would be taken for an echo of the same load
+		w.filter, w.title = k.filter, k.name
+	}
 	if s.Compresses() {
 		w.args = []string{"--compress"}
 	}
@@ -187,7 +179,7 @@ func echoWorks(name, filter string, s bench.Echo) (list []work) {
 		control := w
 		alone := s
 		alone.Beside = nil
-		control.scenario, control.name = alone, name+", control"
+		control.scenario, control.name = alone, k.name+", control"
 		list = append(list, control)
 	}
 	return append(list, w)
