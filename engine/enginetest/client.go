@@ -132,7 +132,7 @@ func (s *Server) connect(receiveBuffer int) (net.Conn, error) {
 	if receiveBuffer > 0 {
 		d.Control = func(_, _ string, raw syscall.RawConn) (err error) {
 			fail := raw.Control(func(fd uintptr) {
-				err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, receiveBuffer)
+				err = setReceiveBuffer(fd, receiveBuffer)
 			})
 			return errors.Join(fail, err)
 		}
