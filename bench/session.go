@@ -239,6 +239,7 @@ type sample struct {
 // preempted between two of them would charge one side's CPU to another span.
 func (s *session) sample() sample {
 	const tight, tries = int64(50 * time.Microsecond), 10
+	memory := residentMemory(s.target.PID) // first: messages that come after the clocks are read count, their CPU does not
 	best, width := sample{}, int64(0)
 	for try := range tries {
 		at := s.now()
@@ -250,6 +251,6 @@ func (s *session) sample() sample {
 			break
 		}
 	}
-	best.memory = residentMemory(s.target.PID)
+	best.memory = memory
 	return best
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/penstock-ws/penstock/bench"
 )
@@ -104,15 +105,21 @@ func newTuneCommand(list []knob) *cobra.Command {
 			return t.run(ctx)
 		},
 	}
-	f := cmd.Flags()
+	t.addFlags(cmd.Flags(), &s, &profile)
+	return cmd
+}
+
+// addFlags adds the flags of tune, which leave the load in s and profile.
+func (t *tuner) addFlags(f *pflag.FlagSet, s *bench.Echo, profile *string) {
+	a := &t.command
 	f.Var(number{&s.Connections, 1, bench.MaxConnections}, "connections", "connections")
 	f.Var(number{&s.InFlight, 1, bench.MaxInFlight}, "pipeline", "messages in flight on each connection")
-	showPipeline(f, s)
+	showPipeline(f, *s)
 	f.Var(number{&s.PayloadBytes, 1, bench.MaxPayload}, "payload", "bytes of each message")
 	f.BoolVar(&s.Text, "text", false, "send text messages instead of binary ones")
 	f.BoolVar(&s.Compress, "compress", false, "compress messages (permessage-deflate)")
 	f.Var(rate{&s.Pace.Rate}, "rate", "open loop: messages per second over all connections")
-	f.StringVar(&profile, "profile", "", "JSON file that says what to send, instead")
+	f.StringVar(profile, "profile", "", "JSON file that says what to send, instead")
 	t.rounds = 4
 	f.Var(number{&t.rounds, 3, 1000}, "rounds", "how often each value is measured")
 	s.Duration = 700 * time.Millisecond
@@ -121,7 +128,6 @@ func newTuneCommand(list []knob) *cobra.Command {
 	f.Var(cpu{&a.serverCPU}, "server-cpu", "the CPU to pin servers to")
 	f.Var(cpu{&a.clientCPU}, "client-cpu", "CPU to pin the client to")
 	f.BoolVar(&a.quiet, "quiet", false, "no progress bar")
-	return cmd
 }
 
 // prepare settles what is sent.
