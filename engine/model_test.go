@@ -826,13 +826,12 @@ func (p *party) broadcast(ctx context.Context, b []byte) error {
 
 // spawn is Conn.Go with accounts.
 func (p *party) spawn(fn func(context.Context)) {
-	p.locked(func() { p.behind++ })
 	err := p.c.Go(func(ctx context.Context) {
 		defer p.locked(func() { p.behind-- })
 		fn(ctx)
 	})
-	if err != nil {
-		p.locked(func() { p.behind-- })
+	if err == nil { // counted no sooner: one that is refused may be overtaken by OnClose
+		p.locked(func() { p.behind++ })
 	}
 }
 
