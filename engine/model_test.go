@@ -1357,7 +1357,7 @@ func (p *party) checkCause() {
 			p.w.fault("%d: the cause was %v and is %v", p.n, p.cause, cause)
 		case p.causes[CloseError{Code: cause.Code, Reason: cause.Reason, Remote: cause.Remote}], !cause.Remote && p.causes[CloseError{Code: cause.Code}]:
 		case cause.Reason == "idle timeout" && now.Sub(p.s.lastRead) >= p.w.e.cfg.IdleTimeout-coarse,
-			cause.Reason == "idle timeout" && clockStood,
+			(cause.Reason == "idle timeout" || cause.Reason == "write stalled") && clockStood,
 			cause.Reason == "write stalled" && now.Sub(p.s.lastWrite) >= p.w.e.cfg.WriteStallTimeout-coarse:
 		default:
 			p.w.fault("%d: nothing causes %v", p.n, cause)
@@ -1542,6 +1542,7 @@ func (w *world) end() {
 	}
 	defer cancel()
 	w.shutdown(ctx, kind == 1)
+	synctest.Wait() // for sources of streams, whose ends nobody waits for
 	w.checkEnd()
 	w.report()
 }
