@@ -11,7 +11,7 @@ import (
 // Mixed is an echo scenario of several groups of connections at once, such as a few
 // that send much and many that send little.
 type Mixed struct {
-	// Groups are at least one.
+	// Groups are at least one, and at most MaxGroups.
 	Groups []Group
 
 	// Beside are peers that behave badly meanwhile. Their own fate is no failure.
@@ -20,6 +20,9 @@ type Mixed struct {
 	// Warmup, Duration and Settle are as in Echo.
 	Warmup, Duration, Settle time.Duration
 }
+
+// MaxGroups bounds the groups of a Mixed: each has a histogram of 250 KB in every loop.
+const MaxGroups = 100
 
 // Run carries out the scenario; see Echo.Run. The Result has the figures of each
 // group besides those of all.
@@ -67,8 +70,11 @@ func dialGroups(ctx context.Context, groups []Group, how dialer) (all []*dialed,
 
 // Validate returns every mistake in m, joined; each is a *ConfigError.
 func (m Mixed) Validate() error {
-	if len(m.Groups) == 0 {
+	switch n := len(m.Groups); {
+	case n == 0:
 		return &ConfigError{"Groups", "empty", "at least one"}
+	case n > MaxGroups:
+		return &ConfigError{"Groups", n, fmt.Sprintf("at most %d", MaxGroups)}
 	}
 	m = m.withDefaults()
 	mistakes := m.timing().ranges()

@@ -58,6 +58,11 @@ func TestProfileRefused(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
+func TestMixedGroups(t *testing.T) {
+	require.NoError(t, Mixed{Groups: make([]Group, MaxGroups)}.Validate())
+	require.ErrorContains(t, Mixed{Groups: make([]Group, MaxGroups+1)}.Validate(), "Groups is 101; allowed: at most 100")
+}
+
 // Each group does what it is told, and has figures of its own.
 func TestMixed(t *testing.T) {
 	for _, tls := range transports() {

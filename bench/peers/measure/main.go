@@ -115,6 +115,9 @@ func run(ctx context.Context, o options) error {
 		if err != nil {
 			return err
 		}
+		if err := replaceable(o.markdown); err != nil {
+			return usageError{err}
+		}
 		return writeTable(report, o.markdown)
 	}
 	// Found out now rather than after minutes of measuring.
@@ -122,6 +125,9 @@ func run(ctx context.Context, o options) error {
 		if err := writable(path); err != nil {
 			return usageError{err}
 		}
+	}
+	if err := replaceable(o.markdown); err != nil {
+		return usageError{err}
 	}
 	report, err := measure(ctx, o, chosen)
 	if report == nil || len(report.Runs) == 0 {

@@ -263,3 +263,19 @@ func TestWithin(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// A file without a place for the table is not overwritten.
+func TestReplaceable(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "page.md")
+	for text, ok := range map[string]bool{"": true, "notes": false, tableBegin: false, tableBegin + "x" + tableEnd: true} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := replaceable(path); (err == nil) != ok {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	if err := replaceable(path + "x"); err != nil {
+		t.Error(err)
+	}
+}

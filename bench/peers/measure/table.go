@@ -32,6 +32,22 @@ const (
 	tableEnd   = "<!-- Here it ends. -->"
 )
 
+// replaceable refuses a file that holds something else than a table.
+func replaceable(path string) error {
+	if path == "" || special(path) {
+		return nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil || len(text) == 0 {
+		return nil // there is nothing to lose
+	}
+	_, rest, ok := strings.Cut(string(text), tableBegin)
+	if !ok || !strings.Contains(rest, tableEnd) {
+		return fmt.Errorf("-md %s: it has no lines %q and %q, between which the table goes; name another file", path, tableBegin, tableEnd)
+	}
+	return nil
+}
+
 // within puts a page where the one before was, if a file has more than that.
 func within(file, page string) string {
 	before, rest, ok := strings.Cut(file, tableBegin)
