@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,7 +54,7 @@ func measure(ctx context.Context, o options, chosen []roster.Peer) (*Report, err
 func newReport(o options) *Report {
 	command := []string{"go run ./measure"}
 	flag.Visit(func(f *flag.Flag) {
-		if f.Name != "C" && f.Name != "penstock" { // where things lie here is nobody else's concern
+		if !slices.Contains([]string{"C", "penstock", "json", "md"}, f.Name) { // where things lie here is nobody else's concern
 			command = append(command, "-"+f.Name+" "+quoted(f.Value.String()))
 		}
 	})

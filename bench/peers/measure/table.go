@@ -91,8 +91,9 @@ func (r *Report) writeHeading(b *strings.Builder) {
 		fmt.Fprintf(b, "**Partial: the measurement was interrupted; what was measured until then is true of fewer rounds.**\n\n")
 	}
 	m := r.Machine
+	kernel, _, _ := strings.Cut(m.Kernel, "-") // what follows is the builder's
 	fmt.Fprintf(b, "- Made by `%s` in `bench/peers`, on %s.\n", r.Command, r.Started.UTC().Format("2 January 2006, 15:04 UTC"))
-	fmt.Fprintf(b, "- Machine: %s, %d CPUs; %s/%s, kernel %s; %s. %s\n", cmp.Or(m.CPU, "CPU not known"), m.CPUs, m.OS, m.Arch, cmp.Or(m.Kernel, "not known"), m.Go, r.pinned())
+	fmt.Fprintf(b, "- Machine: %s, %d CPUs; %s/%s, kernel %s; %s. %s\n", cmp.Or(m.CPU, "CPU not known"), m.CPUs, m.OS, m.Arch, cmp.Or(kernel, "not known"), m.Go, r.pinned())
 	if r.LoadAverage != "" {
 		fmt.Fprintf(b, "- The load average was %s before it began.\n", r.LoadAverage)
 	}
