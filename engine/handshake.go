@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -180,13 +181,10 @@ func acceptKey(key string) string {
 // chooseSubprotocol returns the first of ours that stands in any of the
 // client's header lines, or "".
 func chooseSubprotocol(ours, lines []string) string {
+	offered := elements(lines)
 	for _, want := range ours {
-		for _, line := range lines {
-			for token := range strings.SplitSeq(line, ",") {
-				if textproto.TrimString(token) == want {
-					return want
-				}
-			}
+		if slices.Contains(offered, want) {
+			return want
 		}
 	}
 	return ""
@@ -224,12 +222,20 @@ func switchingProtocols(key, subprotocol, extensions string, header http.Header)
 // hasToken reports whether a comma-separated header contains token, in any case of
 // ASCII's letters: others have more bytes, though some fold to them.
 func hasToken(lines []string, token string) bool {
+	return slices.ContainsFunc(elements(lines), func(t string) bool {
+		return len(t) == len(token) && strings.EqualFold(t, token)
+	})
+}
+
+// elements returns what header lines list with commas; empty elements are none
+// (RFC 9110 §5.6.1).
+func elements(lines []string) (list []string) {
 	for _, line := range lines {
-		for t := range strings.SplitSeq(line, ",") {
-			if t = textproto.TrimString(t); len(t) == len(token) && strings.EqualFold(t, token) {
-				return true
+		for e := range strings.SplitSeq(line, ",") {
+			if e = textproto.TrimString(e); e != "" {
+				list = append(list, e)
 			}
 		}
 	}
-	return false
+	return list
 }

@@ -78,18 +78,6 @@ func client(hops []string, trusted []netip.Prefix) (addr string) {
 	return addr
 }
 
-// elements splits header lines at their commas.
-func elements(lines []string) (list []string) {
-	for _, line := range lines {
-		for e := range strings.SplitSeq(line, ",") {
-			if e = strings.TrimSpace(e); e != "" {
-				list = append(list, e)
-			}
-		}
-	}
-	return list
-}
-
 // parseForwarded reads the lines of a Forwarded header (RFC 7239 §4); false: they
 // break its grammar.
 func parseForwarded(lines []string) (f forwarded, ok bool) {
