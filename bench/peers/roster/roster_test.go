@@ -4,7 +4,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -90,16 +89,13 @@ func TestLockFiles(t *testing.T) {
 	if err != nil || len(files) != 2 {
 		t.Fatalf("%v, %v", files, err)
 	}
-	resolved := regexp.MustCompile(`"resolved": "([^"]*)"`)
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range resolved.FindAllStringSubmatch(string(text), -1) {
-			if !strings.HasPrefix(m[1], "https://registry.npmjs.org/") {
-				t.Errorf("%s: %s", file, m[1])
-			}
+		if strings.Contains(string(text), `"resolved"`) {
+			t.Errorf("%s names the registry that it was made with", file)
 		}
 	}
 }
