@@ -85,7 +85,7 @@ func (t *transport) claim(b *byte) {
 
 // unpack makes of a received message what its sender meant: inflated, and text
 // that is UTF-8. Its memory is valid until release. Of a plain connection's
-// messages gws has checked all that there is to check.
+// messages the reader has checked all that there is to check.
 func (c *Conn) unpack(m *gws.Message) (Message, *CloseError) {
 	b := m.Bytes()
 	in := Message{Type: frame.Opcode(m.Opcode &^ compressedMark), Final: true, Data: b[:len(b):len(b)]} // an append must not write behind it

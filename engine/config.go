@@ -136,6 +136,14 @@ type Config struct {
 	MaxConnectionsPerAddress int
 	UpgradesPerSecond        int
 
+	// IO is how the engine waits for its peers: IOGoroutines or IOLoops. Default:
+	// IOGoroutines; the variable is set to "goroutine" or "epoll". Environment: WS_IO.
+	IO IO
+
+	// Loops is how many event loops IOLoops has. Default: DefaultLoops().
+	// Environment: WS_LOOPS.
+	Loops int
+
 	// Workers is how many handlers run at once, over all connections that do
 	// not run inline. Default: DefaultWorkers(). Environment: WS_WORKERS.
 	Workers int
@@ -220,6 +228,7 @@ const (
 	defaultInflateRatio = 250
 	defaultCork         = 16 << 10
 	defaultReadBuffer   = 32 << 10
+	mostLoops           = 1 << 13
 	smallestBuffer      = 4 << 10
 	smallestBudget      = 1 << 20
 	defaultInbox        = 256
@@ -235,6 +244,38 @@ const (
 // so handlers that never block keep about one running per processor; the rest
 // is for handlers that do.
 func DefaultWorkers() int { return 16 * runtime.GOMAXPROCS(0) }
+
+// IO is a way to wait for sockets.
+type IO uint8
+
+const (
+	// IOGoroutines has a goroutine for each connection, on every system and for every
+	// kind of connection.
+	IOGoroutines IO = iota + 1
+
+	// IOLoops has a few goroutines, each of which waits for many connections with
+	// epoll. It is for plain TCP on Linux: other connections are read as with
+	// IOGoroutines, and where there is no epoll all are; the log says so once.
+	IOLoops
+)
+
+// defaultIO is a variable for the sake of the tests, all of which run in both ways.
+var defaultIO = IOGoroutines
+
+// String returns the name that WS_IO has for it.
+func (io IO) String() string {
+	switch io {
+	case IOGoroutines:
+		return "goroutine"
+	case IOLoops:
+		return "epoll"
+	}
+	return fmt.Sprintf("IO(%d)", uint8(io))
+}
+
+// DefaultLoops returns the default of Config.Loops: one for each processor that the
+// program may use.
+func DefaultLoops() int { return runtime.GOMAXPROCS(0) }
 
 // withDefaults returns the configuration with every zero replaced.
 func (c Config) withDefaults() Config {
@@ -252,6 +293,8 @@ func (c Config) withDefaults() Config {
 	or(&c.MaxFragments, defaultFragments)
 	or(&c.MinReceiveRate, defaultReceiveRate)
 	or(&c.ControlFramesPerSecond, defaultControlRate)
+	or(&c.IO, defaultIO)
+	or(&c.Loops, DefaultLoops())
 	or(&c.Workers, DefaultWorkers())
 	or(&c.MaxBackground, defaultBackground)
 	or(&c.PingInterval, 30*time.Second)
@@ -327,6 +370,10 @@ func (c Config) Validate() error {
 	size("InboxMessages", c.InboxMessages, 1, 1<<20)
 	size("InboxBytes", c.InboxBytes, 1, largestMaxMessage)
 	size("MaxFragments", c.MaxFragments, 1, largestMaxMessage)
+	if c.IO != IOGoroutines && c.IO != IOLoops {
+		mistake("IO", c.IO, "IOGoroutines or IOLoops")
+	}
+	size("Loops", c.Loops, 1, mostLoops)
 	size("Workers", c.Workers, 1, 1<<20)
 	size("MaxBackground", c.MaxBackground, 1, 1<<24)
 	c.checkMemory(mistake)

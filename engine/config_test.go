@@ -181,7 +181,7 @@ func TestConfigEnvironment(t *testing.T) {
 			empty, err := engine.ConfigFromEnv()
 			require.NoError(t, err)
 			require.Equal(t, engine.Config{}, empty)
-			number := cmp.Or(map[string]string{"WS_MEMORY_BUDGET_BYTES": "5000000", "WS_COMPRESS_LEVEL": "5", "WS_COMPRESS": "on"}[name], "5000")
+			number := cmp.Or(map[string]string{"WS_MEMORY_BUDGET_BYTES": "5000000", "WS_COMPRESS_LEVEL": "5", "WS_COMPRESS": "on", "WS_IO": "epoll"}[name], "5000")
 			value := reflect.ValueOf(empty).FieldByName(field)
 			if value.Type() == reflect.TypeFor[time.Duration]() {
 				t.Setenv(name, "1h1m")
@@ -196,6 +196,8 @@ func TestConfigEnvironment(t *testing.T) {
 				require.Equal(t, int64(61*time.Minute), got.Int())
 			case reflect.Bool:
 				require.True(t, got.Bool())
+			case reflect.Uint8:
+				require.Equal(t, engine.IOLoops, cfg.IO)
 			default:
 				require.Equal(t, number, fmt.Sprint(got.Int()))
 			}

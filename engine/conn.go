@@ -23,7 +23,8 @@ type Conn struct {
 	e           *Engine
 	ep          *endpoint
 	sock        socket
-	deflateBits int // the window of what is compressed for the peer; 0: nothing is
+	home        *loopSocket // the same, if a loop reads it
+	deflateBits int         // the window of what is compressed for the peer; 0: nothing is
 
 	// reader goroutine
 	transport   transport

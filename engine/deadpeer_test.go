@@ -5,6 +5,7 @@ package engine_test
 import (
 	"context"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -16,21 +17,24 @@ import (
 	"github.com/penstock-ws/penstock/frame"
 )
 
-// acceptedConns hands over the sockets that it has accepted.
+// acceptedConns hands over duplicates of the sockets that it has accepted: the engine
+// may close the originals.
 type acceptedConns struct {
 	net.Listener
-	conns chan *net.TCPConn
+	conns chan *os.File
 }
 
 func (l acceptedConns) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
-	if err == nil {
-		l.conns <- c.(*net.TCPConn)
+	if err != nil {
+		return nil, err
 	}
+	f, err := c.(*net.TCPConn).File()
+	l.conns <- f
 	return c, err
 }
 
-func socketOption(t *testing.T, c *net.TCPConn, option int) (value int) {
+func socketOption(t *testing.T, c *os.File, option int) (value int) {
 	t.Helper()
 	raw, err := c.SyscallConn()
 	require.NoError(t, err)
@@ -50,7 +54,7 @@ func TestDeadPeerSocketOptions(t *testing.T) {
 	} {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
-		accepted := acceptedConns{ln, make(chan *net.TCPConn, 1)}
+		accepted := acceptedConns{ln, make(chan *os.File, 1)}
 		open := make(conns, 1)
 		e, err := engine.New(engine.Config{WriteStallTimeout: timeout}, engine.Endpoint{Handler: engine.Handler{OnOpen: open.OnOpen, OnMessage: echo}})
 		require.NoError(t, err)
@@ -65,6 +69,7 @@ func TestDeadPeerSocketOptions(t *testing.T) {
 		socket := <-accepted.conns
 		require.Equal(t, want, socketOption(t, socket, unix.TCP_USER_TIMEOUT), "WriteStallTimeout %v", timeout)
 		require.Equal(t, 128<<10, socketOption(t, socket, unix.TCP_NOTSENT_LOWAT))
+		require.NoError(t, socket.Close())
 		require.NoError(t, c.Close())
 		cancel()
 		require.NoError(t, <-served)

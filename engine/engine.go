@@ -27,12 +27,14 @@ type Engine struct {
 	cfg       Config
 	outbound  *backpressure.Config
 	origins   origins
-	plain     parsing
-	deflating parsing
+	rules     *frame.Rules // of connections without compression
+	deflating *frame.Rules
+	upgrader  *gws.Upgrader
 	admission *admission
 	executor  *executor
 	ticker    *ticker
 	sweeper   *sweeper
+	loops     *loops // nil: every connection has a reader goroutine
 
 	pool       frame.Pool
 	clock      clock
@@ -89,39 +91,47 @@ func New(cfg Config, ep Endpoint) (*Engine, error) {
 	e.clock.start = time.Now()
 	e.clock.advance()
 	e.admission = newAdmission(&e.cfg)
-	e.plain = newParsing(cfg, false)
-	e.deflating = newParsing(cfg, true)
+	e.rules = scanRules(cfg, false)
+	e.deflating = scanRules(cfg, true)
+	e.upgrader = newUpgrader(cfg, e.deflating)
 	e.endpoint = e.newEndpoint(ep)
 	e.ticker = newTicker(e)
 	e.sweeper = newSweeper(e)
+	if err := e.startLoops(); err != nil {
+		return nil, err
+	}
 	e.goroutines.spawn(e.ticker.run)  // ends with Shutdown
 	e.goroutines.spawn(e.sweeper.run) // ends with Shutdown
 	return e, nil
 }
 
-// A parsing is how the bytes of a connection are read: by the scanner, and by gws.
-type parsing struct {
-	rules    *frame.Rules
-	upgrader *gws.Upgrader
-}
-
-// newParsing is for connections with or without compression. What is compressed gws
-// must not hold against UTF-8, and it may be a little longer than its message.
-func newParsing(cfg Config, deflating bool) parsing {
+// scanRules are for connections with or without compression. What is compressed may
+// be a little longer than its message.
+func scanRules(cfg Config, deflating bool) *frame.Rules {
 	rules := &frame.Rules{ExpectMask: true, MaxMessage: int64(cfg.MaxMessageBytes), MaxFragments: cfg.MaxFragments}
 	if deflating {
 		rules.AllowRSV = frame.RSV1
 		rules.MaxMessage += int64(deflateSlack(cfg.MaxMessageBytes))
 	}
-	return parsing{rules, gws.NewUpgrader(new(events), &gws.ServerOption{
-		ReadMaxPayloadSize: max(int(rules.MaxMessage), frame.MaxControlPayload), // gws holds control frames against it, too
+	return rules
+}
+
+// newUpgrader is for all connections, because an event loop's share a gws.Conn. What
+// is compressed gws must not hold against UTF-8: see gwsChecksText.
+func newUpgrader(cfg Config, widest *frame.Rules) *gws.Upgrader {
+	return gws.NewUpgrader(new(events), &gws.ServerOption{
+		ReadMaxPayloadSize: max(int(widest.MaxMessage), frame.MaxControlPayload), // gws holds control frames against it, too
 		ReadBufferSize:     gwsBuffer,
-		CheckUtf8Enabled:   !deflating,
+		CheckUtf8Enabled:   gwsChecksText(&cfg),
 		ParallelGolimit:    1,
 		NewSession:         func() gws.SessionStorage { return nil },
 		Logger:             gwsLogger{},
-	})}
+	})
 }
+
+// gwsChecksText reports whether gws finds text that is not UTF-8. Where some may be
+// compressed, OnMessage and unpack do.
+func gwsChecksText(cfg *Config) bool { return !cfg.Compress }
 
 // gwsLogger is silent: what gws logs, the engine reports in its own words.
 type gwsLogger struct{}
@@ -172,6 +182,9 @@ func (p *endpoint) receive(ctx context.Context, in Message) error {
 // what OnOpen has sent behind it; then the reader starts.
 func (e *Engine) start(p *endpoint, sock socket, deflateBits int, early, response []byte, scope *Scope) {
 	c := &Conn{e: e, ep: p, sock: sock, id: e.registry.lastID.Add(1), scope: scope}
+	if home, ok := sock.(*loopSocket); ok {
+		home.conn, c.home = c, home
+	}
 	c.call.conn = c
 	if p.pull {
 		c.pulled = new(pulled)
@@ -185,33 +198,36 @@ func (e *Engine) start(p *endpoint, sock socket, deflateBits int, early, respons
 	c.lastRead.Store(e.clock.now())
 	c.watch.moved = e.clock.now() // or the response would be late before it has begun to leave
 	c.busy.Store(true)            // until the reader first waits
-	parsing := e.plain
+	rules := e.rules
 	if c.deflateBits = deflateBits; deflateBits != 0 {
-		parsing = e.deflating
+		rules = e.deflating
 	}
-	c.transport.init(c, parsing.rules, early)
-	socket, err := c.transport.attach(parsing.upgrader)
-	if err != nil { // gws refuses nothing that attach asks
-		e.cfg.Logger.Error("penstock: gws refused a connection", "error", err)
-	}
-	if err != nil || !e.admit(c) { // Shutdown has begun since the request was checked
+	c.transport.init(c, rules, early)
+	if !e.admit(c) { // Shutdown has begun since the request was checked
 		c.queue.Fail(net.ErrClosed) // closes the socket, by Finished
 		c.transport.giveBack()
 		e.admission.leave(scope)
 		return
 	}
-	defer c.begin(socket) // deferred: OnOpen may end in runtime.Goexit
+	if c.home != nil {
+		c.home.watch()
+	}
+	defer c.begin() // deferred: OnOpen may end in runtime.Goexit
 	c.open()
 }
 
 // begin lets an opened connection go.
-func (c *Conn) begin(socket *gws.Conn) {
+func (c *Conn) begin() {
 	c.received() // the idle clock starts here
 	c.queue.Release()
 	c.mu.Lock()
 	c.opened = true
 	c.kickLocked()
-	c.e.goroutines.spawn(func() { c.read(socket) }) // ends with the connection
+	if c.home != nil {
+		c.home.start()
+		return
+	}
+	c.e.goroutines.spawn(c.read) // ends with the connection
 }
 
 // admit registers a connection unless Shutdown has begun meanwhile.

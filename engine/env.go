@@ -71,6 +71,17 @@ func configFrom(getenv func(name string) string) (Config, error) {
 			errs = append(errs, &EnvError{name, v, `"on" or "off"`})
 		}
 	}
+	way := func(field *IO, name string) {
+		switch v := getenv(name); v {
+		case "":
+		case IOGoroutines.String():
+			*field = IOGoroutines
+		case IOLoops.String():
+			*field = IOLoops
+		default:
+			errs = append(errs, &EnvError{name, v, fmt.Sprintf("%q or %q", IOGoroutines, IOLoops)})
+		}
+	}
 	span := func(field *time.Duration, name string, canBeOff bool) {
 		if v := getenv(name); v != "" {
 			d, err := parseSpan(v, canBeOff)
@@ -101,6 +112,8 @@ func configFrom(getenv func(name string) string) (Config, error) {
 	rate(&c.MaxConnections, "WS_MAX_CONNECTIONS")
 	rate(&c.MaxConnectionsPerAddress, "WS_MAX_CONNECTIONS_PER_ADDRESS")
 	rate(&c.UpgradesPerSecond, "WS_UPGRADES_PER_SECOND")
+	way(&c.IO, "WS_IO")
+	number(&c.Loops, "WS_LOOPS", 1, mostLoops)
 	number(&c.Workers, "WS_WORKERS", 1, 1<<20)
 	number(&c.MaxBackground, "WS_MAX_BACKGROUND", 1, 1<<24)
 	span(&c.PingInterval, "WS_PING_INTERVAL", true)

@@ -51,7 +51,7 @@ func (noSocket) Write(b [][]byte, _ bool) (int, error) {
 
 func newExecutorRig(t *testing.T, limit, conns int) *executorRig {
 	r := &executorRig{t: t, on: map[*Conn]bool{}, handled: map[*Conn][]uint32{}, gate: make(chan struct{})}
-	e, err := New(Config{Workers: limit, Logger: slog.New(slog.DiscardHandler)}, Endpoint{Handler: Handler{OnMessage: r.onMessage}})
+	e, err := New(Config{IO: IOGoroutines, Workers: limit, Logger: slog.New(slog.DiscardHandler)}, Endpoint{Handler: Handler{OnMessage: r.onMessage}})
 	require.NoError(t, err)
 	r.e, r.ep = e, e.endpoint
 	for i := range conns {

@@ -91,7 +91,7 @@ func (ep *endpoint) upgrade(w http.ResponseWriter, r *http.Request) error {
 		scope.header = r.Header
 	}
 	entered = true
-	ep.e.start(ep, newSocket(conn, &ep.e.goroutines, ep.e.cfg.WriteStallTimeout), deflateBits, buffered(rw.Reader), response, scope)
+	ep.e.start(ep, ep.e.newSocket(conn), deflateBits, buffered(rw.Reader), response, scope)
 	return nil
 }
 

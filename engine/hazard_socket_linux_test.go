@@ -42,7 +42,7 @@ func TestNoDelay(t *testing.T) {
 			e, err := engine.New(engine.Config{}, engine.Endpoint{Handler: engine.Handler{OnOpen: open.OnOpen, OnMessage: echo}})
 			require.NoError(t, err)
 			s := httptest.NewUnstartedServer(e)
-			accepted := acceptedConns{delaying{s.Listener}, make(chan *net.TCPConn, 1)}
+			accepted := acceptedConns{delaying{s.Listener}, make(chan *os.File, 1)}
 			s.Listener = accepted
 			start(s)
 			defer s.Close()
@@ -58,6 +58,7 @@ func TestNoDelay(t *testing.T) {
 			require.NoError(t, err)
 			<-open
 			require.Equal(t, 1, socketOption(t, socket, unix.TCP_NODELAY))
+			require.NoError(t, socket.Close())
 			require.NoError(t, c.Close())
 			require.NoError(t, e.Shutdown(t.Context()))
 		})

@@ -446,6 +446,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 2))}
 	pick := func(of ...int) int { return of[w.rnd.IntN(len(of))] }
 	cfg := Config{
+		IO:              IOGoroutines, // epoll knows no virtual time
 		MaxMessageBytes: pick(2<<10, 40<<10),
 		SendChunkBytes:  pick(125, 1000, 64<<10),
 		HighWaterBytes:  pick(1000, 10_000, 1<<20),

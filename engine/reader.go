@@ -2,7 +2,6 @@ package engine
 
 import (
 	"bytes"
-	"runtime/debug"
 	"unicode/utf8"
 
 	"github.com/lxzan/gws"
@@ -10,28 +9,25 @@ import (
 	"github.com/penstock-ws/penstock/frame"
 )
 
-// read runs gws's loop over the transport until the connection ends, on a
-// goroutine of its own: a fresh one, because the stack that net/http's goroutine
-// has grown would stay as large for the connection's life.
-func (c *Conn) read(socket *gws.Conn) {
+// read is the reader goroutine: it runs gws's loop until the connection ends. It is
+// a fresh one, because the stack that net/http's goroutine has grown would stay as
+// large for the connection's life.
+func (c *Conn) read() {
 	defer c.finishReading() // also after runtime.Goexit in an inline handler
-	c.readLoop(socket)
-}
-
-// readLoop keeps a panic inside gws from ending the process.
-func (c *Conn) readLoop(socket *gws.Conn) {
-	defer func() {
-		if p := recover(); p != nil {
-			c.e.counters.panics.Add(1)
-			c.e.cfg.Logger.Error("penstock: the read loop panicked", "conn", c.id, "panic", p, "stack", string(debug.Stack()))
-			c.shut(&CloseError{Code: frame.CloseInternalError, Reason: "internal error", Cause: CauseError}, false)
-		}
-	}()
-	socket.ReadLoop()
+	l := lane{e: c.e, conn: c}
+	l.run(c.e.upgrader)
 }
 
 // finishReading begins the end if nothing else has, and reads to the peer's EOF.
 func (c *Conn) finishReading() {
+	c.endReading()
+	c.transport.discard()
+	c.readEnded()
+}
+
+// endReading is called when gws gets no more of the connection. It begins the end
+// if nothing else has.
+func (c *Conn) endReading() {
 	c.endInlineBurst()
 	c.mu.Lock()
 	c.handOverLocked()
@@ -50,8 +46,6 @@ func (c *Conn) finishReading() {
 	default:
 		c.finish(cause)
 	}
-	t.discard()
-	c.readEnded()
 }
 
 // cause tells how the loop ended. A fault that the loop has not come to, because
@@ -121,7 +115,7 @@ func (c *Conn) take(m *gws.Message) {
 	b.n++
 	b.bytes += m.Data.Len()
 	if b.n == batchSize && c.handOver() {
-		c.awaitRoom()
+		c.stopForRoom()
 	}
 }
 
@@ -156,10 +150,9 @@ func (c *Conn) handOverLocked() {
 	c.wakeReceiverLocked()
 }
 
-// beforeWait is called by the transport before it waits for the socket: it hands
-// over, and waits until there is room for more. It returns false if the
-// connection is ending.
-func (c *Conn) beforeWait() bool {
+// settle hands over all that has been received, and reports whether there is no room
+// for more.
+func (c *Conn) settle() (full bool) {
 	c.endInlineBurst()
 	if c.ep.inline {
 		c.received() // handlers may have taken their time
@@ -167,13 +160,30 @@ func (c *Conn) beforeWait() bool {
 	c.mu.Lock()
 	c.handOverLocked()
 	c.busy.Store(false)
-	full := c.fullLocked()
+	full = c.fullLocked()
 	c.kickLocked()
-	if full {
+	return full
+}
+
+// beforeWait is called by the transport before it waits for the socket: it hands
+// over, and waits until there is room for more. It returns false if the
+// connection is ending.
+func (c *Conn) beforeWait() bool {
+	if c.settle() {
 		c.transport.giveBack()
 		c.awaitRoom()
 	}
 	return !c.ending()
+}
+
+// stopForRoom keeps the reader from going on while there is no room. A loop waits
+// for nobody: it is told, and stops behind the message at hand.
+func (c *Conn) stopForRoom() {
+	if c.home != nil && !c.transport.side {
+		c.home.noRoom()
+		return
+	}
+	c.awaitRoom()
 }
 
 // awaitRoom keeps the reader from reading while the connection's inbox is full
@@ -190,11 +200,28 @@ func (c *Conn) awaitRoom() {
 		<-room
 		c.mu.Lock()
 	}
+	c.resumedLocked()
+	c.mu.Unlock()
+}
+
+func (c *Conn) resumedLocked() {
 	if c.paused {
 		c.paused = false
 		c.received() // the peer could not show that it is alive
 	}
-	c.mu.Unlock()
+}
+
+// pause is awaitRoom for a loop. It returns false if there is room; else the
+// connection's home is told when there is.
+func (c *Conn) pause() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fullLocked() {
+		c.paused = true
+		return true
+	}
+	c.resumedLocked()
+	return false
 }
 
 // fullLocked: at a bound; once the reader waits, until half of it is free again.
@@ -210,9 +237,13 @@ func (c *Conn) fullLocked() bool {
 }
 
 func (c *Conn) wakeReaderLocked() {
-	if c.room != nil && !c.fullLocked() {
+	switch {
+	case !c.paused || c.fullLocked():
+	case c.room != nil:
 		close(c.room)
 		c.room = nil
+	case c.home != nil:
+		c.home.makeRoom()
 	}
 }
 
@@ -221,7 +252,7 @@ func (c *Conn) wakeReaderLocked() {
 func (c *Conn) handleInline(m *gws.Message) {
 	if c.queue.Congested() {
 		c.endInlineBurst() // others must not wait for what is held back for them
-		c.awaitRoom()
+		c.stopForRoom()
 	}
 	c.inlineN++
 	c.inlineB += uint64(m.Data.Len())
@@ -247,10 +278,10 @@ func (c *Conn) endInlineBurst() {
 	c.e.ticker.bursts.Put(b)
 }
 
-// events are gws's callbacks; all of them come on the reader goroutine.
+// events are gws's callbacks; all of them come on the reader.
 type events struct{ _ byte }
 
-func connOf(s *gws.Conn) *Conn { return s.NetConn().(*transport).c }
+func connOf(s *gws.Conn) *Conn { return s.NetConn().(*lane).conn }
 
 // OnOpen is not of use: the engine has its own order of events.
 func (*events) OnOpen(*gws.Conn) {}
@@ -258,27 +289,39 @@ func (*events) OnOpen(*gws.Conn) {}
 // OnMessage takes a whole message.
 func (*events) OnMessage(s *gws.Conn, m *gws.Message) {
 	c := connOf(s)
-	if c.deflateBits != 0 && c.transport.more.marks.pop() {
-		m.Opcode |= compressedMark
+	switch {
+	case c.deflateBits != 0:
+		if c.transport.more.marks.pop() {
+			m.Opcode |= compressedMark
+		}
+	case m.Opcode == gws.OpcodeText && !gwsChecksText(&c.e.cfg) && !utf8.Valid(m.Bytes()):
+		c.transport.refuse(frame.ErrInvalidUTF8)
+	}
+	if c.transport.err != nil { // what gws had read when a message was refused
+		_ = m.Close()
+		return
 	}
 	c.arrived(m)
 }
 
 // OnPing answers at once, whatever the workers do (RFC 6455 §5.5.3).
 func (*events) OnPing(s *gws.Conn, payload []byte) {
-	c := connOf(s)
-	c.queue.SendControl(frame.Pong, payload)
-	c.takeEvent(gws.OpcodePing, payload)
+	if c := connOf(s); c.transport.err == nil {
+		c.queue.SendControl(frame.Pong, payload)
+		c.takeEvent(gws.OpcodePing, payload)
+	}
 }
 
 // OnPong shows that the peer is alive, which its arrival already did.
 func (*events) OnPong(s *gws.Conn, payload []byte) {
-	connOf(s).takeEvent(gws.OpcodePong, payload)
+	if c := connOf(s); c.transport.err == nil {
+		c.takeEvent(gws.OpcodePong, payload)
+	}
 }
 
 // OnClose keeps the peer's code and reason for transport.cause.
 func (*events) OnClose(s *gws.Conn, err error) {
-	if e, ok := err.(*gws.CloseError); ok {
+	if e, ok := err.(*gws.CloseError); ok && connOf(s) != nil {
 		connOf(s).transport.peerClose = e
 	}
 }

@@ -43,6 +43,9 @@ func (e *Engine) finish() error {
 	<-e.empty
 	close(e.ticker.stop)
 	close(e.sweeper.stop)
+	if e.loops != nil {
+		e.loops.stop()
+	}
 	e.goroutines.wait()
 	return e.executor.stop(context.Background())
 }

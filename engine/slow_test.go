@@ -45,7 +45,7 @@ func TestSlowMessages(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				e, err := New(Config{MinReceiveRate: row.rate, IdleTimeout: -1, PingInterval: -1, Logger: slog.New(slog.DiscardHandler)}, Endpoint{})
+				e, err := New(Config{IO: IOGoroutines, MinReceiveRate: row.rate, IdleTimeout: -1, PingInterval: -1, Logger: slog.New(slog.DiscardHandler)}, Endpoint{})
 				require.NoError(t, err)
 				end := make(chan *CloseError, 1)
 				ep := e.newEndpoint(Endpoint{Inline: true, Handler: Handler{

@@ -43,24 +43,32 @@ type memory interface {
 }
 
 // newSocket chooses by what the connection is: plain TCP is written without
-// blocking and read without holding memory; anything else by the means that
-// every net.Conn has.
-func newSocket(conn net.Conn, tasks *group, writeStall time.Duration) socket {
+// blocking and read without holding memory, by a loop if there are any; anything
+// else by the means that every net.Conn has.
+func (e *Engine) newSocket(conn net.Conn) socket {
+	tasks := &e.goroutines
 	under := conn
 	if t, ok := conn.(*tls.Conn); ok {
 		under = t.NetConn()
 	}
 	tcp, ok := under.(*net.TCPConn)
 	if !ok {
+		e.fallBack("the connection is not TCP")
 		return &streamSocket{conn: conn, tasks: tasks}
 	}
 	_ = tcp.SetNoDelay(true) // Go's default, but a listener may have another; what is to leave together is corked here
 	kernel := kernelOf(tcp)
-	kernel.tune(writeStall)
-	if under == conn {
+	kernel.tune(e.cfg.WriteStallTimeout)
+	if under == conn && kernel.raw != nil {
+		if s := e.newLoopSocket(tcp, kernel); s != nil {
+			return s
+		}
 		if s := newTCPSocket(tcp, kernel, tasks); s != nil {
 			return s
 		}
+	}
+	if under != conn {
+		e.fallBack("the connection is under TLS")
 	}
 	return &streamSocket{conn: conn, kernel: kernel, tasks: tasks}
 }

@@ -42,12 +42,15 @@ func (k kernel) unsent() (n int, lost bool) {
 	if k.raw == nil {
 		return 0, false
 	}
-	_ = k.raw.Control(func(fd uintptr) { // fails on a closed socket, which sends nothing
-		n, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQNSD)
-		if n == 0 {
-			info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
-			lost = err == nil && info.State == tcpClose
-		}
-	})
+	_ = k.raw.Control(func(fd uintptr) { n, lost = unsentOf(int(fd)) }) // fails on a closed socket, which sends nothing
+	return n, lost
+}
+
+func unsentOf(fd int) (n int, lost bool) {
+	n, _ = unix.IoctlGetInt(fd, unix.SIOCOUTQNSD)
+	if n == 0 {
+		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		lost = err == nil && info.State == tcpClose
+	}
 	return n, lost
 }

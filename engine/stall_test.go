@@ -50,7 +50,7 @@ func (s lateSocket) close() error {
 func TestStallOfAResponse(t *testing.T) {
 	for wait, stalls := range map[time.Duration]bool{9 * time.Second: false, 13 * time.Second: true} {
 		synctest.Test(t, func(t *testing.T) {
-			e, err := New(Config{WriteStallTimeout: 10 * time.Second, Logger: slog.New(slog.DiscardHandler)}, Endpoint{})
+			e, err := New(Config{IO: IOGoroutines, WriteStallTimeout: 10 * time.Second, Logger: slog.New(slog.DiscardHandler)}, Endpoint{})
 			require.NoError(t, err)
 			time.Sleep(time.Hour)
 			end := make(chan *CloseError, 1)
@@ -81,7 +81,7 @@ func TestSweeperEndsAFewAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		// The race detector dies of 8128 goroutines, and a connection has two.
 		const n, idle = 2500, 40 * time.Second
-		e, err := New(Config{IdleTimeout: idle, PingInterval: -1, Logger: slog.New(slog.DiscardHandler)}, Endpoint{})
+		e, err := New(Config{IO: IOGoroutines, IdleTimeout: idle, PingInterval: -1, Logger: slog.New(slog.DiscardHandler)}, Endpoint{})
 		require.NoError(t, err)
 		var mu sync.Mutex
 		ended := 0 // guarded by mu

@@ -1,10 +1,7 @@
 package engine
 
 import (
-	"bufio"
 	"errors"
-	"net"
-	"net/http"
 	"os"
 	"time"
 
@@ -13,39 +10,37 @@ import (
 	"github.com/penstock-ws/penstock/frame"
 )
 
-const (
-	// gwsBuffer is the size of the bufio.Reader under gws, the least that bufio
-	// allows: the transport buffers, so that an idle connection holds nothing.
-	gwsBuffer = 16
-
-	// directRead is the payload outstanding from which a frame is read straight
-	// into gws's buffer. Below, one read into ours brings the next frames, too.
-	directRead = 8 << 10
-)
+// directRead is the payload outstanding from which a frame is read straight
+// into gws's buffer. Below, one read into ours brings the next frames, too.
+const directRead = 8 << 10
 
 // discardPause lets a peer get rid of some 30 MB a second, in the buffers of the
 // default size: enough for one that has only just begun a message too big.
 const discardPause = time.Millisecond
 
-// errEnding makes gws leave its loop when the connection is ending.
-var errEnding = errors.New("engine: connection is ending")
+var (
+	// errEnding makes gws leave its loop when the connection is ending.
+	errEnding = errors.New("engine: connection is ending")
 
-// A transport is the net.Conn that gws sees instead of the socket. Every inbound
-// byte passes the scanner here before gws gets it; what gws writes is read for
-// its meaning and goes no further, because the engine encodes all frames itself.
+	// errAtRest tells a side lane that its message is over. gws never sees it.
+	errAtRest = errors.New("engine: no message is coming in")
+)
+
+// A transport is the inbound side of a connection, between socket and lane. Every
+// inbound byte passes the scanner here before gws gets it.
 //
-// It belongs to the reader goroutine.
+// It belongs to the reader: a goroutine, or the loop that the connection is on.
 type transport struct {
-	c       *Conn
-	scanner frame.Scanner
-	buf     *frame.Buffer // nil while there is nothing to read
-	pos     int           // buf.B[pos:safe] is for gws
-	safe    int
-	direct  []byte
-	err     error // what Read returns once buf is used up
-	fault   *frame.Error
-	ready   bool // gws's handshake is over
-
+	c         *Conn
+	scanner   frame.Scanner
+	buf       *frame.Buffer // nil while there is nothing to read
+	pos       int           // buf.B[pos:safe] is for gws
+	safe      int
+	cut       int // buf.B[pos:cut] are whole messages
+	kept      int // bytes at the front of buf that have been scanned and wait for the rest of their frame
+	direct    []byte
+	err       error // what Read returns once buf is used up
+	fault     *frame.Error
 	closeSeen bool // the header of the peer's close frame has passed
 
 	data       bool  // the last header was that of a data frame
@@ -58,6 +53,7 @@ type transport struct {
 	granted    int64  // of the engine's allowance, for the frame that is coming in
 	more       *more  // nil until it is needed
 	dropping   bool   // what is read is for nobody
+	side       bool   // a side lane reads until the message is over
 
 	gwsCode   frame.CloseCode // from the close frame that gws wrote
 	peerClose *gws.CloseError // from the close frame that the peer sent
@@ -102,24 +98,6 @@ func (t *transport) held() int {
 
 func (t *transport) trickles() bool { return t.more != nil && t.more.trickle.on }
 
-// attach runs gws's handshake with a request that always passes; ours has been
-// answered already.
-func (t *transport) attach(up *gws.Upgrader) (*gws.Conn, error) {
-	socket, err := up.UpgradeFromConn(t, bufio.NewReaderSize(t, gwsBuffer), gwsRequest)
-	t.ready = true
-	return socket, err
-}
-
-var gwsRequest = &http.Request{
-	Method: http.MethodGet,
-	Header: http.Header{
-		"Connection":            {"Upgrade"},
-		"Upgrade":               {"websocket"},
-		"Sec-Websocket-Version": {"13"},
-		"Sec-Websocket-Key":     {"cGVuc3RvY2sgZW5naW5lLg=="},
-	},
-}
-
 // Read gives gws bytes that the scanner has passed. Before it waits for more it
 // hands over what has been received so far, and waits for room.
 func (t *transport) Read(p []byte) (int, error) {
@@ -135,6 +113,9 @@ func (t *transport) Read(p []byte) (int, error) {
 		if t.err != nil {
 			t.giveBack()
 			return 0, t.err
+		}
+		if t.side && t.atRest() {
+			return 0, errAtRest
 		}
 		if !t.c.beforeWait() {
 			t.giveBack()
@@ -157,10 +138,7 @@ func (t *transport) fill(p []byte) (int, error) {
 	t.direct = nil
 	switch {
 	case n > 0:
-		t.total += int64(n)
-		t.lastWait = t.c.e.clock.now()
-		t.c.busy.Store(true) // before ending is asked: Shutdown lets either this read count or none
-		t.c.received()
+		t.count(n)
 	case errors.Is(err, os.ErrDeadlineExceeded): // interrupt
 		t.giveBack()
 		return 0, errEnding
@@ -184,13 +162,36 @@ func (t *transport) fill(p []byte) (int, error) {
 	return n, err
 }
 
+// count takes note of n bytes that have just been read.
+func (t *transport) count(n int) {
+	t.total += int64(n)
+	t.lastWait = t.c.e.clock.now()
+	t.c.busy.Store(true) // before ending is asked: Shutdown lets either this read count or none
+	t.c.received()
+}
+
+// refuse ends the stream with the message that gws has just given out, which is not
+// to be used, like anything behind it.
+func (t *transport) refuse(fault *frame.Error) {
+	t.fault, t.err = fault, fault
+	t.pos, t.cut = t.safe, t.safe
+}
+
+// atRest reports whether all has been used up that was received, and no message is
+// coming in. A part of a header may be held back.
+func (t *transport) atRest() bool {
+	return t.pos == t.safe && t.scanner.Remaining() == 0 && !t.scanner.InMessage() && !t.trickles()
+}
+
 // read takes n new bytes in buf, behind those that were held back.
 func (t *transport) read(n int) {
 	front := t.front()
 	from := front + t.held()
 	t.buf.B = t.buf.B[:from+n]
-	t.pos, t.safe = front, front
-	if m := t.more; m != nil {
+	t.pos, t.safe, t.cut = front, front, front
+	if t.kept > 0 {
+		t.pos, t.safe, t.cut, t.kept = 0, 0, 0, 0
+	} else if m := t.more; m != nil {
 		copy(t.buf.B[front:], m.hold[:m.held])
 		m.held = 0
 	}
@@ -207,7 +208,7 @@ func (t *transport) front() int {
 	if t.trickles() {
 		return frame.MaxHeaderSize // room for the header of a piece
 	}
-	return 0
+	return t.kept
 }
 
 // scan passes the new bytes in buf, from the given one on, up to the first
@@ -224,6 +225,9 @@ func (t *transport) scan(from int) {
 		fresh := left > 0 || t.scanner.AtBoundary()
 		if fresh {
 			header = at + int(min(left, int64(len(b)-at)))
+			if !t.scanner.InMessage() && header < len(b) {
+				t.cut = header
+			}
 		}
 		h, n, ok, err := t.scanner.Next(b[at:])
 		if err != nil {
@@ -248,9 +252,15 @@ func (t *transport) scan(from int) {
 		}
 	}
 	t.safe = max(from, at)
-	if t.scanner.Remaining() == 0 && !t.scanner.AtBoundary() {
+	if t.scanner.Remaining() > 0 {
+		return
+	}
+	if !t.scanner.AtBoundary() {
 		t.keep(b[header:])
 		t.safe = header
+	}
+	if !t.scanner.InMessage() {
+		t.cut = t.safe
 	}
 }
 
@@ -294,6 +304,9 @@ func (t *transport) lend(most int) []byte {
 	if t.direct != nil {
 		return t.direct
 	}
+	if t.kept > 0 {
+		return t.buf.B[t.kept:cap(t.buf.B)]
+	}
 	from := t.front() + t.held()
 	size := from + min(most, t.c.e.cfg.ReadBufferBytes-from)
 	if t.buf != nil && cap(t.buf.B) < size {
@@ -302,14 +315,35 @@ func (t *transport) lend(most int) []byte {
 	if t.buf == nil {
 		t.buf = t.c.e.pool.Get(size)
 	}
-	t.pos, t.safe = 0, 0
+	t.pos, t.safe, t.cut = 0, 0, 0
 	return t.buf.B[from:size]
+}
+
+// keepMost is how large a frame may be that waits for its rest in a buffer of its own.
+const keepMost = smallMessage
+
+// keepFrame has what has come of a small frame wait for its rest. It returns false
+// if gws must have it before.
+func (t *transport) keepFrame() bool {
+	if t.trickles() {
+		return false
+	}
+	b := t.buf.B[t.cut:t.safe]
+	h, n, err := frame.ParseHeader(b)
+	if err != nil || !h.Fin || n+int(h.Length) > keepMost {
+		return false
+	}
+	own := t.c.e.pool.Get(n + int(h.Length))
+	own.B = append(own.B, b...)
+	t.giveBack()
+	t.buf, t.kept = own, len(b)
+	return true
 }
 
 func (t *transport) giveBack() {
 	if t.buf != nil {
 		t.c.e.pool.Put(t.buf)
-		t.buf, t.pos, t.safe = nil, 0, 0
+		t.buf, t.pos, t.safe, t.cut, t.kept = nil, 0, 0, 0, 0
 	}
 }
 
@@ -319,25 +353,39 @@ func (t *transport) giveBack() {
 // sending is read from at discardPause a buffer, so that a flood which has been
 // refused does not cost as much as one that has not.
 func (t *transport) discard() {
-	t.c.uninterrupted()
-	t.dropping, t.more = true, nil
+	t.dropAll()
 	defer t.giveBack()
 	for !t.peerDone() {
 		n, err := t.c.sock.read(t)
 		if err != nil {
 			return
 		}
-		t.buf.B = t.buf.B[:n]
-		if t.fault == nil { // after a violation nothing makes sense any more
-			t.pos = 0
-			t.scan(0)
-			t.more = nil
-		}
-		if n >= smallestBuffer && !t.peerDone() {
-			t.giveBack()
+		if t.drop(n) {
 			time.Sleep(discardPause)
 		}
 	}
+}
+
+// dropAll: what is still read is for nobody.
+func (t *transport) dropAll() {
+	t.c.uninterrupted()
+	t.dropping, t.more = true, nil
+}
+
+// drop takes n bytes that have been read. It returns true if the next ones should
+// wait.
+func (t *transport) drop(n int) (flood bool) {
+	t.buf.B = t.buf.B[:n]
+	if t.fault == nil { // after a violation nothing makes sense any more
+		t.pos = 0
+		t.scan(0)
+		t.more = nil
+	}
+	if n < smallestBuffer || t.peerDone() {
+		return false
+	}
+	t.giveBack()
+	return true
 }
 
 func (t *transport) peerDone() bool {
@@ -346,26 +394,3 @@ func (t *transport) peerDone() bool {
 	}
 	return t.err != nil || t.closeSeen && t.scanner.Remaining() == 0
 }
-
-// Write takes what gws writes: after the handshake only close frames, one for
-// each call. Their code tells what gws found.
-func (t *transport) Write(p []byte) (int, error) {
-	if t.ready {
-		h, n, err := frame.ParseHeader(p)
-		if err == nil && h.Opcode == frame.Close && len(p) >= n+2 {
-			t.gwsCode = frame.CloseCode(p[n])<<8 | frame.CloseCode(p[n+1])
-		}
-	}
-	return len(p), nil
-}
-
-// Close does nothing: gws calls it right after its close frame, but the closing
-// handshake is the engine's.
-func (t *transport) Close() error { return nil }
-
-// LocalAddr and the rest complete net.Conn. Deadlines are the engine's.
-func (t *transport) LocalAddr() net.Addr              { return &net.TCPAddr{} }
-func (t *transport) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
-func (t *transport) SetDeadline(time.Time) error      { return nil }
-func (t *transport) SetReadDeadline(time.Time) error  { return nil }
-func (t *transport) SetWriteDeadline(time.Time) error { return nil }

@@ -1,0 +1,103 @@
+package engine
+
+import (
+	"bufio"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/lxzan/gws"
+
+	"github.com/penstock-ws/penstock/frame"
+)
+
+// gwsBuffer is the size of the bufio.Reader under gws, the least that bufio
+// allows: the transport buffers, so that an idle connection holds nothing.
+const gwsBuffer = 16
+
+// A lane is the net.Conn that gws sees: what its read loop reads from. It gives
+// gws the bytes that a connection's transport has passed, and reads what gws writes
+// for its meaning only, because the engine encodes all frames itself.
+//
+// A reader goroutine has a lane of its own. An event loop has one for all its
+// connections: between two messages gws knows nothing of the connection that the
+// last one came from, so the next may come from another.
+type lane struct {
+	e      *Engine
+	conn   *Conn                       // whose bytes gws gets
+	source func(p []byte) (int, error) // instead of conn's transport, for a lane that is shared
+	ready  bool                        // gws's handshake is over
+}
+
+// run runs gws's read loop over the lane, on the caller's stack, until the
+// connection of the moment has ended, and keeps a panic in it from ending the
+// process.
+func (l *lane) run(up *gws.Upgrader) {
+	defer func() {
+		if p := recover(); p != nil {
+			l.panicked(p)
+		}
+	}()
+	l.ready = false
+	socket, err := up.UpgradeFromConn(l, bufio.NewReaderSize(l, gwsBuffer), gwsRequest)
+	if err != nil { // gws refuses nothing of what it is asked here
+		panic(err)
+	}
+	l.ready = true
+	socket.ReadLoop()
+}
+
+func (l *lane) panicked(p any) {
+	l.e.counters.panics.Add(1)
+	stack := string(debug.Stack())
+	if l.conn == nil {
+		l.e.cfg.Logger.Error("penstock: an event loop panicked", "panic", p, "stack", stack)
+		return
+	}
+	l.e.cfg.Logger.Error("penstock: the read loop panicked", "conn", l.conn.id, "panic", p, "stack", stack)
+	l.conn.shut(&CloseError{Code: frame.CloseInternalError, Reason: "internal error", Cause: CauseError}, false)
+}
+
+// gwsRequest is a handshake that always passes: the connection's own has been
+// answered already.
+var gwsRequest = &http.Request{
+	Method: http.MethodGet,
+	Header: http.Header{
+		"Connection":            {"Upgrade"},
+		"Upgrade":               {"websocket"},
+		"Sec-Websocket-Version": {"13"},
+		"Sec-Websocket-Key":     {"cGVuc3RvY2sgZW5naW5lLg=="},
+	},
+}
+
+// Read gives gws bytes that the scanner has passed.
+func (l *lane) Read(p []byte) (int, error) {
+	if l.source != nil {
+		return l.source(p)
+	}
+	return l.conn.transport.Read(p)
+}
+
+// Write takes what gws writes: after the handshake only close frames, one for
+// each call. Their code tells what gws found.
+func (l *lane) Write(p []byte) (int, error) {
+	if l.ready {
+		h, n, err := frame.ParseHeader(p)
+		if err == nil && h.Opcode == frame.Close && len(p) >= n+2 && l.conn != nil {
+			l.conn.transport.gwsCode = frame.CloseCode(p[n])<<8 | frame.CloseCode(p[n+1])
+		}
+	}
+	return len(p), nil
+}
+
+// Close does nothing: gws calls it right after its close frame, but the closing
+// handshake is the engine's.
+func (l *lane) Close() error { return nil }
+
+// LocalAddr and the rest complete net.Conn. Deadlines are the engine's.
+func (l *lane) LocalAddr() net.Addr              { return &net.TCPAddr{} }
+func (l *lane) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
+func (l *lane) SetDeadline(time.Time) error      { return nil }
+func (l *lane) SetReadDeadline(time.Time) error  { return nil }
+func (l *lane) SetWriteDeadline(time.Time) error { return nil }

@@ -1,0 +1,670 @@
+package engine
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/penstock-ws/penstock/frame"
+)
+
+// A loop waits for the sockets of many connections with one epoll descriptor, and
+// reads them on one goroutine: a connection that waits has neither a goroutine nor
+// a stack nor a buffer.
+//
+// gws's read loop runs on the loop's stack, over a lane that the connections share:
+// when gws asks for more bytes and the message at hand is over, the loop goes on
+// with the next connection of which a whole message has come. So gws's loop is
+// entered once, and left when a connection ends instead of after every message.
+// What has come in part cannot be given to gws on this stack: a small frame waits
+// for its rest, and anything else is read by a side lane.
+//
+// Only the loop, or the side lane that it has lent a connection to, touches a
+// connection's reading side; everyone else posts.
+type loop struct {
+	e     *Engine
+	fd    int      // epoll's
+	epoll *os.File // the same in Go's poller, which waits for it while there is nothing to do
+	raw   syscall.RawConn
+	poll  func(fd uintptr) bool // made once: a method value allocates
+
+	// loop goroutine
+	lane    lane        // of its own stack
+	current *loopSocket // whose turn it is
+	events  [128]unix.EpollEvent
+	n, at   int           // events[at:n] are to be served
+	work    []*loopSocket // to be served in this turn
+	list    []*loopSocket // the memory of work
+	again   []*loopSocket // to be served in the next: their turn ended before they were drained
+	slots   []*loopSocket
+	free    []int32
+	live    int
+	over    bool
+
+	mu       sync.Mutex
+	wakeFD   int // an eventfd, for those who post while the loop is asleep
+	posted   []*loopSocket
+	asleep   bool
+	stopping bool
+	gone     bool
+	idle     []*sideLane
+}
+
+// errLoopOver ends gws's read loop when its lane has no more connections.
+var errLoopOver = errors.New("engine: the loop has ended")
+
+// wakeSlot is the place of the eventfd among the slots.
+const wakeSlot = -1
+
+// newLoops starts n loops.
+func newLoops(e *Engine, n int) (*loops, error) {
+	set := new(loops)
+	for range n {
+		l, err := newLoop(e)
+		if err != nil {
+			set.stop()
+			return nil, err
+		}
+		set.list = append(set.list, l)
+		e.goroutines.spawn(l.run) // ends with Shutdown
+	}
+	return set, nil
+}
+
+func newLoop(e *Engine) (*loop, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	l := &loop{e: e, fd: fd}
+	l.lane.e = e
+	if err := unix.SetNonblock(fd, true); err != nil { // os.NewFile asks for it
+		_ = unix.Close(fd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	l.epoll = os.NewFile(uintptr(fd), "epoll")
+	l.wakeFD, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		_ = l.epoll.Close()
+		return nil, os.NewSyscallError("eventfd", err)
+	}
+	err = l.watch(l.wakeFD, unix.EPOLLIN|unix.EPOLLET, wakeSlot, 0)
+	if err == nil {
+		l.raw, err = l.epoll.SyscallConn()
+	}
+	if err != nil {
+		_ = l.epoll.Close()
+		_ = unix.Close(l.wakeFD)
+		return nil, err
+	}
+	l.poll = l.pollOnce
+	l.lane.source = l.read
+	return l, nil
+}
+
+// run is the loop's goroutine. It ends with Shutdown, or is replaced when an inline
+// handler calls runtime.Goexit.
+func (l *loop) run() {
+	ended := false
+	defer func() {
+		if !ended {
+			l.e.goroutines.spawn(l.run)
+		}
+	}()
+	for !l.over {
+		if s := l.current; s != nil { // gws has left it, or the handler of one of its messages the goroutine
+			l.current, l.lane.conn = nil, nil
+			l.end(s)
+			continue
+		}
+		l.lane.run(l.e.upgrader)
+	}
+	ended = true
+}
+
+// read is the source of the loop's lane: it gives gws whole messages, one
+// connection after the other. It never gives bytes of two frames at once, so that
+// gws holds nothing of a connection when its turn ends.
+func (l *loop) read(p []byte) (int, error) {
+	for {
+		s := l.current
+		if s == nil {
+			if s = l.take(); s == nil {
+				return 0, errLoopOver
+			}
+		}
+		if l.lane.conn != nil {
+			t := &s.conn.transport
+			if t.pos < s.frameEnd {
+				n := copy(p, t.buf.B[t.pos:s.frameEnd])
+				t.pos += n
+				return n, nil
+			}
+			if l.mayGoOn(s) {
+				s.frameEnd = t.pos + frameSize(t.buf.B[t.pos:])
+				continue
+			}
+			l.lane.conn = nil
+			l.settle(s)
+		}
+		if l.lane.conn == nil {
+			l.current = nil
+		}
+	}
+}
+
+// frameSize returns the length of the frame that b begins with. It has passed the
+// scanner.
+func frameSize(b []byte) int {
+	h, n, _ := frame.ParseHeader(b)
+	return n + int(h.Length)
+}
+
+// mayGoOn reports whether gws may have the next frame.
+func (l *loop) mayGoOn(s *loopSocket) bool {
+	c := s.conn
+	return c.transport.pos < c.transport.cut && !s.full && !(c.ep.inline && c.queue.Congested())
+}
+
+// take returns the next connection whose turn it is, nil when the loop is to end.
+// If gws is to have bytes of it the lane is set.
+func (l *loop) take() *loopSocket {
+	for {
+		switch {
+		case l.at < l.n:
+			ev := &l.events[l.at]
+			l.at++
+			if ev.Fd == wakeSlot {
+				l.drainWake()
+				continue
+			}
+			if s := l.slots[ev.Fd]; s != nil && s.generation == ev.Pad {
+				l.current = s
+				l.event(s, ev.Events)
+			}
+		case len(l.work) > 0:
+			s := l.work[0]
+			l.work = l.work[1:]
+			l.current = s
+			l.serve(s)
+		case !l.turn():
+			return nil
+		}
+		if l.lane.conn != nil {
+			return l.current
+		}
+		l.current = nil
+	}
+}
+
+// turn begins the next round: with what has been posted, what is ready, and what
+// has not been drained. It waits if there is nothing; false: the loop is to end.
+func (l *loop) turn() bool {
+	runtime.Gosched() // workers and side lanes
+	clear(l.list)
+	l.list = append(l.list[:0], l.again...)
+	clear(l.again)
+	l.again = l.again[:0]
+	l.mu.Lock()
+	l.list = append(l.list, l.posted...)
+	clear(l.posted)
+	l.posted = l.posted[:0]
+	l.work = l.list
+	l.asleep = len(l.work) == 0
+	end := l.asleep && l.stopping && l.live == 0
+	if end {
+		l.closeLocked()
+	}
+	l.mu.Unlock()
+	l.n, l.at = 0, 0
+	if end {
+		l.over = true
+		return false
+	}
+	if len(l.work) > 0 {
+		l.pollOnce(uintptr(l.fd))
+		return true
+	}
+	_ = l.raw.Read(l.poll)
+	l.mu.Lock()
+	l.asleep = false
+	l.mu.Unlock()
+	return true
+}
+
+// pollOnce asks for events without waiting; false has Go's poller wait. epoll tells
+// it of every event that comes after an answer of none.
+func (l *loop) pollOnce(fd uintptr) bool {
+	for {
+		n, _, e := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&l.events[0])), uintptr(len(l.events)), 0, 0, 0)
+		if e == unix.EINTR {
+			continue
+		}
+		l.n = int(n)
+		if e != 0 {
+			l.n = 0
+		}
+		return l.n > 0
+	}
+}
+
+func (l *loop) drainWake() {
+	var b [8]byte
+	_, _ = unix.Read(l.wakeFD, b[:]) // edge-triggered: it need not be empty
+}
+
+// post has the loop see to a socket.
+func (l *loop) post(s *loopSocket) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.gone {
+		if s.state == unstarted { // it was not admitted any more
+			s.state = released
+			s.leave()
+		}
+		return
+	}
+	l.posted = append(l.posted, s)
+	l.wakeLocked()
+}
+
+func (l *loop) wakeLocked() {
+	if l.asleep {
+		l.asleep = false
+		var one [8]byte
+		binary.NativeEndian.PutUint64(one[:], 1)
+		_, _ = unix.Write(l.wakeFD, one[:]) // fails only if it has been written four billion times
+	}
+}
+
+// stop has the loop end when its last connection has.
+func (l *loop) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stopping = true
+	l.wakeLocked()
+}
+
+func (l *loop) closeLocked() {
+	l.gone = true
+	_ = l.epoll.Close()
+	_ = unix.Close(l.wakeFD)
+	for _, d := range l.idle {
+		close(d.jobs)
+	}
+	l.idle = nil
+}
+
+func (l *loop) watch(fd int, events uint32, slot, generation int32) error {
+	ev := unix.EpollEvent{Events: events, Fd: slot, Pad: generation}
+	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(l.fd, unix.EPOLL_CTL_ADD, fd, &ev))
+}
+
+// event passes on what epoll tells.
+func (l *loop) event(s *loopSocket, events uint32) {
+	if events&(unix.EPOLLOUT|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		s.roomInKernel()
+	}
+	if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		s.hup.Store(true)
+	} else if events&unix.EPOLLIN == 0 {
+		return
+	}
+	if s.state == sideways {
+		s.side.wakeUp()
+		return
+	}
+	s.readable = true
+	l.goOn(s)
+}
+
+// serve does what has been posted for a socket, and goes on where its turn ended.
+func (l *loop) serve(s *loopSocket) {
+	todo := s.todo.Swap(0)
+	if todo&todoWatch != 0 {
+		l.begin(s)
+	}
+	if todo&todoStart != 0 {
+		l.start(s)
+	}
+	if todo&todoSideOver != 0 {
+		l.sideOver(s)
+	}
+	if todo&todoWrite != 0 {
+		s.conn.queue.Resume(false)
+	}
+	if todo&todoRoom != 0 && s.state == paused && !s.conn.pause() {
+		s.state = reading
+		l.feed(s)
+	}
+	if todo&todoNapOver != 0 && s.state == napping {
+		s.state = dropping
+	}
+	if todo&todoInterrupt != 0 && s.interrupted.Load() {
+		switch s.state {
+		case sideways:
+			s.side.wakeUp()
+		case reading, paused:
+			l.lane.conn = nil
+			l.end(s)
+		}
+	}
+	if todo&todoClose != 0 {
+		l.lane.conn = nil
+		l.close(s)
+	}
+	if l.lane.conn == nil {
+		l.goOn(s)
+	}
+}
+
+// begin watches a socket, at first for room only: OnOpen may send.
+func (l *loop) begin(s *loopSocket) {
+	if n := len(l.free); n > 0 {
+		s.slot, l.free = l.free[n-1], l.free[:n-1]
+	} else {
+		s.slot = int32(len(l.slots))
+		l.slots = append(l.slots, nil)
+	}
+	l.slots[s.slot] = s
+	l.live++
+	s.generation = int32(s.conn.id)
+	s.state = opening
+	s.watchError = l.watch(s.fd, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET, s.slot, s.generation)
+}
+
+// start reads a connection whose OnOpen has returned.
+func (l *loop) start(s *loopSocket) {
+	c := s.conn
+	switch {
+	case s.state == released: // closed by OnOpen, or because of it
+		c.transport.err = errClosedSocket
+		c.endReading()
+		c.readEnded()
+	case s.watchError != nil:
+		l.e.cfg.Logger.Error("penstock: cannot watch a socket", "error", s.watchError)
+		c.transport.err = s.watchError
+		l.end(s)
+	default:
+		s.state = reading
+		l.feed(s)
+	}
+}
+
+// goOn reads if there is something to read and the connection wants it.
+func (l *loop) goOn(s *loopSocket) {
+	if !s.readable {
+		return
+	}
+	switch s.state {
+	case reading:
+		l.readSocket(s)
+	case dropping:
+		l.drop(s)
+	}
+}
+
+func (l *loop) readSocket(s *loopSocket) {
+	c, t := s.conn, &s.conn.transport
+	n, err := s.attempt(t)
+	switch {
+	case err != nil:
+		t.err = err
+		l.end(s)
+		return
+	case n == 0:
+		if c.ending() {
+			l.end(s)
+		}
+		return
+	}
+	t.count(n)
+	t.read(n)
+	t.arrived()
+	if c.ending() {
+		l.end(s)
+		return
+	}
+	l.feed(s)
+}
+
+// feed gives the lane what there is of whole messages, if there is any.
+func (l *loop) feed(s *loopSocket) {
+	t := &s.conn.transport
+	s.full = false
+	s.frameEnd = t.pos
+	if t.pos < t.cut {
+		l.lane.conn = s.conn
+		return
+	}
+	l.settle(s)
+}
+
+// settle ends a turn, when gws has had all that it may have here.
+func (l *loop) settle(s *loopSocket) {
+	c, t := s.conn, &s.conn.transport
+	if t.pos < t.cut { // the inbox is full, or the peer congested
+		c.endInlineBurst()
+		s.state = paused
+		if !c.pause() {
+			s.post(todoRoom)
+		}
+		return
+	}
+	rest := t.cut < t.safe || t.trickles()
+	if !rest && t.kept == 0 {
+		t.giveBack()
+	}
+	switch {
+	case t.fault == nil && c.settle() && c.pause():
+		s.state = paused
+	case c.ending():
+		l.end(s)
+	case rest && (t.fault != nil || !t.keepFrame()):
+		l.lend(s)
+	case t.fault != nil:
+		t.err = t.fault
+		l.end(s)
+	case s.readable:
+		l.again = append(l.again, s)
+	}
+}
+
+// end is called when gws gets no more of a connection.
+func (l *loop) end(s *loopSocket) {
+	s.conn.endReading()
+	l.beginDropping(s)
+}
+
+func (l *loop) beginDropping(s *loopSocket) {
+	s.conn.transport.dropAll()
+	s.state = dropping
+	s.readable = true
+	l.again = append(l.again, s)
+}
+
+// drop reads what is for nobody, up to the peer's last (see transport.discard).
+func (l *loop) drop(s *loopSocket) {
+	t := &s.conn.transport
+	if t.peerDone() {
+		l.dropped(s)
+		return
+	}
+	n, err := s.attempt(t)
+	switch {
+	case err != nil:
+		l.dropped(s)
+	case n == 0:
+	case t.drop(n):
+		s.state = napping
+		time.AfterFunc(discardPause, func() { s.post(todoNapOver) })
+	default:
+		t.giveBack()
+		if t.peerDone() {
+			l.dropped(s)
+		} else if s.readable {
+			l.again = append(l.again, s)
+		}
+	}
+}
+
+func (l *loop) dropped(s *loopSocket) {
+	s.conn.transport.giveBack()
+	s.state = readOver
+	s.conn.readEnded()
+}
+
+// close lets go of a socket that somebody has closed.
+func (l *loop) close(s *loopSocket) {
+	switch s.state {
+	case sideways:
+		s.side.wakeUp() // sideOver comes back to this
+		return
+	case released:
+		return
+	case reading, paused:
+		s.conn.transport.err = errClosedSocket
+		s.conn.endReading()
+		l.dropped(s)
+	case dropping, napping:
+		l.dropped(s)
+	}
+	if s.state != unstarted {
+		l.slots[s.slot] = nil
+		l.free = append(l.free, s.slot)
+		l.live--
+	}
+	s.state = released
+	s.leave()
+}
+
+// lend has a side lane read a connection until the message that is coming in is
+// over.
+func (l *loop) lend(s *loopSocket) {
+	s.conn.transport.side = true
+	s.state = sideways
+	s.drained = !s.readable
+	l.mu.Lock()
+	var d *sideLane
+	if n := len(l.idle); n > 0 {
+		d = l.idle[n-1]
+		l.idle[n-1] = nil
+		l.idle = l.idle[:n-1]
+	}
+	l.mu.Unlock()
+	if d == nil {
+		d = &sideLane{loop: l, jobs: make(chan *Conn, 1), wake: make(chan struct{}, 1)}
+		d.lane.e, d.lane.source = l.e, d.read
+		l.e.goroutines.spawn(d.run) // ends when enough others are idle, or with the loop
+	}
+	s.side = d
+	d.jobs <- s.conn
+}
+
+// sideOver takes a connection back.
+func (l *loop) sideOver(s *loopSocket) {
+	s.side = nil
+	s.state = reading
+	s.readable = true
+	switch {
+	case s.sideEnded:
+		l.beginDropping(s)
+	case s.closed.Load():
+	default:
+		if s.conn.pause() {
+			s.state = paused
+		}
+	}
+	if s.closed.Load() {
+		s.todo.Or(todoClose) // may have been served while the side lane had the connection
+		l.again = append(l.again, s)
+	}
+}
+
+// A sideLane is a goroutine that reads messages which do not come whole, in the way
+// of goroutine mode: it may wait.
+type sideLane struct {
+	lane
+	loop *loop
+	jobs chan *Conn
+	wake chan struct{}
+}
+
+// idleSideLanes is how many of a loop wait for their next message instead of ending.
+const idleSideLanes = 64
+
+func (d *sideLane) run() {
+	defer func() {
+		if d.conn != nil { // its handler has called runtime.Goexit
+			d.end()
+		}
+	}()
+	for more := d.awaitJob(false); more; more = d.awaitJob(true) {
+		d.lane.run(d.loop.e.upgrader)
+		if d.conn == nil {
+			return
+		}
+		d.end()
+	}
+}
+
+// read is the lane's source.
+func (d *sideLane) read(p []byte) (int, error) {
+	for {
+		n, err := d.conn.transport.Read(p)
+		if err != errAtRest {
+			return n, err
+		}
+		c := d.conn
+		c.transport.giveBack()
+		c.settle()
+		d.giveBack(false)
+		if !d.awaitJob(true) {
+			return 0, errLoopOver
+		}
+	}
+}
+
+func (d *sideLane) end() {
+	d.conn.endReading()
+	d.giveBack(true)
+}
+
+func (d *sideLane) giveBack(ended bool) {
+	s := d.conn.home
+	d.conn.transport.side = false
+	d.conn = nil
+	s.sideEnded = ended
+	s.post(todoSideOver)
+}
+
+func (d *sideLane) awaitJob(idle bool) bool {
+	if idle {
+		l := d.loop
+		l.mu.Lock()
+		enough := l.gone || len(l.idle) >= idleSideLanes
+		if !enough {
+			l.idle = append(l.idle, d)
+		}
+		l.mu.Unlock()
+		if enough {
+			return false
+		}
+	}
+	d.conn = <-d.jobs // nil: it is closed
+	return d.conn != nil
+}
+
+func (d *sideLane) wakeUp() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
