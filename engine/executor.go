@@ -147,7 +147,7 @@ func (w *worker) turn() {
 		w.burst = c.e.ticker.bursts.Get().(*burst)
 	}
 	if c.runOnce(w.burst) {
-		w.x.schedule(c)
+		c.schedule()
 	}
 	w.conn = nil
 }
@@ -156,20 +156,31 @@ func (w *worker) turn() {
 // runtime.Goexit, which ends the goroutine and cannot be stopped. Then the
 // connection's turn is ended here, and the worker counted out.
 func (w *worker) exit() {
+	if w.conn != nil {
+		defer w.x.lost() // also if OnClose calls it again
+	}
+	w.repair()
+}
+
+// repair ends the turn that runtime.Goexit has broken off, if there is one.
+func (w *worker) repair() {
 	if b := w.burst; b != nil {
 		b.end()
 		b.e.ticker.bursts.Put(b)
+		w.burst = nil
 	}
 	c := w.conn
 	if c == nil {
 		return
 	}
-	defer w.x.lost() // also if OnClose calls it again
+	w.conn = nil
 	if c.corked {
-		c.cork(w.burst, false)
+		c.corked = false
+		c.queue.Uncork()
+		c.queue.Flush()
 	}
 	if c.endTurn(0, 0) {
-		w.x.schedule(c)
+		c.schedule()
 	}
 }
 

@@ -36,17 +36,19 @@ type loop struct {
 	poll  func(fd uintptr) bool // made once: a method value allocates
 
 	// loop goroutine
-	lane    lane        // of its own stack
-	current *loopSocket // whose turn it is
-	events  [128]unix.EpollEvent
-	n, at   int           // events[at:n] are to be served
-	work    []*loopSocket // to be served in this turn
-	list    []*loopSocket // the memory of work
-	again   []*loopSocket // to be served in the next: their turn ended before they were drained
-	slots   []*loopSocket
-	free    []int32
-	live    int
-	over    bool
+	lane      lane        // of its own stack
+	worker    worker      // for handlers that run inline
+	current   *loopSocket // whose turn it is
+	events    [128]unix.EpollEvent
+	n, at     int           // events[at:n] are to be served
+	work      []*loopSocket // to be served in this turn
+	list      []*loopSocket // the memory of work
+	again     []*loopSocket // to be served in the next: their turn ended before they were drained
+	collected bool          // what was posted has been served, and epoll is to be asked
+	slots     []*loopSocket
+	free      []int32
+	live      int
+	over      bool
 
 	mu       sync.Mutex
 	wakeFD   int // an eventfd, for those who post while the loop is asleep
@@ -119,7 +121,8 @@ func (l *loop) run() {
 		}
 	}()
 	for !l.over {
-		if s := l.current; s != nil { // gws has left it, or the handler of one of its messages the goroutine
+		l.repair()
+		if s := l.current; s != nil { // gws has left it
 			l.current, l.lane.conn = nil, nil
 			l.end(s)
 			continue
@@ -170,7 +173,7 @@ func frameSize(b []byte) int {
 // mayGoOn reports whether gws may have the next frame.
 func (l *loop) mayGoOn(s *loopSocket) bool {
 	c := s.conn
-	return c.transport.pos < c.transport.cut && !s.full && !(c.ep.inline && c.queue.Congested())
+	return c.transport.pos < c.transport.cut && !s.full
 }
 
 // take returns the next connection whose turn it is, nil when the loop is to end.
@@ -204,10 +207,44 @@ func (l *loop) take() *loopSocket {
 	}
 }
 
-// turn begins the next round: with what has been posted, what is ready, and what
-// has not been drained. It waits if there is nothing; false: the loop is to end.
+// turn goes on when all that was at hand has been served: with what has been posted
+// meanwhile, handlers that run inline among it, then with what epoll tells. It waits
+// if there is nothing; false: the loop is to end.
 func (l *loop) turn() bool {
+	if !l.collected {
+		l.collect()
+		if len(l.work) > 0 {
+			return true
+		}
+	}
+	l.collected = false
 	runtime.Gosched() // workers and side lanes
+	l.mu.Lock()
+	l.asleep = len(l.posted)+len(l.again) == 0
+	wait, end := l.asleep, l.asleep && l.stopping && l.live == 0
+	if end {
+		l.closeLocked()
+	}
+	l.mu.Unlock()
+	l.n, l.at = 0, 0
+	switch {
+	case end:
+		l.over = true
+		return false
+	case !wait:
+		l.pollOnce(uintptr(l.fd))
+		return true
+	}
+	_ = l.raw.Read(l.poll) // fails only if it is closed, which is done here
+	l.mu.Lock()
+	l.asleep = false
+	l.mu.Unlock()
+	return true
+}
+
+// collect makes what has been posted the work of this turn.
+func (l *loop) collect() {
+	l.collected = true
 	clear(l.list)
 	l.list = append(l.list[:0], l.again...)
 	clear(l.again)
@@ -216,27 +253,8 @@ func (l *loop) turn() bool {
 	l.list = append(l.list, l.posted...)
 	clear(l.posted)
 	l.posted = l.posted[:0]
+	l.mu.Unlock()
 	l.work = l.list
-	l.asleep = len(l.work) == 0
-	end := l.asleep && l.stopping && l.live == 0
-	if end {
-		l.closeLocked()
-	}
-	l.mu.Unlock()
-	l.n, l.at = 0, 0
-	if end {
-		l.over = true
-		return false
-	}
-	if len(l.work) > 0 {
-		l.pollOnce(uintptr(l.fd))
-		return true
-	}
-	_ = l.raw.Read(l.poll)
-	l.mu.Lock()
-	l.asleep = false
-	l.mu.Unlock()
-	return true
 }
 
 // pollOnce asks for events without waiting; false has Go's poller wait. epoll tells
@@ -328,6 +346,14 @@ func (l *loop) event(s *loopSocket, events uint32) {
 // serve does what has been posted for a socket, and goes on where its turn ended.
 func (l *loop) serve(s *loopSocket) {
 	todo := s.todo.Swap(0)
+	if todo&todoRun != 0 {
+		if todo &^= todoRun; todo != 0 { // a handler may call runtime.Goexit
+			s.todo.Or(todo)
+			l.again = append(l.again, s)
+		}
+		l.handle(s)
+		return
+	}
 	if todo&todoWatch != 0 {
 		l.begin(s)
 	}
@@ -362,6 +388,24 @@ func (l *loop) serve(s *loopSocket) {
 	}
 	if l.lane.conn == nil {
 		l.goOn(s)
+	}
+}
+
+// handle runs the callbacks of a connection whose handlers run inline. If one ends
+// the goroutine, that is no matter of the reading side.
+func (l *loop) handle(s *loopSocket) {
+	l.current = nil
+	l.worker.conn = s.conn
+	l.worker.turn()
+	l.current = s
+}
+
+// repair puts right what a handler has left that did not return: it has called
+// runtime.Goexit, or what recovers its panic has panicked.
+func (l *loop) repair() {
+	if c := l.worker.conn; c != nil {
+		c.shut(&CloseError{Code: frame.CloseInternalError, Reason: "internal error", Cause: CauseError}, false)
+		l.worker.repair()
 	}
 }
 
@@ -477,8 +521,12 @@ func (l *loop) settle(s *loopSocket) {
 	}
 }
 
-// end is called when gws gets no more of a connection.
+// end is called when gws gets no more of a connection. What came before that is
+// handled first if handlers run here: a violation behind it does not undo it.
 func (l *loop) end(s *loopSocket) {
+	for s.conn.handlesOnLoop() {
+		l.handle(s)
+	}
 	s.conn.endReading()
 	l.beginDropping(s)
 }

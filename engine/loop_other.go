@@ -25,3 +25,4 @@ func (*loopSocket) watch()    {}
 func (*loopSocket) start()    {}
 func (*loopSocket) makeRoom() {}
 func (*loopSocket) noRoom()   {}
+func (*loopSocket) schedule() {}

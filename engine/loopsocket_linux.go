@@ -63,6 +63,7 @@ const (
 	todoStart
 	todoSideOver
 	todoWrite
+	todoRun
 	todoRoom
 	todoNapOver
 	todoInterrupt
@@ -97,6 +98,9 @@ func (s *loopSocket) start() { s.post(todoStart) }
 
 // makeRoom tells that a connection that was paused may go on.
 func (s *loopSocket) makeRoom() { s.post(todoRoom) }
+
+// schedule has the loop run the connection's callbacks.
+func (s *loopSocket) schedule() { s.post(todoRun) }
 
 // noRoom has the loop stop behind the message at hand.
 func (s *loopSocket) noRoom() { s.full = true }

@@ -95,9 +95,10 @@ func (c *Conn) received() {
 	}
 }
 
-// arrived: inline a message is handled right here, on the reader.
+// arrived: inline a message is handled right here, on the reader; a loop first
+// reads what there is, and then handles it.
 func (c *Conn) arrived(m *gws.Message) {
-	if c.ep.inline {
+	if c.ep.inline && c.home == nil {
 		c.handleInline(m)
 	} else {
 		c.take(m)

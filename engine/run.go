@@ -65,6 +65,18 @@ func (c *Conn) overLocked() bool {
 	return c.readDone && c.writeDone && c.background == 0
 }
 
+// handlesOnLoop hands over what has been received, and reports whether the loop is to
+// handle it.
+func (c *Conn) handlesOnLoop() bool {
+	if !c.onLoop() || c.ending() {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.handOverLocked()
+	return c.handlesLocked() && !c.queue.Congested()
+}
+
 // kickLocked hands the connection to the executor if it wants a worker and has
 // none. It unlocks.
 func (c *Conn) kickLocked() {
@@ -74,9 +86,22 @@ func (c *Conn) kickLocked() {
 	}
 	c.mu.Unlock()
 	if schedule {
+		c.schedule()
+	}
+}
+
+// schedule has a worker see to the connection, or the loop that it is on if its
+// handlers run inline.
+func (c *Conn) schedule() {
+	if c.onLoop() {
+		c.home.schedule()
+	} else {
 		c.e.executor.schedule(c)
 	}
 }
+
+// onLoop reports whether the handlers run on an event loop.
+func (c *Conn) onLoop() bool { return c.ep.inline && c.home != nil }
 
 func (c *Conn) kick() {
 	c.mu.Lock()

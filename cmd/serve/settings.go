@@ -17,6 +17,8 @@ type settings struct {
 	port    int
 	filters names
 	inline  bool
+	io      engine.IO // zero: not given
+	loops   int
 
 	maxMessageBytes int
 	sendChunkBytes  int
@@ -36,6 +38,7 @@ const (
 	smallestChunk  = 125
 	smallestBudget = 4 << 20
 	mostWorkers    = 1 << 20
+	mostLoops      = 1 << 13
 )
 
 func (s *settings) addFlags(f *pflag.FlagSet) {
@@ -46,6 +49,8 @@ func (s *settings) addFlags(f *pflag.FlagSet) {
 	f.Var(host{&s.host}, "host", "address to listen on; 0.0.0.0 or :: for all")
 	f.VarP(&s.filters, "filter", "f", "filter to run; repeatable (default broadcast_messages)")
 	f.BoolVar(&s.inline, "inline", false, "handle messages where they are read, without workers")
+	f.Var(way{&s.io}, "io", "how to wait for peers: a goroutine for each, or a few event loops (Linux, without TLS)\n(default goroutine; environment WS_IO)")
+	f.Var(number{&s.loops, 1, mostLoops}, "loops", fmt.Sprintf("event loops of --io epoll\n(default %d here; environment WS_LOOPS)", engine.DefaultLoops()))
 	f.Var(number{&s.maxMessageBytes, 1, largestSize}, "max-message-bytes",
 		"largest message in either direction; a larger one closes with 1009\n(default 1048576; environment MAX_WS_MESSAGE_BYTES)")
 	f.Var(number{&s.sendChunkBytes, smallestChunk, largestSize}, "send-chunk-bytes",
@@ -69,6 +74,10 @@ func (s *settings) engineConfig(logger *slog.Logger) (engine.Config, error) {
 	}
 	given(&cfg.MaxMessageBytes, s.maxMessageBytes)
 	given(&cfg.SendChunkBytes, s.sendChunkBytes)
+	if s.io != 0 {
+		cfg.IO = s.io
+	}
+	given(&cfg.Loops, s.loops)
 	given(&cfg.Workers, s.workers)
 	given(&cfg.MemoryBudgetBytes, s.memoryBudget)
 	cfg.Compress = cfg.Compress || s.compress

@@ -42,6 +42,29 @@ func (v number) Set(s string) error {
 	return nil
 }
 
+// way is a flag that takes a way to wait for sockets.
+type way struct{ p *engine.IO }
+
+func (v way) Type() string    { return "way" }
+func (v way) allowed() string { return fmt.Sprintf("%v or %v", engine.IOGoroutines, engine.IOLoops) }
+
+func (v way) String() string {
+	if v.p == nil || *v.p == 0 {
+		return ""
+	}
+	return v.p.String()
+}
+
+func (v way) Set(s string) error {
+	for _, io := range []engine.IO{engine.IOGoroutines, engine.IOLoops} {
+		if s == io.String() {
+			*v.p = io
+			return nil
+		}
+	}
+	return errNotAllowed
+}
+
 // host is a flag that takes a host name or an IP address. An empty one, which
 // would mean all interfaces, is more likely an unset variable in a script.
 const hostAllowed = "a host name or an IP address; 0.0.0.0 or :: for all"

@@ -131,7 +131,7 @@ func libraryVersion(path, module string) string {
 }
 
 // ours is Penstock's own server.
-type ours struct{ inline bool }
+type ours struct{ inline, epoll bool }
 
 // filters are what penstock serve calls the modes.
 var filters = map[string]string{Echo: "echo_messages", Fanout: "broadcast_messages"}
@@ -151,6 +151,9 @@ func (o ours) args(mode string) []string {
 	args := []string{"serve", "--host", "127.0.0.1", "--port", "0", "-f", filters[mode], "--allow-origin", "*"}
 	if o.inline {
 		args = append(args, "--inline")
+	}
+	if o.epoll {
+		args = append(args, "--io", "epoll")
 	}
 	return args
 }

@@ -33,7 +33,7 @@ type recipe interface {
 
 var echoAndFanout = []string{Echo, Fanout}
 
-// All returns every peer; Penstock in its two ways comes first.
+// All returns every peer; Penstock in its four ways comes first.
 func All() []Peer {
 	return []Peer{
 		{
@@ -49,6 +49,20 @@ func All() []Peer {
 			Setup:  "the same with --inline, for handlers that never block, which is how the peers run theirs",
 			Modes:  echoAndFanout,
 			recipe: ours{inline: true},
+		},
+		{
+			Name:   "penstock-epoll",
+			What:   "Penstock on event loops, its handlers on a pool of workers",
+			Setup:  "`penstock serve --io epoll`",
+			Modes:  echoAndFanout,
+			recipe: ours{epoll: true},
+		},
+		{
+			Name:   "penstock-epoll-inline",
+			What:   "Penstock on event loops, its handlers on the loops",
+			Setup:  "`penstock serve --io epoll --inline`",
+			Modes:  echoAndFanout,
+			recipe: ours{inline: true, epoll: true},
 		},
 		{
 			Name:   "gws",
