@@ -166,6 +166,9 @@ func (l *loop) read(p []byte) (int, error) {
 // frameSize returns the length of the frame that b begins with. It has passed the
 // scanner.
 func frameSize(b []byte) int {
+	if n := int(b[1] & 0x7f); n < 126 {
+		return 2 + 4 + n
+	}
 	h, n, _ := frame.ParseHeader(b)
 	return n + int(h.Length)
 }
@@ -173,7 +176,7 @@ func frameSize(b []byte) int {
 // mayGoOn reports whether gws may have the next frame.
 func (l *loop) mayGoOn(s *loopSocket) bool {
 	c := s.conn
-	return c.transport.pos < c.transport.cut && !s.full
+	return c.transport.pos < c.transport.cut && !s.full && !(c.onLoop() && c.queue.Congested())
 }
 
 // take returns the next connection whose turn it is, nil when the loop is to end.
@@ -485,6 +488,7 @@ func (l *loop) feed(s *loopSocket) {
 	s.full = false
 	s.frameEnd = t.pos
 	if t.pos < t.cut {
+		s.waits = s.conn.onLoop() && s.conn.waits()
 		l.lane.conn = s.conn
 		return
 	}
@@ -528,10 +532,6 @@ func (l *loop) end(s *loopSocket) {
 		l.handle(s)
 	}
 	s.conn.endReading()
-	l.beginDropping(s)
-}
-
-func (l *loop) beginDropping(s *loopSocket) {
 	s.conn.transport.dropAll()
 	s.state = dropping
 	s.readable = true
@@ -623,7 +623,7 @@ func (l *loop) sideOver(s *loopSocket) {
 	s.readable = true
 	switch {
 	case s.sideEnded:
-		l.beginDropping(s)
+		l.end(s)
 	case s.closed.Load():
 	default:
 		if s.conn.pause() {
@@ -651,7 +651,7 @@ const idleSideLanes = 64
 func (d *sideLane) run() {
 	defer func() {
 		if d.conn != nil { // its handler has called runtime.Goexit
-			d.end()
+			d.giveBack(true)
 		}
 	}()
 	for more := d.awaitJob(false); more; more = d.awaitJob(true) {
@@ -659,7 +659,7 @@ func (d *sideLane) run() {
 		if d.conn == nil {
 			return
 		}
-		d.end()
+		d.giveBack(true)
 	}
 }
 
@@ -680,11 +680,7 @@ func (d *sideLane) read(p []byte) (int, error) {
 	}
 }
 
-func (d *sideLane) end() {
-	d.conn.endReading()
-	d.giveBack(true)
-}
-
+// giveBack returns the connection to the loop; ended: gws gets no more of it.
 func (d *sideLane) giveBack(ended bool) {
 	s := d.conn.home
 	d.conn.transport.side = false

@@ -26,3 +26,5 @@ func (*loopSocket) start()    {}
 func (*loopSocket) makeRoom() {}
 func (*loopSocket) noRoom()   {}
 func (*loopSocket) schedule() {}
+
+func (*loopSocket) handlesNow() bool { return false }

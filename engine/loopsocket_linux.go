@@ -31,6 +31,7 @@ type loopSocket struct {
 	state      loopState
 	readable   bool // there may be something to read
 	full       bool // there is no room for another message
+	waits      bool // messages waited to be handled when gws was given this connection's
 	slot       int32
 	generation int32
 	frameEnd   int // in the transport's buffer, of the frame that gws is having
@@ -101,6 +102,14 @@ func (s *loopSocket) makeRoom() { s.post(todoRoom) }
 
 // schedule has the loop run the connection's callbacks.
 func (s *loopSocket) schedule() { s.post(todoRun) }
+
+// handlesNow reports whether a message that is handled inline has others behind it,
+// and none before it: then the replies leave together whenever it is handled, and
+// its memory is used again for the next.
+func (s *loopSocket) handlesNow() bool {
+	c := s.conn
+	return s.state == reading && !s.waits && (c.inlineBurst != nil || c.transport.pos < c.transport.cut)
+}
 
 // noRoom has the loop stop behind the message at hand.
 func (s *loopSocket) noRoom() { s.full = true }
@@ -211,11 +220,8 @@ func (s *loopSocket) Write(bufs [][]byte, _ bool) (n int, err error) {
 	if !s.enter() {
 		return 0, errClosedSocket
 	}
-	defer s.leave()
-	if n, err = s.writeFD(bufs); err != nil {
-		return n, err
-	}
-	if left := skip(bufs, n); len(left) > 0 {
+	n, err = s.writeFD(bufs)
+	if left := skip(bufs, n); err == nil && len(left) > 0 {
 		s.room.And(^kernelRoom)
 		var m int
 		m, err = s.writeFD(left)
@@ -224,6 +230,7 @@ func (s *loopSocket) Write(bufs [][]byte, _ bool) (n int, err error) {
 			s.room.Or(kernelRoom)
 		}
 	}
+	s.leave()
 	return n, err
 }
 

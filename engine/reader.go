@@ -95,10 +95,10 @@ func (c *Conn) received() {
 	}
 }
 
-// arrived: inline a message is handled right here, on the reader; a loop first
-// reads what there is, and then handles it.
+// arrived: inline a message is handled right here, on the reader. A loop reads one
+// that has come alone, and the others' of its turn, before any is handled.
 func (c *Conn) arrived(m *gws.Message) {
-	if c.ep.inline && c.home == nil {
+	if c.ep.inline && (c.home == nil || c.home.handlesNow()) {
 		c.handleInline(m)
 	} else {
 		c.take(m)

@@ -65,6 +65,13 @@ func (c *Conn) overLocked() bool {
 	return c.readDone && c.writeDone && c.background == 0
 }
 
+// waits reports whether messages have been received and not yet handled.
+func (c *Conn) waits() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.messages > 0
+}
+
 // handlesOnLoop hands over what has been received, and reports whether the loop is to
 // handle it.
 func (c *Conn) handlesOnLoop() bool {
