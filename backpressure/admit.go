@@ -85,10 +85,12 @@ func (q *Queue) overflowLocked(m *Message, size int) Verdict {
 		return Overflowed
 	default:
 		if !q.over.Load() {
-			q.starved, q.wanted = true, q.costOf(m)
-			if m.Prepared != nil && q.account.Fits(q.wanted) { // so it is the message's own memory
-				q.wanted += m.Prepared.Len()
+			wanted := q.costOf(m)
+			if m.Prepared != nil && q.account.Fits(wanted) { // so it is the message's own memory
+				wanted += m.Prepared.Len()
 			}
+			q.starved = true
+			q.needSeldomLocked().wanted = wanted
 			q.over.Store(true)
 		}
 		return Congested

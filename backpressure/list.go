@@ -1,5 +1,7 @@
 package backpressure
 
+import "slices"
+
 // The data lane is a doubly linked list: messages leave it at the front when
 // they have been written, and anywhere when they are dropped.
 
@@ -109,37 +111,35 @@ func (q *Queue) fellLocked() {
 		q.over.Store(false)
 		q.notices |= NoticeDrained
 	}
-	if q.waiters != nil {
-		q.wakeLocked()
-	}
+	q.wakeLocked()
 }
 
 // wakeLocked lets go those who wait for what has been reached.
 func (q *Queue) wakeLocked() {
-	kept := q.waiters[:0]
-	for _, w := range q.waiters {
+	s := q.seldom
+	if s == nil || s.waiters == nil {
+		return
+	}
+	kept := s.waiters[:0]
+	for _, w := range s.waiters {
 		if q.reachedLocked(w) {
 			close(w.ch)
 		} else {
 			kept = append(kept, w)
 		}
 	}
-	clear(q.waiters[len(kept):])
-	q.waiters = kept
+	clear(s.waiters[len(kept):])
+	s.waiters = kept
 	if len(kept) == 0 {
-		q.waiters = nil
+		s.waiters = nil
 	}
 }
 
 func (q *Queue) forget(w waiter) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for i := range q.waiters {
-		if q.waiters[i].ch == w.ch {
-			q.waiters = append(q.waiters[:i], q.waiters[i+1:]...)
-			return
-		}
-	}
+	s := q.needSeldomLocked()
+	s.waiters = slices.DeleteFunc(s.waiters, func(other waiter) bool { return other.ch == w.ch })
 }
 
 // releaseLocked frees everything; nobody may be writing.

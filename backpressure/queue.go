@@ -83,8 +83,6 @@ type Queue struct {
 	dead     bool // finished or failed: nothing will be written
 	finished bool // Finished has been reported
 	overflow frame.CloseCode
-	wanted   int // bytes that the budget would not bear
-	err      error
 	class    *Class
 	head     *item
 	tail     *item
@@ -95,7 +93,21 @@ type Queue struct {
 	written  uint64 // bytes the socket has taken
 	messages uint64 // data messages taken
 	account  Account
-	waiters  []waiter
+	seldom   *seldom // nil until it is needed
+}
+
+// seldom is what most queues never need, and every byte of them counts.
+type seldom struct {
+	wanted  int   // bytes that the budget would not bear
+	err     error // of the socket
+	waiters []waiter
+}
+
+func (q *Queue) needSeldomLocked() *seldom {
+	if q.seldom == nil {
+		q.seldom = new(seldom)
+	}
+	return q.seldom
 }
 
 // A waiter is a goroutine inside Drain or Room.
@@ -271,7 +283,7 @@ func (q *Queue) Status() Status {
 // Relieve lets a starved queue go on if the budget now bears what it would not.
 func (q *Queue) Relieve() {
 	q.mu.Lock()
-	if q.starved && q.account.Fits(q.wanted) {
+	if q.starved && q.account.Fits(q.seldom.wanted) {
 		q.starved = false
 		q.fellLocked()
 	}
@@ -312,7 +324,8 @@ func (q *Queue) await(ctx context.Context, w waiter) error {
 	}
 	q.held = false
 	w.ch = make(chan struct{})
-	q.waiters = append(q.waiters, w)
+	s := q.needSeldomLocked()
+	s.waiters = append(s.waiters, w)
 	q.flushNowLocked(0) // what waits in a cork must not wait for the waiter
 	select {
 	case <-w.ch:

@@ -269,7 +269,10 @@ func (q *Queue) unlockAndTell() {
 	notices, finished := q.notices, q.dead && !q.finished
 	q.notices = 0
 	q.finished = q.finished || finished
-	err := q.err
+	var err error
+	if q.seldom != nil {
+		err = q.seldom.err
+	}
 	q.mu.Unlock()
 	if notices != 0 {
 		q.events.Notice(notices)
@@ -293,7 +296,8 @@ func (q *Queue) failLocked(err error) {
 	if q.dead {
 		return
 	}
-	q.dead, q.closing, q.lost, q.err = true, true, true, err
+	q.dead, q.closing, q.lost = true, true, true
+	q.needSeldomLocked().err = err
 	q.pending, q.starved = 0, false
 	q.over.Store(false)
 	q.wakeLocked()

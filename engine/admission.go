@@ -125,7 +125,7 @@ func (a *admission) leaveFrom(s *Scope) {
 // networkOf returns what one peer is taken to be: an IPv4 address, or the /64 that an
 // IPv6 peer usually has for itself.
 func networkOf(s *Scope) (netip.Prefix, bool) {
-	ip, ok := parseAddr(s.remote)
+	ip, ok := parseAddr(s.RemoteAddr())
 	if !ok {
 		return netip.Prefix{}, false
 	}

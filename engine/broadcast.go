@@ -56,7 +56,7 @@ func (c *Conn) SendPrepared(p Prepared) error {
 }
 
 func (p Prepared) message(c *Conn, hold bool) backpressure.Message {
-	return backpressure.Message{Prepared: p.forPeer(c.e, c.deflateBits), Class: p.options.Class, Key: p.options.Key, Hold: hold}
+	return backpressure.Message{Prepared: p.forPeer(c.e, int(c.deflateBits)), Class: p.options.Class, Key: p.options.Key, Hold: hold}
 }
 
 // Tally says what became of a broadcast: how many connections got each Verdict.

@@ -34,7 +34,7 @@ func (c *Conn) settleInboundLocked() {
 	if c.ended {
 		return // what nobody has received is not settled any more
 	}
-	holds := c.announced + c.bytes + c.messages*messageCost + c.inflatedHeld
+	holds := c.announced + c.bytes + c.messages*messageCost + c.inflatedHeld()
 	c.inbound.Add(holds - c.inbound.Held())
 }
 

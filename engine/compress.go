@@ -151,12 +151,12 @@ func (c *Conn) growInflated(old []byte, need int) []byte {
 	b.B = append(b.B, old...)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if more := cap(b.B) - c.inflatedHeld; more > 0 && !c.left && !c.inbound.Take(more) {
+	if more := cap(b.B) - c.inflatedHeld(); more > 0 && !c.left && !c.inbound.Take(more) {
 		c.e.pool.Put(b)
 		return nil
 	}
 	c.dropInflatedLocked()
-	c.inflated, c.inflatedHeld = b, cap(b.B)
+	c.inflated = b
 	c.settleInboundLocked()
 	if c.left {
 		c.forgetInflatedLocked()
@@ -164,19 +164,27 @@ func (c *Conn) growInflated(old []byte, need int) []byte {
 	return b.B
 }
 
+// inflatedHeld is what the inflated message takes.
+func (c *Conn) inflatedHeld() int {
+	if c.inflated == nil {
+		return 0
+	}
+	return cap(c.inflated.B)
+}
+
 // dropInflatedLocked gives back the inflated message.
 func (c *Conn) dropInflatedLocked() {
 	if c.inflated != nil && !c.left {
 		c.e.pool.Put(c.inflated)
 	}
-	c.inflated, c.inflatedHeld = nil, 0
+	c.inflated = nil
 }
 
 // forgetInflatedLocked leaves an inflated message to the garbage collector: its
 // connection has ended, but whoever called Receive may read it for as long as he
 // likes, and a handler that called runtime.Goexit has not given it back.
 func (c *Conn) forgetInflatedLocked() {
-	if c.inflatedHeld > 0 {
+	if c.inflated != nil {
 		c.e.pool.Put(new(frame.Buffer)) // for the count
 	}
 }
@@ -200,7 +208,7 @@ func (c *Conn) compress(m *backpressure.Message) *frame.Buffer {
 		return nil
 	}
 	b := c.e.pool.Get(packedMost(len(m.Payload)))
-	b.B = deflate.AppendMessage(b.B, m.Payload, cfg.CompressLevel, c.deflateBits)
+	b.B = deflate.AppendMessage(b.B, m.Payload, cfg.CompressLevel, int(c.deflateBits))
 	if len(b.B) < len(m.Payload) {
 		m.Payload, m.RSV = b.B, frame.RSV1
 	}

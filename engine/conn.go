@@ -20,62 +20,57 @@ type Conn struct {
 	// connections every cache line counts.
 
 	// immutable
-	e           *Engine
-	ep          *endpoint
-	sock        socket
-	home        *loopSocket // the same, if a loop reads it
-	deflateBits int         // the window of what is compressed for the peer; 0: nothing is
+	e    *Engine
+	ep   *endpoint
+	sock socket
+	home *loopSocket // the same, if a loop reads it
 
-	// reader goroutine
+	// reader
 	transport   transport
 	pending     *batch // received and not yet handed over
 	inlineBurst *burst
-	inlineN     uint64 // messages handled inline and not yet counted
-	inlineB     uint64 // their payload
+	inlineN     int32 // messages handled inline and not yet counted
+	inlineB     int32 // their payload
 
 	// atomic
 	lastRead atomic.Int64          // engine clock
+	burst    atomic.Pointer[burst] // of the worker that runs this connection
 	closing  atomic.Bool           // our close frame is queued, or the socket has failed
 	deaf     atomic.Bool           // what the peer still sends is dropped
 	busy     atomic.Bool           // the reader has read what it has not handed over or, inline, handled
-	burst    atomic.Pointer[burst] // of the worker that runs this connection
+
+	deflateBits uint8 // immutable: the window of what is compressed for the peer; 0: nothing is
+	corked      bool  // worker: the queue is, for a batch
 
 	// guarded by mu; mu may be held while taking the queue's lock, never the
 	// other way round
-	mu           sync.Mutex
-	run          runState
-	opened       bool // OnOpen has returned
-	drainOwed    bool // OnDrain is to be called
-	dropOwed     bool // OnDrop is to be called
-	noMore       bool // no message will be handed over any more; cause is set
-	answered     bool // the closing handshake has been begun by us, or answered
-	readDone     bool // the reader has seen the end
-	writeDone    bool // the queue has
-	ended        bool // OnClose has been called
-	paused       bool // the reader waits for room
-	receiving    bool // a goroutine is in Receive
-	discarding   bool // what the reader still reads is dropped
-	sockClosed   bool
-	cancelled    bool
-	left         bool                 // the budget; what is inflated from here on is the garbage collector's
-	messages     int                  // received and not yet handled
-	bytes        int                  // their payload
-	slow         *slowness            // nil: no message has ever been waited for
-	announced    int                  // what the message that is coming in needs
-	inflatedHeld int                  // what inflated takes
-	inbound      backpressure.Account // for what is announced, waits or is inflated
-	inbox        batches              // handed over by the reader, not yet taken by a worker
-	room         chan struct{}        // not nil: the reader waits for room
-	arrival      chan struct{}        // not nil: Receive waits for a message
-	receivedN    uint64               // messages, over the connection's life
-	receivedB    uint64               // bytes of payload, likewise
-	background   int                  // functions given to Go that run
-	cause        *CloseError
-	closeSince   int64         // engine clock when closing began; 0: it has not
-	done         chan struct{} // closed when the context ends; made when asked for
-	outRuns      uint64        // runs of the outbound chain
-	restingRun   *outRun       // list of those to use again
-	values       map[any]any
+	mu         sync.Mutex
+	run        runState
+	opened     bool // OnOpen has returned
+	drainOwed  bool // OnDrain is to be called
+	dropOwed   bool // OnDrop is to be called
+	noMore     bool // no message will be handed over any more; cause is set
+	answered   bool // the closing handshake has been begun by us, or answered
+	readDone   bool // the reader has seen the end
+	writeDone  bool // the queue has
+	ended      bool // OnClose has been called
+	paused     bool // the reader waits for room
+	receiving  bool // a goroutine is in Receive
+	discarding bool // what the reader still reads is dropped
+	sockClosed bool
+	cancelled  bool
+	left       bool                 // the budget; what is inflated from here on is the garbage collector's
+	messages   int                  // received and not yet handled
+	bytes      int                  // their payload
+	slow       *slowness            // nil: no message has ever been waited for
+	announced  int                  // what the message that is coming in needs
+	inbound    backpressure.Account // for what is announced, waits or is inflated
+	inbox      batches              // handed over by the reader, not yet taken by a worker
+	receivedN  uint64               // messages, over the connection's life
+	receivedB  uint64               // bytes of payload, likewise
+	cause      *CloseError
+	closeSince int64 // engine clock when closing began; 0: it has not
+	seldom     *seldom
 
 	// locks itself
 	queue backpressure.Queue
@@ -83,7 +78,6 @@ type Conn struct {
 	// worker: whoever runs the callbacks, one at a time
 	seq      uint64
 	call     call
-	corked   bool          // the queue, for a batch
 	inflated *frame.Buffer // of the message that is being handled; nil: it is not compressed
 	work     batches       // handed over and not yet handled
 
@@ -97,11 +91,29 @@ type Conn struct {
 	// sweeper
 	watch watch
 
-	// registry shard's lock
-	position int
+	position   int32 // registry shard's lock
+	background int32 // mu: functions given to Go that run
 
 	// the goroutine in Receive; nil if the endpoint has an OnMessage
 	pulled *pulled
+}
+
+// seldom is what most connections never need, and every byte of them counts. It is
+// guarded by the connection's mu, and nil until it is needed.
+type seldom struct {
+	room       chan struct{} // not nil: the reader waits for room
+	arrival    chan struct{} // not nil: Receive waits for a message
+	done       chan struct{} // closed when the context ends; made when asked for
+	values     map[any]any
+	outRuns    uint64  // runs of the outbound chain
+	restingRun *outRun // list of those to use again
+}
+
+func (c *Conn) needSeldomLocked() *seldom {
+	if c.seldom == nil {
+		c.seldom = new(seldom)
+	}
+	return c.seldom
 }
 
 // pulled is what Receive has taken.
@@ -135,21 +147,25 @@ func (c *Conn) Context() context.Context { return (*connContext)(c) }
 func (c *Conn) Get(key any) any {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.values[key]
+	if c.seldom == nil {
+		return nil
+	}
+	return c.seldom.values[key]
 }
 
 // Set stores value under key for the connection's life; nil deletes.
 func (c *Conn) Set(key, value any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	s := c.needSeldomLocked()
 	if value == nil {
-		delete(c.values, key)
+		delete(s.values, key)
 		return
 	}
-	if c.values == nil {
-		c.values = make(map[any]any)
+	if s.values == nil {
+		s.values = make(map[any]any)
 	}
-	c.values[key] = value
+	s.values[key] = value
 }
 
 // Go runs fn on a goroutine of its own, for work that may wait: a long stream, a
@@ -224,13 +240,14 @@ func (cc *connContext) Done() <-chan struct{} {
 	c := (*Conn)(cc)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.done == nil {
-		c.done = make(chan struct{})
+	s := c.needSeldomLocked()
+	if s.done == nil {
+		s.done = make(chan struct{})
 		if c.cancelled {
-			close(c.done)
+			close(s.done)
 		}
 	}
-	return c.done
+	return s.done
 }
 
 // Err returns context.Canceled once the connection has ended.
@@ -257,7 +274,7 @@ func (c *Conn) cancelLocked() {
 		return
 	}
 	c.cancelled = true
-	if c.done != nil {
-		close(c.done)
+	if c.seldom != nil && c.seldom.done != nil {
+		close(c.seldom.done)
 	}
 }

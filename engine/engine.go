@@ -199,7 +199,7 @@ func (e *Engine) start(p *endpoint, sock socket, deflateBits int, early, respons
 	c.watch.moved = e.clock.now() // or the response would be late before it has begun to leave
 	c.busy.Store(true)            // until the reader first waits
 	rules := e.rules
-	if c.deflateBits = deflateBits; deflateBits != 0 {
+	if c.deflateBits = uint8(deflateBits); deflateBits != 0 {
 		rules = e.deflating
 	}
 	c.transport.init(c, rules, early)

@@ -61,7 +61,7 @@ func (ep *endpoint) upgrade(w http.ResponseWriter, r *http.Request) error {
 	if err := checkRequest(r); err != nil {
 		return err
 	}
-	scope := newScope(r, ep.e.cfg.TrustedProxies)
+	scope := newScope(r, ep.e.cfg.TrustedProxies, chooseSubprotocol(ep.subprotocols, r.Header["Sec-Websocket-Protocol"]))
 	if origin := r.Header["Origin"]; len(origin) > 1 || len(origin) == 1 && !ep.e.origins.allow(origin[0], scope) {
 		return &HandshakeError{Status: http.StatusForbidden, Reason: "origin not allowed", why: RefusedOrigin}
 	}
@@ -81,8 +81,7 @@ func (ep *endpoint) upgrade(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	scope.subprotocol = chooseSubprotocol(ep.subprotocols, r.Header["Sec-Websocket-Protocol"])
-	response := switchingProtocols(r.Header.Get("Sec-WebSocket-Key"), scope.subprotocol, extensions, w.Header().Clone())
+	response := switchingProtocols(r.Header.Get("Sec-WebSocket-Key"), scope.Subprotocol(), extensions, w.Header().Clone())
 	conn, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return &HandshakeError{Status: http.StatusInternalServerError, Reason: "this server cannot upgrade connections", why: RefusedServer}

@@ -34,27 +34,32 @@ func TestIdleMemory(t *testing.T) {
 		serveIdle(t)
 		return
 	}
-	const conns, limit = 10_000, 8 << 10
-	for _, mode := range []string{"pool", "inline"} {
-		t.Run(mode, func(t *testing.T) {
-			s := startIdleServer(t, mode)
-			warm := dialIdle(t, s.addr, 100) // pools, goroutine and thread stacks
-			before := s.resident(t)
-			list := dialIdle(t, s.addr, conns)
-			each := (s.resident(t) - before) / conns
-			t.Logf("%d bytes of resident memory per idle connection", each)
-			require.Less(t, each, limit)
-			require.Greater(t, each, 1<<10, "less than a goroutine's stack: the measurement is broken")
-			closeAll(warm)
-			closeAll(list)
-		})
+	const conns = 15_000
+	for _, way := range []string{"goroutine", "epoll"} {
+		for _, mode := range []string{"pool", "inline"} {
+			t.Run(way+"/"+mode, func(t *testing.T) {
+				limit := map[string]int{"goroutine": 8 << 10, "epoll": 1331}[way]
+				s := startIdleServer(t, way, mode)
+				warm := dialIdle(t, s.addr, 100) // pools, goroutine and thread stacks
+				before := s.resident(t)
+				list := dialIdle(t, s.addr, conns)
+				each := (s.resident(t) - before) / conns
+				t.Logf("%d bytes of resident memory per idle connection", each)
+				require.Less(t, each, limit)
+				require.Greater(t, each, 500, "less than a Conn: the measurement is broken")
+				closeAll(warm)
+				closeAll(list)
+			})
+		}
 	}
 }
 
 // serveIdle echoes, and answers GET /collected with its resident memory in bytes
 // once garbage has been collected and given back.
 func serveIdle(t *testing.T) {
-	e, err := engine.New(engine.Config{}, engine.Endpoint{
+	cfg, err := engine.ConfigFromEnv()
+	require.NoError(t, err)
+	e, err := engine.New(cfg, engine.Endpoint{
 		Inline: os.Getenv(idleServerEnv) == "inline",
 		Handler: engine.Handler{OnMessage: func(_ context.Context, c *engine.Conn, m engine.Message) error {
 			return c.Send(m.Type, m.Data)
@@ -87,9 +92,9 @@ func residentBytes() int {
 
 type idleServer struct{ addr string }
 
-func startIdleServer(t *testing.T, mode string) idleServer {
+func startIdleServer(t *testing.T, way, mode string) idleServer {
 	cmd := exec.Command(os.Args[0], "-test.run=^TestIdleMemory$")
-	cmd.Env = append(os.Environ(), idleServerEnv+"="+mode)
+	cmd.Env = append(os.Environ(), idleServerEnv+"="+mode, "WS_IO="+way)
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	require.NoError(t, err)

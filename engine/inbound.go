@@ -2,23 +2,25 @@ package engine
 
 import "github.com/penstock-ws/penstock/frame"
 
-// A bucket is a token bucket: it fills with rate tokens a second, up to its size.
-// The zero value is full.
+// A bucket is a token bucket: it fills with rate tokens a second, up to its size,
+// of which it knows what is missing. The zero value is full.
 type bucket struct {
-	used int64 // tokens that are missing
-	at   int64 // engine clock
+	used int32
+	at   uint32 // engine clock, in milliseconds
 }
 
-// take takes n tokens; false: there are not so many.
+// take takes n tokens; false: there are not so many. Neither rate nor size may be
+// beyond 31 bits.
 func (b *bucket) take(n, rate, size, now int64) bool {
-	if elapsed := now - b.at; elapsed > 0 {
-		b.at = now
-		b.used = max(0, b.used-int64(float64(elapsed)/1e9*float64(rate)))
+	at := uint32(now / 1e6)
+	if refill := int64(at-b.at) * rate / 1000; refill > 0 {
+		b.at = at
+		b.used = int32(max(0, int64(b.used)-refill))
 	}
-	if b.used+n > size {
+	if int64(b.used)+n > size {
 		return false
 	}
-	b.used += n
+	b.used += int32(n)
 	return true
 }
 
@@ -29,7 +31,7 @@ func (t *transport) meterFrame(h frame.Header) bool {
 	switch {
 	case h.Opcode == frame.Close:
 	case h.Opcode.IsControl():
-		if rate := int64(cfg.ControlFramesPerSecond); rate > 0 && !t.needMore().controls.take(1, rate, rate, now) {
+		if rate := int64(cfg.ControlFramesPerSecond); rate > 0 && !t.controls.take(1, rate, rate, now) {
 			return t.exceeds("too many control frames")
 		}
 	default:

@@ -27,7 +27,8 @@ type lane struct {
 	e      *Engine
 	conn   *Conn                       // whose bytes gws gets
 	source func(p []byte) (int, error) // instead of conn's transport, for a lane that is shared
-	ready  bool                        // gws's handshake is over
+	direct direct
+	ready  bool // gws's handshake is over
 }
 
 // run runs gws's read loop over the lane, on the caller's stack, until the
@@ -76,7 +77,7 @@ func (l *lane) Read(p []byte) (int, error) {
 	if l.source != nil {
 		return l.source(p)
 	}
-	return l.conn.transport.Read(p)
+	return l.conn.transport.Read(p, &l.direct)
 }
 
 // Write takes what gws writes: after the handshake only close frames, one for

@@ -145,13 +145,13 @@ func (l *loop) read(p []byte) (int, error) {
 		}
 		if l.lane.conn != nil {
 			t := &s.conn.transport
-			if t.pos < s.frameEnd {
+			if t.pos < int(s.frameEnd) {
 				n := copy(p, t.buf.B[t.pos:s.frameEnd])
 				t.pos += n
 				return n, nil
 			}
 			if l.mayGoOn(s) {
-				s.frameEnd = t.pos + frameSize(t.buf.B[t.pos:])
+				s.frameEnd = int32(t.pos + frameSize(t.buf.B[t.pos:]))
 				continue
 			}
 			l.lane.conn = nil
@@ -424,7 +424,7 @@ func (l *loop) begin(s *loopSocket) {
 	l.live++
 	s.generation = int32(s.conn.id)
 	s.state = opening
-	s.watchError = l.watch(s.fd, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET, s.slot, s.generation)
+	s.conn.transport.err = l.watch(s.fd, unix.EPOLLIN|unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET, s.slot, s.generation)
 }
 
 // start reads a connection whose OnOpen has returned.
@@ -435,9 +435,8 @@ func (l *loop) start(s *loopSocket) {
 		c.transport.err = errClosedSocket
 		c.endReading()
 		c.readEnded()
-	case s.watchError != nil:
-		l.e.cfg.Logger.Error("penstock: cannot watch a socket", "error", s.watchError)
-		c.transport.err = s.watchError
+	case c.transport.err != nil:
+		l.e.cfg.Logger.Error("penstock: cannot watch a socket", "error", c.transport.err)
 		l.end(s)
 	default:
 		s.state = reading
@@ -486,7 +485,7 @@ func (l *loop) readSocket(s *loopSocket) {
 func (l *loop) feed(s *loopSocket) {
 	t := &s.conn.transport
 	s.full = false
-	s.frameEnd = t.pos
+	s.frameEnd = int32(t.pos)
 	if t.pos < t.cut {
 		s.waits = s.conn.onLoop() && s.conn.waits()
 		l.lane.conn = s.conn
@@ -666,7 +665,7 @@ func (d *sideLane) run() {
 // read is the lane's source.
 func (d *sideLane) read(p []byte) (int, error) {
 	for {
-		n, err := d.conn.transport.Read(p)
+		n, err := d.conn.transport.Read(p, &d.direct)
 		if err != errAtRest {
 			return n, err
 		}

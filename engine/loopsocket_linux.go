@@ -16,9 +16,9 @@ import (
 
 // A loopSocket is a plain TCP socket on a loop.
 type loopSocket struct {
-	fd   int
 	loop *loop
 	conn *Conn
+	fd   int
 
 	users       atomic.Int32  // of fd, the loop among them; who is the last closes it
 	room        atomic.Uint32 // see Await
@@ -34,9 +34,8 @@ type loopSocket struct {
 	waits      bool // messages waited to be handled when gws was given this connection's
 	slot       int32
 	generation int32
-	frameEnd   int // in the transport's buffer, of the frame that gws is having
+	frameEnd   int32 // in the transport's buffer, of the frame that gws is having
 	side       *sideLane
-	watchError error
 
 	// the side lane's while it has the connection
 	drained   bool // epoll will tell when there is more

@@ -24,3 +24,8 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	os.Exit(m.Run())
 }
+
+// scopeOf is a handshake with the given header lines.
+func scopeOf(headers string) *Scope {
+	return packScope([...]string{partHost: "h", partLines: headers}, false)
+}

@@ -132,6 +132,7 @@ type fakeSocket struct {
 	awaited   bool
 	halfClose int
 	closes    int
+	t         *transport
 	mid       bool      // was closed while a direction was still good
 	lastRead  time.Time // of at least a byte
 	lastWrite time.Time // likewise, or since the socket has been full
@@ -142,7 +143,11 @@ func (s *fakeSocket) fault(format string, args ...any) {
 }
 
 func (s *fakeSocket) read(m memory) (int, error) {
-	c := m.(*transport).c
+	if s.t == nil { // m may be gws's memory
+		all := s.p.w.e.registry.all()
+		s.t = &all[slices.IndexFunc(all, func(c *Conn) bool { return c.sock == socket(s) })].transport
+	}
+	c := s.t.c
 	c.mu.Lock()
 	done := c.readDone
 	c.mu.Unlock()
@@ -166,7 +171,7 @@ func (s *fakeSocket) read(m memory) (int, error) {
 			return n, nil
 		}
 		m.giveBack()
-		if m.(*transport).buf != nil {
+		if s.t.buf != nil {
 			s.fault("memory is held while waiting")
 		}
 		if s.closes > 0 || s.inEnd != nil {
@@ -603,7 +608,7 @@ func (w *world) party() *party {
 
 // start is what an upgrade ends with.
 func (p *party) start() {
-	p.w.e.start(p.ep, p.s, 0, p.s.early, []byte(preface), &Scope{lines: fmt.Sprint("Party\n", p.n, "\n"), host: "h"})
+	p.w.e.start(p.ep, p.s, 0, p.s.early, []byte(preface), scopeOf(fmt.Sprint("Party\n", p.n, "\n")))
 }
 
 func (w *world) note(format string, args ...any) { w.log = append(w.log, fmt.Sprintf(format, args...)) }

@@ -59,7 +59,7 @@ func (list origins) allow(origin string, s *Scope) bool {
 	}
 	scheme := strings.ToLower(u.Scheme)
 	host := withoutDefaultPort(strings.ToLower(u.Host), scheme)
-	if scheme == s.pageScheme() && host == withoutDefaultPort(strings.ToLower(s.host), scheme) {
+	if scheme == s.pageScheme() && host == withoutDefaultPort(strings.ToLower(s.Host()), scheme) {
 		return true
 	}
 	for _, p := range list {

@@ -78,20 +78,21 @@ func (c *Conn) intercept(ctx context.Context, out interceptors.Outbound, to rout
 func (c *Conn) takeRun(own bool) (*outRun, uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.outRuns++
-	seq := 2*c.outRuns - 1
-	r := c.restingRun
+	s := c.needSeldomLocked()
+	s.outRuns++
+	seq := 2*s.outRuns - 1
+	r := s.restingRun
 	if r == nil || !own {
 		return c.newRun(), seq
 	}
-	c.restingRun, r.next = r.next, nil
+	s.restingRun, r.next = r.next, nil
 	return r, seq
 }
 
 func (c *Conn) newRun() *outRun {
 	r := &outRun{conn: c, target: c.scope.URL()}
-	if c.scope.subprotocol != "" {
-		r.subprotocols = []string{c.scope.subprotocol}
+	if chosen := c.scope.Subprotocol(); chosen != "" {
+		r.subprotocols = []string{chosen}
 	}
 	return r
 }
@@ -100,5 +101,6 @@ func (c *Conn) restRun(r *outRun) {
 	r.route = route{}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.restingRun, r.next = r, c.restingRun
+	s := c.needSeldomLocked()
+	s.restingRun, r.next = r, s.restingRun
 }

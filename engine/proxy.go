@@ -15,12 +15,18 @@ type forwarded struct {
 	scheme string   // empty: of none
 }
 
+// A caller is where a client comes from, as far as is known.
+type caller struct {
+	remote string // host:port, or an address alone
+	secure bool   // by TLS
+}
+
 // believe takes the client's address and scheme from trusted proxies' headers. The
 // address is the rightmost that is not itself a proxy's, because everything left of
 // it may be the client's invention. A proxy that writes one kind of header lets the
 // client's own of the other kind pass, so where the two disagree neither counts.
-func (s *Scope) believe(h http.Header, trusted []netip.Prefix) {
-	if !isTrusted(s.remote, trusted) {
+func (c *caller) believe(h http.Header, trusted []netip.Prefix) {
+	if !isTrusted(c.remote, trusted) {
 		return
 	}
 	old := forwarded{hops: elements(h["X-Forwarded-For"])}
@@ -32,10 +38,10 @@ func (s *Scope) believe(h http.Header, trusted []netip.Prefix) {
 		return
 	}
 	if remote := agree(client(old.hops, trusted), client(standard.hops, trusted), sameAddr); remote != "" {
-		s.remote = remote
+		c.remote = remote
 	}
 	if scheme := agree(old.scheme, standard.scheme, sameSecurity); scheme != "" {
-		s.secure = isSecure(scheme)
+		c.secure = isSecure(scheme)
 	}
 }
 

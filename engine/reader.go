@@ -131,8 +131,8 @@ func (c *Conn) handOver() (full bool) {
 }
 
 func (c *Conn) handOverLocked() {
-	c.receivedN += c.inlineN
-	c.receivedB += c.inlineB
+	c.receivedN += uint64(int64(c.inlineN)) // less than zero after events
+	c.receivedB += uint64(int64(c.inlineB))
 	c.inlineN, c.inlineB = 0, 0
 	c.announced = c.transport.needs()
 	c.noteWaitLocked()
@@ -193,10 +193,11 @@ func (c *Conn) awaitRoom() {
 	c.mu.Lock()
 	for c.fullLocked() {
 		c.paused = true
-		if c.room == nil {
-			c.room = make(chan struct{})
+		s := c.needSeldomLocked()
+		if s.room == nil {
+			s.room = make(chan struct{})
 		}
-		room := c.room
+		room := s.room
 		c.mu.Unlock()
 		<-room
 		c.mu.Lock()
@@ -240,9 +241,9 @@ func (c *Conn) fullLocked() bool {
 func (c *Conn) wakeReaderLocked() {
 	switch {
 	case !c.paused || c.fullLocked():
-	case c.room != nil:
-		close(c.room)
-		c.room = nil
+	case c.seldom != nil && c.seldom.room != nil:
+		close(c.seldom.room)
+		c.seldom.room = nil
 	case c.home != nil:
 		c.home.makeRoom()
 	}
@@ -256,7 +257,7 @@ func (c *Conn) handleInline(m *gws.Message) {
 		c.stopForRoom()
 	}
 	c.inlineN++
-	c.inlineB += uint64(m.Data.Len())
+	c.inlineB += int32(m.Data.Len())
 	t := &c.transport
 	if t.pos < t.safe && c.inlineBurst == nil {
 		b := c.e.ticker.bursts.Get().(*burst)
@@ -331,7 +332,7 @@ func (*events) OnClose(s *gws.Conn, err error) {
 func (c *Conn) takeEvent(op gws.Opcode, payload []byte) {
 	if c.ep.events {
 		c.inlineN-- // what arrives is counted as a message, and this is none
-		c.inlineB -= uint64(len(payload))
+		c.inlineB -= int32(len(payload))
 		c.arrived(&gws.Message{Opcode: op, Data: bytes.NewBuffer(payload)})
 	}
 }

@@ -110,10 +110,11 @@ func (c *Conn) awaitMessage(ctx context.Context) (*gws.Message, error) {
 			c.kickLocked()
 			return nil, cause
 		}
-		if c.arrival == nil {
-			c.arrival = make(chan struct{})
+		s := c.needSeldomLocked()
+		if s.arrival == nil {
+			s.arrival = make(chan struct{})
 		}
-		arrival := c.arrival
+		arrival := s.arrival
 		c.mu.Unlock()
 		select {
 		case <-arrival:
@@ -124,8 +125,8 @@ func (c *Conn) awaitMessage(ctx context.Context) (*gws.Message, error) {
 }
 
 func (c *Conn) wakeReceiverLocked() {
-	if c.arrival != nil {
-		close(c.arrival)
-		c.arrival = nil
+	if s := c.seldom; s != nil && s.arrival != nil {
+		close(s.arrival)
+		s.arrival = nil
 	}
 }

@@ -30,7 +30,7 @@ func (r *registry) add(c *Conn) {
 	s := &r.shards[c.id%shardCount]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c.position = len(s.conns)
+	c.position = int32(len(s.conns))
 	s.conns = append(s.conns, c)
 }
 

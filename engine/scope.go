@@ -10,29 +10,49 @@ import (
 
 // Scope is the handshake of a connection, kept for its life and read-only.
 type Scope struct {
-	path        string
-	rawQuery    string
-	host        string
-	lines       string      // the headers as name\nvalue\n…: a map of them costs four times the memory
-	header      http.Header // only for endpoints with interceptors, whose outbound side shows it
-	remote      string
-	secure      bool
-	subprotocol string
+	header http.Header // only for endpoints with interceptors, whose outbound side shows it
+	text   string      // everything else, one behind the other: one allocation, and no strings to point into it
+	ends   [partLines]uint32
+	secure bool
 }
 
-func newScope(r *http.Request, trusted []netip.Prefix) *Scope {
-	s := &Scope{
-		path:     r.URL.Path,
-		rawQuery: r.URL.RawQuery,
-		host:     r.Host,
-		lines:    headerLines(r.Header),
-		remote:   r.RemoteAddr,
-		secure:   r.TLS != nil,
-	}
+// The parts of a Scope's text.
+const (
+	partPath = iota
+	partRawQuery
+	partHost
+	partRemote
+	partSubprotocol
+	partLines // the headers as name\nvalue\n…: a map of them costs four times the memory
+)
+
+func newScope(r *http.Request, trusted []netip.Prefix, chosen string) *Scope {
+	client := caller{r.RemoteAddr, r.TLS != nil}
 	if len(trusted) > 0 {
-		s.believe(r.Header, trusted)
+		client.believe(r.Header, trusted)
+	}
+	return packScope([...]string{r.URL.Path, r.URL.RawQuery, r.Host, client.remote, chosen, headerLines(r.Header)}, client.secure)
+}
+
+func packScope(parts [partLines + 1]string, secure bool) *Scope {
+	s := &Scope{secure: secure, text: strings.Join(parts[:], "")}
+	end := 0
+	for i := range s.ends {
+		end += len(parts[i])
+		s.ends[i] = uint32(end)
 	}
 	return s
+}
+
+func (s *Scope) part(i int) string {
+	text := s.text
+	if i < partLines {
+		text = text[:s.ends[i]]
+	}
+	if i > 0 {
+		text = text[s.ends[i-1]:]
+	}
+	return text
 }
 
 func headerLines(h http.Header) string {
@@ -45,24 +65,24 @@ func headerLines(h http.Header) string {
 			b.WriteByte('\n')
 		}
 	}
-	return strings.Clone(b.String()) // without the builder's spare capacity
+	return b.String()
 }
 
 // Path returns the path of the request's URL.
-func (s *Scope) Path() string { return s.path }
+func (s *Scope) Path() string { return s.part(partPath) }
 
 // RawQuery returns the query of the request's URL, undecoded.
-func (s *Scope) RawQuery() string { return s.rawQuery }
+func (s *Scope) RawQuery() string { return s.part(partRawQuery) }
 
 // Query decodes the query; each call makes a new map. Malformed pairs are left
 // out.
 func (s *Scope) Query() url.Values {
-	v, _ := url.ParseQuery(s.rawQuery)
+	v, _ := url.ParseQuery(s.RawQuery())
 	return v
 }
 
 // Host returns the Host header.
-func (s *Scope) Host() string { return s.host }
+func (s *Scope) Host() string { return s.part(partHost) }
 
 // Header returns the first value of a header, or "".
 func (s *Scope) Header(name string) string {
@@ -79,7 +99,7 @@ func (s *Scope) Header(name string) string {
 // same name keep their order.
 func (s *Scope) Headers() iter.Seq2[string, string] {
 	return func(yield func(string, string) bool) {
-		for rest := s.lines; rest != ""; {
+		for rest := s.part(partLines); rest != ""; {
 			var name, value string
 			name, rest, _ = strings.Cut(rest, "\n")
 			value, rest, _ = strings.Cut(rest, "\n")
@@ -92,17 +112,17 @@ func (s *Scope) Headers() iter.Seq2[string, string] {
 
 // RemoteAddr returns the client's address, as net/http has it (host:port) or as
 // trusted proxies tell it.
-func (s *Scope) RemoteAddr() string { return s.remote }
+func (s *Scope) RemoteAddr() string { return s.part(partRemote) }
 
 // Secure reports whether the client came by TLS, here or at a trusted proxy.
 func (s *Scope) Secure() bool { return s.secure }
 
 // Subprotocol returns the chosen subprotocol, or "".
-func (s *Scope) Subprotocol() string { return s.subprotocol }
+func (s *Scope) Subprotocol() string { return s.part(partSubprotocol) }
 
 // URL returns the ws:// or wss:// URL that the client asked for.
 func (s *Scope) URL() string {
-	u := url.URL{Scheme: "ws", Host: s.host, Path: s.path, RawQuery: s.rawQuery}
+	u := url.URL{Scheme: "ws", Host: s.Host(), Path: s.Path(), RawQuery: s.RawQuery()}
 	if s.secure {
 		u.Scheme = "wss"
 	}

@@ -59,7 +59,7 @@ func TestSlowMessages(t *testing.T) {
 				if name == "between messages" {
 					cuts = []int{6, 6} // and the close frame
 				}
-				scope := &Scope{lines: "Slow\n\n", host: "h"}
+				scope := scopeOf("Slow\n\n")
 				require.NoError(t, e.admission.enter(scope))
 				start := time.Now()
 				e.start(ep, dripSocket{&cutSocket{in: row.stream, cuts: cuts}, row.every}, 0, nil, []byte(preface), scope)

@@ -55,7 +55,7 @@ func TestStallOfAResponse(t *testing.T) {
 			time.Sleep(time.Hour)
 			end := make(chan *CloseError, 1)
 			ep := e.newEndpoint(Endpoint{Handler: Handler{OnClose: func(_ *Conn, err *CloseError) { end <- err }}})
-			scope := &Scope{lines: "Late\n\n", host: "h"}
+			scope := scopeOf("Late\n\n")
 			require.NoError(t, e.admission.enter(scope))
 			sock := lateSocket{&cutSocket{tasks: &e.goroutines}, wait, make(chan struct{})}
 			e.start(ep, sock, 0, nil, []byte(preface), scope)
@@ -87,7 +87,7 @@ func TestSweeperEndsAFewAtATime(t *testing.T) {
 		ended := 0 // guarded by mu
 		ep := e.newEndpoint(Endpoint{Handler: Handler{OnClose: func(*Conn, *CloseError) { mu.Lock(); ended++; mu.Unlock() }}})
 		for range n {
-			scope := &Scope{host: "h"}
+			scope := scopeOf("")
 			require.NoError(t, e.admission.enter(scope))
 			e.start(ep, lateSocket{&cutSocket{tasks: &e.goroutines}, 0, make(chan struct{})}, 0, nil, []byte("x"), scope)
 		}

@@ -128,7 +128,7 @@ func newPump(c *Conn, s *backpressure.Stream, text bool, r io.Reader) *pump {
 	if c.deflateBits != 0 {
 		p.packed = c.e.pool.Get(2 * len(p.buf))
 		p.buf = p.packed.B
-		p.deflate = deflate.NewWriter(c.e.cfg.CompressLevel, c.deflateBits)
+		p.deflate = deflate.NewWriter(c.e.cfg.CompressLevel, int(c.deflateBits))
 	}
 	return p
 }

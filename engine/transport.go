@@ -31,32 +31,31 @@ var (
 //
 // It belongs to the reader: a goroutine, or the loop that the connection is on.
 type transport struct {
-	c         *Conn
-	scanner   frame.Scanner
-	buf       *frame.Buffer // nil while there is nothing to read
-	pos       int           // buf.B[pos:safe] is for gws
-	safe      int
-	cut       int // buf.B[pos:cut] are whole messages
-	kept      int // bytes at the front of buf that have been scanned and wait for the rest of their frame
-	direct    []byte
-	err       error // what Read returns once buf is used up
-	fault     *frame.Error
-	closeSeen bool // the header of the peer's close frame has passed
+	c       *Conn
+	scanner frame.Scanner
+	buf     *frame.Buffer // nil while there is nothing to read
+	pos     int           // buf.B[pos:safe] is for gws
+	safe    int
+	cut     int   // buf.B[pos:cut] are whole messages
+	err     error // what Read returns once buf is used up
+	fault   *frame.Error
 
-	data       bool  // the last header was that of a data frame
-	fragmented bool  // of the message coming in
-	length     int64 // of it, as far as its headers say
-	compressed bool
-	started    uint64 // messages of which a header has come
-	total      int64  // bytes read
-	lastWait   int64  // engine clock when the last read returned
-	granted    int64  // of the engine's allowance, for the frame that is coming in
-	more       *more  // nil until it is needed
+	length    int64  // of the message coming in, as far as its headers say
+	started   uint64 // messages of which a header has come
+	total     int64  // bytes read
+	lastWait  int64  // engine clock when the last read returned
+	controls  bucket
+	more      *more           // nil until it is needed
+	peerClose *gws.CloseError // from the close frame that the peer sent
+	gwsCode   frame.CloseCode // from the close frame that gws wrote
+
+	kept       uint16 // bytes at the front of buf that have been scanned and wait for the rest of their frame
+	closeSeen  bool   // the header of the peer's close frame has passed
+	data       bool   // the last header was that of a data frame
+	fragmented bool   // the message coming in is
+	compressed bool   // likewise
 	dropping   bool   // what is read is for nobody
 	side       bool   // a side lane reads until the message is over
-
-	gwsCode   frame.CloseCode // from the close frame that gws wrote
-	peerClose *gws.CloseError // from the close frame that the peer sent
 }
 
 func (t *transport) init(c *Conn, rules *frame.Rules, early []byte) {
@@ -78,8 +77,9 @@ type more struct {
 	text    textWatch
 	marks   marks
 	refused *CloseError // what the fault is, if it is no violation of the protocol
+	granted int64       // of the engine's allowance, for the frame that is coming in
 
-	messages, bytes, controls bucket
+	messages, bytes bucket
 }
 
 func (t *transport) needMore() *more {
@@ -98,9 +98,15 @@ func (t *transport) held() int {
 
 func (t *transport) trickles() bool { return t.more != nil && t.more.trickle.on }
 
+// direct is memory of gws's that a read goes straight into.
+type direct struct{ b []byte }
+
+func (d *direct) lend(int) []byte { return d.b }
+func (d *direct) giveBack()       {}
+
 // Read gives gws bytes that the scanner has passed. Before it waits for more it
 // hands over what has been received so far, and waits for room.
-func (t *transport) Read(p []byte) (int, error) {
+func (t *transport) Read(p []byte, d *direct) (int, error) {
 	for {
 		if t.pos < t.safe {
 			n := copy(p, t.buf.B[t.pos:t.safe])
@@ -121,21 +127,24 @@ func (t *transport) Read(p []byte) (int, error) {
 			t.giveBack()
 			return 0, errEnding
 		}
-		if n, err := t.fill(p); n > 0 || err != nil {
+		if n, err := t.fill(p, d); n > 0 || err != nil {
 			return n, err
 		}
 	}
 }
 
 // fill waits for bytes. It returns n > 0 if it has read payload straight into p.
-func (t *transport) fill(p []byte) (int, error) {
+func (t *transport) fill(p []byte, d *direct) (n int, err error) {
 	left := t.scanner.Remaining()
-	if left >= directRead && len(p) >= directRead && !t.trickles() {
-		t.direct = p[:min(int64(len(p)), left)]
+	direct := left >= directRead && len(p) >= directRead && !t.trickles()
+	if direct {
+		t.giveBack()
+		d.b = p[:min(int64(len(p)), left)]
+		n, err = t.c.sock.read(d)
+		d.b = nil
+	} else {
+		n, err = t.c.sock.read(t)
 	}
-	n, err := t.c.sock.read(t)
-	direct := t.direct != nil
-	t.direct = nil
 	switch {
 	case n > 0:
 		t.count(n)
@@ -208,7 +217,7 @@ func (t *transport) front() int {
 	if t.trickles() {
 		return frame.MaxHeaderSize // room for the header of a piece
 	}
-	return t.kept
+	return int(t.kept)
 }
 
 // scan passes the new bytes in buf, from the given one on, up to the first
@@ -301,9 +310,6 @@ func (t *transport) note(h frame.Header, here int) bool {
 // lend implements memory. The buffer of the read before is used up, and serves
 // for the attempt that finds nothing more.
 func (t *transport) lend(most int) []byte {
-	if t.direct != nil {
-		return t.direct
-	}
 	if t.kept > 0 {
 		return t.buf.B[t.kept:cap(t.buf.B)]
 	}
@@ -336,7 +342,7 @@ func (t *transport) keepFrame() bool {
 	own := t.c.e.pool.Get(n + int(h.Length))
 	own.B = append(own.B, b...)
 	t.giveBack()
-	t.buf, t.kept = own, len(b)
+	t.buf, t.kept = own, uint16(len(b))
 	return true
 }
 

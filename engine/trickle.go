@@ -51,7 +51,7 @@ func (t *transport) follows(h frame.Header, here int) bool {
 		most = min(most, int64(limit)/8)
 	}
 	if t.c.e.granted.Add(missing) <= most && t.c.announce(needs(t.length, t.fragmented)) {
-		t.granted = missing
+		t.needMore().granted = missing
 		return false
 	}
 	t.c.e.granted.Add(-missing)
@@ -60,9 +60,9 @@ func (t *transport) follows(h frame.Header, here int) bool {
 
 // returnGrant: the frame has come, or will not.
 func (t *transport) returnGrant() {
-	if t.granted > 0 {
-		t.c.e.granted.Add(-t.granted)
-		t.granted = 0
+	if m := t.more; m != nil && m.granted > 0 {
+		t.c.e.granted.Add(-m.granted)
+		m.granted = 0
 	}
 }
 
