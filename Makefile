@@ -3,7 +3,7 @@
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 30s
 
-.PHONY: build test race fuzz lint bench agree
+.PHONY: build test race fuzz lint cross bench agree
 
 build: ## the command, as bin/penstock
 	go build -o bin/penstock ./cmd/penstock
@@ -13,6 +13,13 @@ test:
 
 race:
 	go test -race ./...
+	go test -race ./engine -args -io=epoll
+
+# Everything compiles for the others.
+cross:
+	GOOS=darwin GOARCH=arm64 go vet ./...
+	GOOS=windows GOARCH=amd64 go build ./...
+	GOOS=linux GOARCH=386 go build ./...
 
 # Each fuzz target for FUZZTIME. A crasher becomes a seed in testdata. Inputs that
 # cover something new are made small for a moment only: where goroutines decide what

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,6 +51,8 @@ type tuneLoad struct {
 func knobs() []knob {
 	workers := 16 * runtime.GOMAXPROCS(0)
 	return []knob{
+		{name: "WS_IO", field: "IO", values: []string{"goroutine", "epoll"},
+			why: func(tuneLoad) string { return unless(runtime.GOOS == "linux", "event loops are Linux's") }},
 		{name: "inline", field: "Endpoint.Inline", values: []string{"false", "true"}},
 		{name: "WS_SEND_CHUNK_BYTES", field: "SendChunkBytes", values: []string{"65536", "16384", "262144", "1048576"},
 			why: func(l tuneLoad) string {
@@ -62,6 +65,9 @@ func knobs() []knob {
 			why: func(l tuneLoad) string { return unless(!l.inline, "handlers that run inline need no workers") }},
 	}
 }
+
+// inGo are the values that a Config does not have as they are.
+var inGo = map[string]string{"epoll": "engine.IOLoops"}
 
 func unless(ok bool, why string) string {
 	if ok {
@@ -356,7 +362,7 @@ func (t *tuner) advise() error {
 			fmt.Fprint(&config, "\t// and Endpoint.Inline: true, for handlers that never wait\n")
 		default:
 			fmt.Fprintf(&env, "%s=%s\n", k.name, value)
-			fmt.Fprintf(&config, "\t%s: %s,\n", k.field, value)
+			fmt.Fprintf(&config, "\t%s: %s,\n", k.field, cmp.Or(inGo[value], value))
 		}
 	}
 	_, err := fmt.Fprintf(t.out, "To use, for the server (what is not named stays at its default):\n\n%s\nor in Go:\n\nengine.Config{\n%s}\n", &env, &config)
