@@ -10,7 +10,10 @@ import (
 // Event loops are Linux's; see loop_linux.go.
 type (
 	loop       struct{}
-	loopSocket struct{ socket }
+	loopSocket struct {
+		socket
+		conn *Conn
+	}
 )
 
 func newLoops(*Engine, int) (*loops, error) { return nil, errors.ErrUnsupported }
