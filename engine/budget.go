@@ -19,7 +19,7 @@ func DefaultMemoryBudget() int {
 		limit = min(limit, machine)
 	}
 	if limit == math.MaxInt64 {
-		return 2 << 30
+		return min(2<<30, math.MaxInt) // an int may have 32 bits
 	}
 	return int(limit)
 }
