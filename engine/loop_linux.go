@@ -151,7 +151,7 @@ func (l *loop) read(p []byte) (int, error) {
 				return n, nil
 			}
 			if l.mayGoOn(s) {
-				s.frameEnd = int32(t.pos + frameSize(t.buf.B[t.pos:]))
+				s.nextFrame(t.buf.B[t.pos:])
 				continue
 			}
 			l.lane.conn = nil
@@ -173,10 +173,14 @@ func frameSize(b []byte) int {
 	return n + int(h.Length)
 }
 
-// mayGoOn reports whether gws may have the next frame.
+// mayGoOn reports whether gws may have the next frame. Inside a message it must:
+// what gws has of one would meet the next connection's.
 func (l *loop) mayGoOn(s *loopSocket) bool {
 	c := s.conn
-	return c.transport.pos < c.transport.cut && !s.full && !(c.onLoop() && c.queue.Congested())
+	if c.transport.pos >= c.transport.cut {
+		return false
+	}
+	return s.inMessage || !s.full && !(c.onLoop() && c.queue.Congested())
 }
 
 // take returns the next connection whose turn it is, nil when the loop is to end.
@@ -484,7 +488,7 @@ func (l *loop) readSocket(s *loopSocket) {
 // feed gives the lane what there is of whole messages, if there is any.
 func (l *loop) feed(s *loopSocket) {
 	t := &s.conn.transport
-	s.full = false
+	s.full, s.inMessage = false, false
 	s.frameEnd = int32(t.pos)
 	if t.pos < t.cut {
 		s.waits = s.conn.onLoop() && s.conn.waits()

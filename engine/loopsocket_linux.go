@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/penstock-ws/penstock/backpressure"
+	"github.com/penstock-ws/penstock/frame"
 )
 
 // A loopSocket is a plain TCP socket on a loop.
@@ -35,6 +36,7 @@ type loopSocket struct {
 	slot       int32
 	generation int32
 	frameEnd   int32 // in the transport's buffer, of the frame that gws is having
+	inMessage  bool  // gws has the first fragments of a message
 	side       *sideLane
 
 	// the side lane's while it has the connection
@@ -108,6 +110,15 @@ func (s *loopSocket) schedule() { s.post(todoRun) }
 func (s *loopSocket) handlesNow() bool {
 	c := s.conn
 	return s.state == reading && !s.waits && (c.inlineBurst != nil || c.transport.pos < c.transport.cut)
+}
+
+// nextFrame is called when gws gets the frame that b begins with.
+func (s *loopSocket) nextFrame(b []byte) {
+	s.frameEnd = int32(s.conn.transport.pos + frameSize(b))
+	if frame.Opcode(b[0] & 0xf).IsControl() {
+		return
+	}
+	s.inMessage = b[0]&0x80 == 0
 }
 
 // noRoom has the loop stop behind the message at hand.
