@@ -174,13 +174,14 @@ func frameSize(b []byte) int {
 }
 
 // mayGoOn reports whether gws may have the next frame. Inside a message it must:
-// what gws has of one would meet the next connection's.
+// what gws has of one would meet the next connection's. At the end it need not wait
+// for the peer (see fullLocked).
 func (l *loop) mayGoOn(s *loopSocket) bool {
 	c := s.conn
 	if c.transport.pos >= c.transport.cut {
 		return false
 	}
-	return s.inMessage || !s.full && !(c.onLoop() && c.queue.Congested())
+	return s.inMessage || !s.full && (!c.onLoop() || !c.queue.Congested() || c.ending())
 }
 
 // take returns the next connection whose turn it is, nil when the loop is to end.

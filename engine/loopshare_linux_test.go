@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -59,4 +60,35 @@ func TestLoopFullInsideMessage(t *testing.T) {
 		a.Reset()
 		s.AwaitOpen(1)
 	})
+}
+
+// A batch that came before a shutdown is handled at once although the peer does not take
+// the replies to it, and the loop does not turn in vain meanwhile. Its last message may
+// wait for the peer, as it would for a worker.
+func TestLoopShutdownCongested(t *testing.T) {
+	var handled atomic.Int32
+	inside := make(chan struct{})
+	ep := onMessage(func(_ context.Context, c *engine.Conn, _ engine.Message) error {
+		if handled.Add(1) > 1 {
+			return nil
+		}
+		for c.SendBytes(pattern(60_000)) == nil { // congests it
+		}
+		close(inside)
+		return nil
+	})
+	ep.Inline = true
+	s := enginetest.Start(t, engine.Config{IO: engine.IOLoops, Loops: 1, HighWaterBytes: 100_000, Logger: quiet}, ep)
+	c := s.DialWith(enginetest.Handshake{ReceiveBuffer: 4096})
+	var stream []byte
+	for range 10 {
+		stream = append(stream, c.Frame(frame.Header{Fin: true, Opcode: frame.Text}, []byte("x"))...)
+	}
+	c.Write(stream)
+	<-inside
+	over := make(chan error, 1)
+	go func() { over <- s.Shutdown(enginetest.Patience) }()
+	enginetest.Await(t, func() bool { return handled.Load() >= 9 }, "what was received should be handled")
+	c.Reset()
+	require.NoError(t, <-over)
 }
