@@ -255,6 +255,9 @@ func (l *loop) collect() {
 	l.collected = true
 	clear(l.list)
 	l.list = append(l.list[:0], l.again...)
+	for _, s := range l.again {
+		s.again = false
+	}
 	clear(l.again)
 	l.again = l.again[:0]
 	l.mu.Lock()
@@ -263,6 +266,15 @@ func (l *loop) collect() {
 	l.posted = l.posted[:0]
 	l.mu.Unlock()
 	l.work = l.list
+}
+
+// serveAgain gives a connection a turn after the others, and one only, however often
+// it is asked for.
+func (l *loop) serveAgain(s *loopSocket) {
+	if !s.again {
+		s.again = true
+		l.again = append(l.again, s)
+	}
 }
 
 // pollOnce asks for events without waiting; false has Go's poller wait. epoll tells
@@ -357,7 +369,7 @@ func (l *loop) serve(s *loopSocket) {
 	if todo&todoRun != 0 {
 		if todo &^= todoRun; todo != 0 { // a handler may call runtime.Goexit
 			s.todo.Or(todo)
-			l.again = append(l.again, s)
+			l.serveAgain(s)
 		}
 		l.handle(s)
 		return
@@ -525,7 +537,7 @@ func (l *loop) settle(s *loopSocket) {
 		t.err = t.fault
 		l.end(s)
 	case s.readable:
-		l.again = append(l.again, s)
+		l.serveAgain(s)
 	}
 }
 
@@ -539,7 +551,7 @@ func (l *loop) end(s *loopSocket) {
 	s.conn.transport.dropAll()
 	s.state = dropping
 	s.readable = true
-	l.again = append(l.again, s)
+	l.serveAgain(s)
 }
 
 // drop reads what is for nobody, up to the peer's last (see transport.discard).
@@ -562,7 +574,7 @@ func (l *loop) drop(s *loopSocket) {
 		if t.peerDone() {
 			l.dropped(s)
 		} else if s.readable {
-			l.again = append(l.again, s)
+			l.serveAgain(s)
 		}
 	}
 }
@@ -636,7 +648,7 @@ func (l *loop) sideOver(s *loopSocket) {
 	}
 	if s.closed.Load() {
 		s.todo.Or(todoClose) // may have been served while the side lane had the connection
-		l.again = append(l.again, s)
+		l.serveAgain(s)
 	}
 }
 

@@ -31,6 +31,7 @@ type loopSocket struct {
 	// the loop's
 	state      loopState
 	readable   bool // there may be something to read
+	again      bool // it has a turn in the next round
 	full       bool // there is no room for another message
 	waits      bool // messages waited to be handled when gws was given this connection's
 	slot       int32

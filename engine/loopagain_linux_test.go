@@ -1,0 +1,68 @@
+package engine
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/penstock-ws/penstock/frame"
+)
+
+// dialLoop opens a connection to the engine that s serves.
+func dialLoop(t *testing.T, s *httptest.Server) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", s.Listener.Addr().String())
+	require.NoError(t, err)
+	_, err = io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+	require.NoError(t, err)
+	response, err := http.ReadResponse(bufio.NewReader(c), nil)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Equal(t, http.StatusSwitchingProtocols, response.StatusCode)
+	return c
+}
+
+// A connection of which there is always more to read has one turn among the others',
+// however often epoll tells of it.
+func TestLoopFlooderHasOneTurn(t *testing.T) {
+	const turns = 200
+	over := make(chan int, 1)
+	most, handled := 0, 0 // the loop's
+	e, err := New(Config{IO: IOLoops, Loops: 1, ReadBufferBytes: smallestBuffer, Logger: slog.New(slog.DiscardHandler)}, Endpoint{Inline: true, Handler: Handler{
+		OnMessage: func(_ context.Context, c *Conn, _ Message) error {
+			if handled++; handled%64 == 0 {
+				time.Sleep(20 * time.Microsecond) // the flood is faster
+			}
+			most = max(most, len(c.home.loop.again))
+			if handled == turns*100 {
+				over <- most
+			}
+			return nil
+		},
+	}})
+	require.NoError(t, err)
+	s := httptest.NewServer(e)
+	defer s.Close()
+	c := dialLoop(t, s)
+	flood := bytes.Repeat(wire{}.frame(true, 0, frame.Binary, make([]byte, 32)), 2000)
+	done := make(chan struct{})
+	go func() { // ends when the socket is closed
+		defer close(done)
+		for err := error(nil); err == nil; {
+			_, err = c.Write(flood)
+		}
+	}()
+	require.LessOrEqual(t, <-over, 1)
+	require.NoError(t, c.Close())
+	<-done
+	require.NoError(t, e.Shutdown(context.Background()))
+}
