@@ -243,6 +243,7 @@ func (l *loop) turn() bool {
 		l.pollOnce(uintptr(l.fd))
 		return true
 	}
+	clear(l.list)          // some may have ended
 	_ = l.raw.Read(l.poll) // fails only if it is closed, which is done here
 	l.mu.Lock()
 	l.asleep = false

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"testing"
 	"time"
 
@@ -64,5 +65,31 @@ func TestLoopFlooderHasOneTurn(t *testing.T) {
 	require.LessOrEqual(t, <-over, 1)
 	require.NoError(t, c.Close())
 	<-done
+	require.NoError(t, e.Shutdown(context.Background()))
+}
+
+// A connection that has ended is not held by a loop that has nothing to do.
+func TestLoopForgets(t *testing.T) {
+	gone := make(chan struct{})
+	e, err := New(Config{IO: IOLoops, Loops: 1, Logger: slog.New(slog.DiscardHandler)}, Endpoint{Handler: Handler{
+		OnOpen: func(_ context.Context, c *Conn) error {
+			runtime.AddCleanup(c, func(int) { close(gone) }, 0)
+			return nil
+		},
+		OnMessage: func(context.Context, *Conn, Message) error { return nil },
+	}})
+	require.NoError(t, err)
+	s := httptest.NewServer(e)
+	defer s.Close()
+	require.NoError(t, dialLoop(t, s).Close())
+	require.Eventually(t, func() bool {
+		runtime.GC()
+		select {
+		case <-gone:
+			return true
+		default:
+			return false
+		}
+	}, 5*time.Second, 10*time.Millisecond)
 	require.NoError(t, e.Shutdown(context.Background()))
 }
