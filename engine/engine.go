@@ -98,7 +98,8 @@ func New(cfg Config, ep Endpoint) (*Engine, error) {
 	e.ticker = newTicker(e)
 	e.sweeper = newSweeper(e)
 	if err := e.startLoops(); err != nil {
-		return nil, err
+		e.goroutines.wait() // of the loops that could be started
+		return nil, errors.Join(err, x.stop(context.Background()))
 	}
 	e.goroutines.spawn(e.ticker.run)  // ends with Shutdown
 	e.goroutines.spawn(e.sweeper.run) // ends with Shutdown
