@@ -217,6 +217,24 @@ type call struct {
 	conn *Conn
 }
 
+type callKey struct{}
+
+// Value knows the run itself, besides what the connection and interceptors know.
+func (r *call) Value(key any) any {
+	if _, ok := key.(callKey); ok {
+		return r
+	}
+	return r.Context.Value(key)
+}
+
+// mayWait returns ErrOnLoop for the context of a handler that runs on an event loop.
+func mayWait(ctx context.Context) error {
+	if r, ok := ctx.Value(callKey{}).(*call); ok && r.conn.onLoop() {
+		return ErrOnLoop
+	}
+	return nil
+}
+
 // A connContext is the connection as a context.Context.
 type connContext Conn
 

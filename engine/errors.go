@@ -40,6 +40,11 @@ var (
 	// ErrReceiving: two goroutines in Receive at once.
 	ErrReceiving = errors.New("engine: another goroutine is in Receive")
 
+	// ErrOnLoop: a handler that runs on an event loop (see Endpoint.Inline and IOLoops)
+	// was about to wait for what only that loop can bring about. Wait in a function given
+	// to Conn.Go, with the context that it gets.
+	ErrOnLoop = errors.New("engine: a handler on an event loop cannot wait; use Conn.Go")
+
 	// ErrShutdown: the engine has been shut down.
 	ErrShutdown = errors.New("engine: shut down")
 )

@@ -68,8 +68,11 @@ type Endpoint struct {
 
 	// Inline runs OnMessage on the goroutine that reads the
 	// connection, without a worker: the shortest way, for handlers that never
-	// block. A blocking one delays only its own connection, but pings to it are
-	// not answered meanwhile. OnDrain and OnDrop may overlap with OnMessage then.
+	// block. Without event loops a blocking one delays only its own connection, but
+	// pings to it are not answered meanwhile; OnDrain and OnDrop may overlap with
+	// OnMessage then. With IOLoops all callbacks but OnOpen run on the connection's loop,
+	// one at a time, and a blocking one delays every connection of that loop;
+	// SendWait, SendStream and Drain return ErrOnLoop there.
 	Inline bool
 
 	// SendClass, unless nil, replaces that of Config.

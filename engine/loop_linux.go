@@ -381,11 +381,11 @@ func (l *loop) serve(s *loopSocket) {
 	if todo&todoStart != 0 {
 		l.start(s)
 	}
-	if todo&todoSideOver != 0 {
-		l.sideOver(s)
-	}
 	if todo&todoWrite != 0 {
 		s.conn.queue.Resume(false)
+	}
+	if todo&todoSideOver != 0 {
+		l.sideOver(s)
 	}
 	if todo&todoRoom != 0 && s.state == paused && !s.conn.pause() {
 		s.state = reading
@@ -415,10 +415,11 @@ func (l *loop) serve(s *loopSocket) {
 // handle runs the callbacks of a connection whose handlers run inline. If one ends
 // the goroutine, that is no matter of the reading side.
 func (l *loop) handle(s *loopSocket) {
+	current := l.current
 	l.current = nil
 	l.worker.conn = s.conn
 	l.worker.turn()
-	l.current = s
+	l.current = current
 }
 
 // repair puts right what a handler has left that did not return: it has called
@@ -517,6 +518,7 @@ func (l *loop) settle(s *loopSocket) {
 	c, t := s.conn, &s.conn.transport
 	if t.pos < t.cut { // the inbox is full, or the peer congested
 		c.endInlineBurst()
+		c.handOver()
 		s.state = paused
 		if !c.pause() {
 			s.post(todoRoom)

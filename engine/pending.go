@@ -48,8 +48,11 @@ const (
 
 // Drain waits until PendingBytes is at most n. It returns ctx's error, or the
 // connection's *CloseError if what was pending has been lost. What has been held
-// back is written.
+// back is written. On an event loop it returns ErrOnLoop.
 func (c *Conn) Drain(ctx context.Context, n int) error {
+	if err := mayWait(ctx); err != nil {
+		return err
+	}
 	most := n // what may be queued
 	for poll := firstPoll; ; poll = min(2*poll, lastPoll) {
 		if err := c.queue.Drain(ctx, most); err != nil {

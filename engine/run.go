@@ -69,7 +69,7 @@ func (c *Conn) overLocked() bool {
 func (c *Conn) waits() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.messages > 0
+	return c.messages > 0 || c.pending != nil
 }
 
 // handlesOnLoop hands over what has been received, and reports whether the loop is to

@@ -51,8 +51,11 @@ func (c *Conn) SendWith(o SendOptions, op frame.Opcode, p []byte) error {
 
 // SendWait is Send for goroutines that may wait, such as those of Go: where Send
 // would return ErrCongested it waits until it would not. On a worker it would keep
-// the worker from others.
+// the worker from others, and on an event loop it returns ErrOnLoop.
 func (c *Conn) SendWait(ctx context.Context, op frame.Opcode, p []byte) error {
+	if err := mayWait(ctx); err != nil {
+		return err
+	}
 	if c.ep.outboundRun != nil {
 		return c.intercept(ctx, interceptors.Outbound{Type: op, Data: p}, route{wait: ctx})
 	}

@@ -19,7 +19,7 @@ import (
 // Pings, pongs and other connections pass meanwhile; other data of this one waits
 // behind, under its class. A fragment leaves when it is full, or when r has
 // yielded nothing more for a few milliseconds. It waits, so it belongs on a
-// goroutine of its own, such as one of Go.
+// goroutine of its own, such as one of Go; on an event loop it returns ErrOnLoop.
 //
 // What does not end as a whole message ends the connection, so that the peer
 // never takes a part for the whole: an error or panic of r with 1011, nothing from
@@ -33,6 +33,9 @@ import (
 func (c *Conn) SendStream(ctx context.Context, op frame.Opcode, r io.Reader) error {
 	if op != frame.Text && op != frame.Binary {
 		return fmt.Errorf("engine: cannot stream a %v message; text and binary are possible", op)
+	}
+	if err := mayWait(ctx); err != nil {
+		return err
 	}
 	var rsv byte
 	if c.deflateBits != 0 {
