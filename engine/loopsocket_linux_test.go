@@ -1,0 +1,331 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/penstock-ws/penstock/backpressure"
+	"github.com/penstock-ws/penstock/frame"
+)
+
+// A loopRig is a loop that the test itself is the goroutine of, and a connection on it.
+type loopRig struct {
+	*testing.T
+	l    *loop
+	s    *loopSocket
+	c    *Conn
+	peer *net.TCPConn
+
+	beforeWrite func() // once
+	beforeAwait func() // once, between the write that found no room and Await
+}
+
+// Await implements backpressure.Wire in front of the socket's.
+func (r *loopRig) Await(q *backpressure.Queue) {
+	if f := r.beforeAwait; f != nil {
+		r.beforeAwait = nil
+		f()
+	}
+	r.s.Await(q)
+}
+
+func (r *loopRig) Write(bufs [][]byte, wait bool) (int, error) {
+	if f := r.beforeWrite; f != nil {
+		r.beforeWrite = nil
+		f()
+	}
+	return r.s.Write(bufs, wait)
+}
+
+// tcpPair returns the two ends of a TCP connection.
+func tcpPair(t *testing.T) (here, there *net.TCPConn) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	c, err := net.Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	accepted, err := ln.Accept()
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = accepted.Close() })
+	return accepted.(*net.TCPConn), c.(*net.TCPConn)
+}
+
+func loopEngine(t *testing.T, logger *slog.Logger) *Engine {
+	e, err := New(Config{IO: IOLoops, Loops: 1, MaxMessageBytes: 64 << 20, HighWaterBytes: 64 << 20, MemoryBudgetBytes: 1 << 36, Logger: logger}, Endpoint{})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		require.NoError(t, e.Shutdown(ctx))
+	})
+	return e
+}
+
+func newLoopRig(t *testing.T) *loopRig {
+	e := loopEngine(t, slog.New(slog.DiscardHandler))
+	l, err := newLoop(e)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if !l.gone {
+			l.closeLocked()
+		}
+	})
+	r := &loopRig{T: t, l: l}
+	r.s, r.c, r.peer = r.connect(1)
+	r.c.queue.Init(e.outbound, r, r.c)
+	return r
+}
+
+// connect puts a connection on the loop.
+func (r *loopRig) connect(id uint64) (*loopSocket, *Conn, *net.TCPConn) {
+	tcp, peer := tcpPair(r.T)
+	k := kernelOf(tcp)
+	k.tune(0)
+	s, err := newLoopSocket(r.l, tcp, k)
+	require.NoError(r, err)
+	c := &Conn{e: r.l.e, ep: r.l.e.endpoint, id: id, sock: s, home: s, scope: &Scope{}}
+	s.conn = c
+	r.Cleanup(func() {
+		if s.users.Load() > 0 {
+			s.leave()
+		}
+	})
+	c.queue.Init(r.l.e.outbound, s, c)
+	r.l.begin(s)
+	require.NoError(r, s.watchError)
+	return s, c, peer
+}
+
+// poll passes on what epoll tells.
+func (r *loopRig) poll() (told bool) {
+	told = r.l.pollOnce(uintptr(r.l.fd))
+	for _, ev := range r.l.events[:r.l.n] {
+		if ev.Fd != wakeSlot {
+			r.l.event(r.l.slots[ev.Fd], ev.Events)
+		}
+	}
+	return told
+}
+
+// events passes on what epoll tells, and does what is posted, until all is as wanted.
+func (r *loopRig) events(until func() bool) {
+	r.Helper()
+	for late := time.Now().Add(20 * time.Second); !until(); {
+		require.True(r, time.Now().Before(late), "epoll does not tell")
+		r.poll()
+		r.l.collect()
+		for _, s := range r.l.work {
+			r.l.serve(s)
+		}
+	}
+}
+
+// settled passes on what epoll tells of a new socket.
+func (r *loopRig) settled() {
+	for !r.poll() {
+	}
+}
+
+// fill sends more than the kernel takes, and returns it.
+func (r *loopRig) fill() []byte {
+	payload := bytes.Repeat([]byte("payload "), 2<<20)
+	require.Equal(r, backpressure.Queued, r.c.queue.Send(backpressure.Message{Opcode: frame.Binary, Payload: payload}))
+	require.Positive(r, r.c.queue.Pending())
+	return payload
+}
+
+// readAll has the peer read for good, and returns how to wait for so many bytes.
+func (r *loopRig) readAll() (await func(payload []byte)) {
+	var mu sync.Mutex
+	var got []byte
+	go func() { // ends with the peer
+		b := make([]byte, 1<<20)
+		for {
+			n, err := r.peer.Read(b)
+			mu.Lock()
+			got = append(got, b[:n]...)
+			mu.Unlock()
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return func(payload []byte) {
+		r.Helper()
+		r.events(func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return r.c.queue.Pending() == 0 && len(got) > len(payload)
+		})
+		// Frames of at most 64 KiB, whose headers take some bytes each.
+		mu.Lock()
+		defer mu.Unlock()
+		require.LessOrEqual(r, len(got), len(payload)+10*(1+len(payload)/(64<<10)))
+	}
+}
+
+// posted takes what has been posted.
+func (r *loopRig) posted() (todo []uint32) {
+	r.l.mu.Lock()
+	defer r.l.mu.Unlock()
+	for _, s := range r.l.posted {
+		todo = append(todo, s.todo.Load())
+	}
+	return todo
+}
+
+// Whoever awaits room before epoll tells of it is resumed by that.
+func TestAwaitBeforeEvent(t *testing.T) {
+	r := newLoopRig(t)
+	r.settled()
+	payload := r.fill()
+	require.Equal(t, awaited, r.s.room.Load())
+	await := r.readAll()
+	before := r.c.queue.Totals().Written
+	for r.c.queue.Totals().Written == before {
+		require.Empty(t, r.posted())
+		r.poll()
+	}
+	await(payload)
+}
+
+// If epoll has told of room before it is awaited, between the write that found none
+// and Await, the loop is posted to: it will not tell again.
+func TestAwaitAfterEvent(t *testing.T) {
+	r := newLoopRig(t)
+	r.settled()
+	var await func([]byte)
+	r.beforeAwait = func() {
+		require.Zero(t, r.s.room.Load())
+		await = r.readAll()
+		r.events(func() bool { return r.s.room.Load() == kernelRoom })
+	}
+	payload := r.fill()
+	require.NotNil(t, await)
+	require.Equal(t, []uint32{todoWrite}, r.posted())
+	before := r.c.queue.Totals().Written
+	r.l.collect()
+	r.l.serve(r.l.work[0])
+	require.Greater(t, r.c.queue.Totals().Written, before)
+	await(payload)
+}
+
+// A queue that gives up the writing because its turn is over, not for want of room, is
+// resumed by a post: epoll has nothing to tell.
+func TestAwaitWithRoom(t *testing.T) {
+	r := newLoopRig(t)
+	r.settled()
+	await := r.readAll()
+	message := backpressure.Message{Opcode: frame.Binary, Payload: bytes.Repeat([]byte("x"), 40_000)}
+	const n = 4 // more than a turn's 64 KiB, less than the kernel takes
+	r.beforeWrite = func() {
+		for range n - 1 {
+			r.c.queue.Send(message)
+		}
+	}
+	r.c.queue.Send(message)
+	require.Positive(t, r.c.queue.Pending())
+	require.Equal(t, kernelRoom, r.s.room.Load())
+	require.Equal(t, []uint32{todoWrite}, r.posted())
+	r.l.collect()
+	r.l.serve(r.s)
+	await(bytes.Repeat(message.Payload, n))
+}
+
+// Room that is told of while nobody waits is remembered, and a write that the kernel
+// takes whole at its second attempt leaves it as it was.
+func TestRoomRemembered(t *testing.T) {
+	r := newLoopRig(t)
+	r.settled()
+	require.Equal(t, kernelRoom, r.s.room.Load())
+	r.s.roomInKernel()
+	require.Equal(t, kernelRoom, r.s.room.Load())
+	n, err := r.s.Write([][]byte{[]byte("taken")}, false)
+	require.NoError(t, err)
+	require.Equal(t, 5, n)
+	require.Equal(t, kernelRoom, r.s.room.Load())
+	for r.s.room.Load() == kernelRoom {
+		_, err = r.s.Write([][]byte{make([]byte, 1<<20)}, false)
+		require.NoError(t, err)
+	}
+	require.Zero(t, r.s.room.Load())
+	r.s.roomInKernel()
+	require.Equal(t, kernelRoom, r.s.room.Load())
+	require.Empty(t, r.posted())
+}
+
+// A socket's descriptor is closed when the last of its users has left, and used by
+// nobody after that, although another socket may have its number by then.
+func TestLoopSocketUsers(t *testing.T) {
+	r := newLoopRig(t)
+	r.settled()
+	require.True(t, r.s.enter())
+	require.NoError(t, r.s.close())
+	r.l.collect()
+	r.l.serve(r.s)
+	require.Equal(t, released, r.s.state)
+	require.Zero(t, r.l.live)
+	_, err := unix.Write(r.s.fd, []byte("still ours"))
+	require.NoError(t, err)
+	require.True(t, r.s.enter(), "as long as somebody uses it")
+	r.s.leave()
+	r.s.leave()
+	require.False(t, r.s.enter())
+	n, err := r.s.Write([][]byte{[]byte("not ours")}, false)
+	require.Zero(t, n)
+	require.ErrorIs(t, err, net.ErrClosed)
+	require.ErrorIs(t, r.s.closeWrite(), net.ErrClosed)
+	sent, lost := r.s.unsent()
+	require.Zero(t, sent)
+	require.False(t, lost)
+	got, err := io.ReadAll(r.peer)
+	require.NoError(t, err)
+	require.Equal(t, "still ours", string(got))
+}
+
+// An event of a connection that has gone, found together with the event that ended it,
+// is not taken for the next one's, which has its place.
+func TestStaleEvent(t *testing.T) {
+	r := newLoopRig(t)
+	r.settled()
+	slot, generation := r.s.slot, r.s.generation
+	require.NoError(t, r.s.close())
+	r.l.collect()
+	r.l.serve(r.s)
+	next, _, _ := r.connect(2)
+	require.Equal(t, slot, next.slot)
+	r.l.events[0] = unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLHUP, Fd: slot, Pad: generation}
+	r.l.n, r.l.at, r.l.work = 1, 0, nil
+	r.l.collected, r.l.stopping, r.l.live = true, true, 0 // so that take returns behind the event
+	require.Nil(t, r.l.take())
+	require.False(t, next.hup.Load())
+	require.False(t, next.readable)
+}
+
+// A connection that cannot be duplicated does without a loop, and the log says why,
+// once.
+func TestLoopSocketRefused(t *testing.T) {
+	var log strings.Builder
+	e := loopEngine(t, slog.New(slog.NewTextHandler(&log, nil)))
+	for range 2 {
+		tcp, _ := tcpPair(t)
+		k := kernelOf(tcp)
+		require.NoError(t, tcp.Close())
+		require.Nil(t, e.newLoopSocket(tcp, k))
+	}
+	require.Equal(t, 1, strings.Count(log.String(), "place on an event loop"), log.String())
+	require.Contains(t, log.String(), net.ErrClosed.Error())
+}
