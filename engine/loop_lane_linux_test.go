@@ -1,0 +1,215 @@
+package engine_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/penstock-ws/penstock/engine"
+	"github.com/penstock-ws/penstock/engine/enginetest"
+	"github.com/penstock-ws/penstock/frame"
+	"github.com/penstock-ws/penstock/interceptors"
+)
+
+// oneLoop is a configuration in which all connections share one loop.
+func oneLoop() engine.Config { return engine.Config{IO: engine.IOLoops, Loops: 1} }
+
+// A replier is an interceptor that sends to whoever pings.
+type replier struct{ reply []byte }
+
+func (i replier) InterceptInbound(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error {
+	if in.Type == frame.Ping {
+		_ = engine.FromContext(ctx).SendBytes(i.reply)
+	}
+	return next(ctx, in)
+}
+
+func (i replier) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+	return next(ctx, out)
+}
+
+// A connection that becomes congested between two fragments of a message keeps the
+// loop's lane to the end of the message: the next connection's is not taken for a part
+// of it. That message waits for room, and those behind it wait for their turn.
+func TestLoopCongestedInsideMessage(t *testing.T) {
+	cfg := oneLoop()
+	cfg.HighWaterBytes, cfg.MaxMessageBytes = 100_000, 4<<20
+	reply := pattern(4 << 20)
+	s := enginetest.Start(t, cfg, engine.Endpoint{
+		Inline: true, Handler: engine.Handler{OnMessage: echo}, Interceptors: []interceptors.Interceptor{replier{reply}},
+	})
+	other, c := s.Dial(), s.DialWith(enginetest.Handshake{ReceiveBuffer: 8 << 10})
+	other.SendText("before")
+	require.Equal(t, "before", other.ReadText())
+	var b []byte
+	b = append(b, c.Frame(frame.Header{Opcode: frame.Text}, []byte("one, "))...)
+	b = append(b, c.Frame(frame.Header{Fin: true, Opcode: frame.Ping}, nil)...)
+	b = append(b, c.Frame(frame.Header{Fin: true, Opcode: frame.Continuation}, []byte("two"))...)
+	for _, text := range []string{"three", "four"} {
+		b = append(b, c.Frame(frame.Header{Fin: true, Opcode: frame.Text}, []byte(text))...)
+	}
+	c.Write(b)
+	enginetest.Await(t, func() bool { return s.Engine.Stats().Pending > cfg.HighWaterBytes }, "it should be congested")
+	for i := range 10 {
+		other.SendText(fmt.Sprint("other ", i))
+		require.Equal(t, fmt.Sprint("other ", i), other.ReadText())
+	}
+	requireSame(t, reply, c.ReadMessage().Data)
+	for _, text := range []string{"one, two", "three", "four"} {
+		require.Equal(t, text, c.ReadText())
+	}
+	c.Hangup()
+	other.Hangup()
+}
+
+// An inbox that a ping fills, which interceptors are shown, between two fragments of a
+// message stops the connection behind that message, not in it.
+func TestLoopFullInsideMessage(t *testing.T) {
+	cfg := oneLoop()
+	cfg.InboxMessages = 32 // no more than are handed over at once
+	gate := make(chan struct{})
+	s := enginetest.Start(t, cfg, engine.Endpoint{
+		Handler: engine.Handler{OnMessage: func(ctx context.Context, c *engine.Conn, m engine.Message) error {
+			if c.Scope().Path() == "/wait" {
+				<-gate
+			}
+			return echo(ctx, c, m)
+		}},
+		Interceptors: []interceptors.Interceptor{sightings{seen: make(chan engine.Message, 9)}},
+	})
+	other, c := s.Dial(), s.DialWith(enginetest.Handshake{Target: "/wait"})
+	var b []byte
+	for i := range 31 {
+		b = append(b, c.Frame(frame.Header{Fin: true, Opcode: frame.Text}, fmt.Append(nil, i))...)
+	}
+	b = append(b, c.Frame(frame.Header{Opcode: frame.Text}, []byte("one, "))...)
+	b = append(b, c.Frame(frame.Header{Fin: true, Opcode: frame.Ping}, nil)...)
+	b = append(b, c.Frame(frame.Header{Fin: true, Opcode: frame.Continuation}, []byte("two"))...)
+	c.Write(b)
+	enginetest.Await(t, func() bool { return s.Engine.Stats().MessagesIn >= 31 }, "it should have been read")
+	for i := range 10 {
+		other.SendText(fmt.Sprint("other ", i))
+		require.Equal(t, fmt.Sprint("other ", i), other.ReadText())
+	}
+	close(gate)
+	for i := range 31 {
+		require.Equal(t, fmt.Sprint(i), c.ReadText())
+	}
+	require.Equal(t, "one, two", c.ReadText())
+	c.Hangup()
+	other.Hangup()
+}
+
+// A loopGate is a connection whose handler holds up the loop that it is on, so that
+// what others send meanwhile is found all at once.
+type loopGate struct {
+	c    *enginetest.Client
+	here chan struct{}
+	open chan struct{}
+}
+
+func newLoopGate(s *enginetest.Server) *loopGate {
+	g := &loopGate{here: make(chan struct{}), open: make(chan struct{})}
+	s.Handle("/gate", engine.Endpoint{Inline: true, Handler: engine.Handler{OnMessage: func(context.Context, *engine.Conn, engine.Message) error {
+		g.here <- struct{}{}
+		<-g.open
+		return nil
+	}}})
+	g.c = s.DialWith(enginetest.Handshake{Target: "/gate"})
+	return g
+}
+
+// hold returns when the loop is held up.
+func (g *loopGate) hold() {
+	g.c.SendText("hold")
+	<-g.here
+}
+
+func (g *loopGate) release() { g.open <- struct{}{} }
+
+// A handler that ends the loop's goroutine, behind which stand a violation and the
+// peer's EOF, does not keep the connection from being read to its end.
+func TestLoopGoexitBeforeViolation(t *testing.T) {
+	cfg := oneLoop()
+	cfg.Logger, cfg.CloseTimeout = quiet, time.Hour
+	s := enginetest.Start(t, cfg, engine.Endpoint{Inline: true, Handler: engine.Handler{OnMessage: func(context.Context, *engine.Conn, engine.Message) error {
+		runtime.Goexit()
+		return nil
+	}}})
+	g := newLoopGate(s)
+	for name, act := range map[string]func(*enginetest.Client){
+		"whole": func(c *enginetest.Client) {
+			g.hold()
+			defer g.release()
+			c.Write(wire(fText("x"), []byte{0xff, 0xff}))
+			c.CloseWrite()
+		},
+		"in pieces": func(c *enginetest.Client) {
+			c.Write(fStart(confText, "x"))
+			c.Send(frame.Ping, nil)
+			_, _ = c.ReadFrame() // the pong: a side lane has the connection
+			c.Write(wire(fLast("y"), []byte{0xff, 0xff}))
+			c.CloseWrite()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 10 {
+				c := s.Dial()
+				act(c)
+				code, _ := c.ReadClose()
+				require.Equal(t, frame.CloseInternalError, code)
+				c.ExpectEOF()
+				s.AwaitOpen(1)
+				c.Close()
+			}
+		})
+	}
+	g.c.Hangup()
+}
+
+// The end of what a peer sends, which epoll tells of together with bytes before it and
+// not again, is found behind those bytes: by the loop, and by a side lane.
+func TestLoopHalfCloseBehindBytes(t *testing.T) {
+	large := fBinary(patternString(200_000))
+	for name, row := range map[string]struct {
+		wire   []byte
+		echoes int
+	}{
+		"a message":             {fText("x"), 1},
+		"many":                  {bytes.Repeat(fText("x"), 10_000), 10_000},
+		"a part of a header":    {fText("x")[:1], 0},
+		"a part of a frame":     {fText("xyz")[:8], 0},
+		"a fragment":            {fStart(confText, "x"), 0},
+		"a part of a large one": {large[:100_000], 0},
+		"all but a byte of it":  {large[:len(large)-1], 0},
+		"a large one":           {large, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			modes(t, func(t *testing.T, inline bool) {
+				cfg := oneLoop()
+				cfg.CloseTimeout = time.Hour
+				ep := onMessage(echo)
+				ep.Inline = inline
+				s := enginetest.Start(t, cfg, ep)
+				g := newLoopGate(s)
+				c := s.Dial()
+				g.hold()
+				c.Write(row.wire) // the kernels hold it
+				c.CloseWrite()
+				g.release()
+				for range row.echoes {
+					c.ReadMessage()
+				}
+				c.ExpectEOF()
+				s.AwaitOpen(1)
+				c.Close()
+				g.c.Hangup()
+			})
+		})
+	}
+}
