@@ -3,6 +3,7 @@ package engine_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"testing"
@@ -210,6 +211,141 @@ func TestLoopHalfCloseBehindBytes(t *testing.T) {
 				c.Close()
 				g.c.Hangup()
 			})
+		})
+	}
+}
+
+// An OnClose that ends the loop's goroutine, long after the socket has been closed, does
+// not bring the connection back to reading: its descriptor is somebody else's by then.
+func TestLoopGoexitAfterRelease(t *testing.T) {
+	cfg := oneLoop()
+	cfg.Logger, cfg.CloseTimeout = quiet, 50*time.Millisecond
+	free := make(chan struct{})
+	s := enginetest.Start(t, cfg, engine.Endpoint{Inline: true, Handler: engine.Handler{OnMessage: echo}})
+	s.Handle("/leave", engine.Endpoint{Inline: true, Handler: engine.Handler{
+		OnMessage: func(_ context.Context, c *engine.Conn, _ engine.Message) error {
+			return errors.Join(c.Go(func(context.Context) { <-free }), c.Close(frame.CloseNormal, ""))
+		},
+		OnClose: func(*engine.Conn, *engine.CloseError) { runtime.Goexit() },
+	}})
+	g := newLoopGate(s)
+	leaving := s.DialWith(enginetest.Handshake{Target: "/leave"})
+	leaving.SendText("leave")
+	leaving.ReadClose()
+	leaving.ReadToEnd() // no answer: the socket is closed after CloseTimeout
+	require.Eventually(t, func() bool { return leaving.TryWrite([]byte("x")) != nil }, enginetest.Patience, time.Millisecond)
+	var others []*enginetest.Client
+	for range 10 {
+		others = append(others, s.Dial())
+	}
+	g.hold()
+	close(free)
+	enginetest.Await(t, func() bool { return s.Engine.Stats().Background == 0 }, "the function should have returned")
+	for _, other := range others {
+		other.SendText("mine")
+	}
+	g.release()
+	s.AwaitOpen(11)
+	for _, other := range others {
+		require.Equal(t, "mine", other.ReadText())
+		other.Hangup()
+	}
+	g.c.Hangup()
+}
+
+// A loop stops within one read when the inbox is full: no more messages are handed over
+// than may wait and came together.
+func TestLoopInboxBound(t *testing.T) {
+	cfg := oneLoop()
+	cfg.InboxMessages = 32
+	gate := make(chan struct{})
+	s := enginetest.Start(t, cfg, onMessage(func(ctx context.Context, c *engine.Conn, m engine.Message) error {
+		if c.Scope().Path() == "/wait" {
+			<-gate
+		}
+		return echo(ctx, c, m)
+	}))
+	other, c := s.Dial(), s.DialWith(enginetest.Handshake{Target: "/wait"})
+	const n = 1000 // that one read takes
+	var b []byte
+	for i := range n {
+		b = append(b, fText(fmt.Sprint(i))...)
+	}
+	c.Write(b)
+	enginetest.Await(t, func() bool { return s.Engine.Stats().MessagesIn >= 32 }, "the inbox should be full")
+	for range 3 { // turns of the loop
+		other.SendText("x")
+		other.ReadText()
+	}
+	require.LessOrEqual(t, s.Engine.Stats().MessagesIn, uint64(2*32+3))
+	close(gate)
+	for i := range n {
+		require.Equal(t, fmt.Sprint(i), c.ReadText())
+	}
+	c.Hangup()
+	other.Hangup()
+}
+
+// A connection that is closed while it is congested, with messages behind the one at
+// hand, is read on: nothing will make room that could tell the loop to go on.
+func TestLoopClosedWhileCongested(t *testing.T) {
+	cfg := oneLoop()
+	cfg.HighWaterBytes, cfg.MaxMessageBytes, cfg.CloseTimeout = 100_000, 4<<20, time.Hour
+	s := enginetest.Start(t, cfg, engine.Endpoint{Inline: true, Handler: engine.Handler{OnMessage: func(_ context.Context, c *engine.Conn, _ engine.Message) error {
+		return errors.Join(c.SendBytes(pattern(4<<20)), c.Close(4000, ""))
+	}}})
+	c := s.DialWith(enginetest.Handshake{ReceiveBuffer: 8 << 10})
+	c.Write(bytes.Repeat(fText("x"), 100))
+	requireSame(t, pattern(4<<20), c.ReadMessage().Data)
+	c.ExpectClose(4000)
+	s.AwaitOpen(0)
+}
+
+// A part of a small frame keeps no goroutine waiting for the rest, and of a buffer no
+// more than its own size.
+func TestLoopPartOfFrameHoldsNoGoroutine(t *testing.T) {
+	s := enginetest.Start(t, oneLoop(), onMessage(echo))
+	var clients []*enginetest.Client
+	for range 100 {
+		c := s.Dial()
+		c.SendText("x")
+		require.Equal(t, "x", c.ReadText())
+		clients = append(clients, c)
+	}
+	before := runtime.NumGoroutine()
+	rest := fText("a message that comes in two parts")
+	for _, c := range clients {
+		c.Write(append(fPing(""), rest[:20]...))
+	}
+	for _, c := range clients {
+		h, _ := c.ReadFrame()
+		require.Equal(t, frame.Pong, h.Opcode)
+	}
+	require.Less(t, runtime.NumGoroutine(), before+20)
+	for _, c := range clients {
+		c.Write(rest[20:])
+		require.Equal(t, "a message that comes in two parts", c.ReadText())
+		c.Hangup()
+	}
+}
+
+// A connection that is cut off while a side lane waits for the rest of its message ends.
+func TestLoopCutOffInsideMessage(t *testing.T) {
+	cfg := oneLoop()
+	cfg.CloseTimeout = 50 * time.Millisecond
+	open := make(conns, 1)
+	var end ending
+	s := enginetest.Start(t, cfg, engine.Endpoint{Handler: engine.Handler{OnOpen: open.OnOpen, OnMessage: echo, OnClose: end.OnClose}})
+	for name, part := range map[string][]byte{"fragments": fStart(confText, "x"), "a large frame": fBinary(patternString(100_000))[:50_000]} {
+		t.Run(name, func(t *testing.T) {
+			c := s.Dial()
+			conn := <-open
+			c.Write(append(fPing(""), part...))
+			_, _ = c.ReadFrame()
+			require.NoError(t, conn.Close(frame.CloseNormal, ""))
+			c.ReadClose() // and no answer
+			s.AwaitOpen(0)
+			c.Close()
 		})
 	}
 }
