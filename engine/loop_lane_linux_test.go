@@ -286,6 +286,40 @@ func TestLoopInboxBound(t *testing.T) {
 	other.Hangup()
 }
 
+// A message that a side lane has read may fill the inbox; then the loop reads no more,
+// either.
+func TestLoopInboxBoundBehindSideLane(t *testing.T) {
+	cfg := oneLoop()
+	cfg.InboxMessages = 1
+	gate := make(chan struct{})
+	s := enginetest.Start(t, cfg, onMessage(func(ctx context.Context, c *engine.Conn, m engine.Message) error {
+		if c.Scope().Path() == "/wait" {
+			<-gate
+		}
+		return echo(ctx, c, m)
+	}))
+	other, c := s.Dial(), s.DialWith(enginetest.Handshake{Target: "/wait"})
+	c.Write(wire(fPing(""), fStart(confText, "one, ")))
+	_, _ = c.ReadFrame()
+	c.Write(fLast("two"))
+	enginetest.Await(t, func() bool { return s.Engine.Stats().MessagesIn == 1 }, "the inbox should be full")
+	turns := func(n int) {
+		for range n {
+			other.SendText("x")
+			other.ReadText()
+		}
+	}
+	turns(5)
+	c.Write(fText("behind"))
+	turns(5)
+	require.EqualValues(t, 1+10, s.Engine.Stats().MessagesIn)
+	close(gate)
+	require.Equal(t, "one, two", c.ReadText())
+	require.Equal(t, "behind", c.ReadText())
+	c.Hangup()
+	other.Hangup()
+}
+
 // A connection that is closed while it is congested, with messages behind the one at
 // hand, is read on: nothing will make room that could tell the loop to go on.
 func TestLoopClosedWhileCongested(t *testing.T) {
