@@ -383,3 +383,30 @@ func TestLoopCutOffInsideMessage(t *testing.T) {
 		})
 	}
 }
+
+// Of the goroutines that read messages which came in pieces only so many wait for more.
+func TestLoopSideLanesEnd(t *testing.T) {
+	const n, kept = 150, 64
+	s := enginetest.Start(t, oneLoop(), onMessage(echo))
+	var clients []*enginetest.Client
+	for range n {
+		c := s.Dial()
+		c.SendText("x")
+		require.Equal(t, "x", c.ReadText())
+		clients = append(clients, c)
+	}
+	before := runtime.NumGoroutine()
+	for _, c := range clients {
+		c.Write(wire(fPing(""), fStart(confText, "one, ")))
+		_, _ = c.ReadFrame()
+	}
+	enginetest.Await(t, func() bool { return runtime.NumGoroutine() >= before+n }, "each message should have a goroutine")
+	for _, c := range clients {
+		c.Write(fLast("two"))
+		require.Equal(t, "one, two", c.ReadText())
+	}
+	enginetest.Await(t, func() bool { return runtime.NumGoroutine() <= before+kept+10 }, "most goroutines should have ended")
+	for _, c := range clients {
+		c.Hangup()
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -328,4 +329,66 @@ func TestLoopSocketRefused(t *testing.T) {
 	}
 	require.Equal(t, 1, strings.Count(log.String(), "place on an event loop"), log.String())
 	require.Contains(t, log.String(), net.ErrClosed.Error())
+}
+
+// A socket that comes to a loop which has ended, because Shutdown overtook its
+// handshake, is closed.
+func TestPostAfterLoopEnded(t *testing.T) {
+	r := newLoopRig(t)
+	tcp, peer := tcpPair(t)
+	s, err := newLoopSocket(r.l, tcp, kernelOf(tcp))
+	require.NoError(t, err)
+	r.l.mu.Lock()
+	r.l.closeLocked()
+	r.l.mu.Unlock()
+	require.NoError(t, s.close())
+	require.Equal(t, released, s.state)
+	require.False(t, s.enter())
+	_, err = io.ReadAll(peer)
+	require.NoError(t, err)
+}
+
+// interruptions are the ways in which a loop may have a part of a message.
+var interruptions = map[string][]byte{
+	"a part of a frame, by the loop":  {0x81, 0x80 | 100, 0, 0, 0, 0, 'x', 'x'},
+	"a fragment, by a side lane":      {0x01, 0x80 | 1, 0, 0, 0, 0, 'x'},
+	"a part of a large frame, by one": append([]byte{0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0}, make([]byte, 30_000)...),
+}
+
+// What a connection has of a message is let go when its reading is interrupted,
+// although the peer says nothing more.
+func TestLoopInterrupt(t *testing.T) {
+	for name, part := range interruptions {
+		t.Run(name, func(t *testing.T) {
+			e, err := New(Config{IO: IOLoops, Loops: 1, CountBuffers: true, CloseTimeout: time.Hour}, Endpoint{Handler: Handler{
+				OnMessage: func(context.Context, *Conn, Message) error { return nil },
+			}})
+			require.NoError(t, err)
+			srv := httptest.NewServer(e)
+			defer srv.Close()
+			peer, err := net.Dial("tcp", srv.Listener.Addr().String())
+			require.NoError(t, err)
+			_, err = io.WriteString(peer, "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+				"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+			require.NoError(t, err)
+			_, err = peer.Write(part)
+			require.NoError(t, err)
+			var c *Conn
+			require.Eventually(t, func() bool {
+				all := e.registry.all()
+				if len(all) == 0 {
+					return false
+				}
+				c = all[0]
+				unread, err := unix.IoctlGetInt(c.home.fd, unix.TIOCINQ)
+				return err == nil && unread == 0 && !c.busy.Load()
+			}, 20*time.Second, time.Millisecond)
+			c.shut(&CloseError{Code: frame.ClosePolicyViolation}, false)
+			c.interrupt()
+			require.Eventually(t, func() bool { return e.pool.Out() == 0 && !c.home.interrupted.Load() }, 20*time.Second, time.Millisecond, "it should have let go")
+			require.Len(t, e.registry.all(), 1, "the handshake goes on")
+			require.NoError(t, peer.Close())
+			require.NoError(t, e.Shutdown(t.Context()))
+		})
+	}
 }
