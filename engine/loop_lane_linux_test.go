@@ -410,3 +410,14 @@ func TestLoopSideLanesEnd(t *testing.T) {
 		c.Hangup()
 	}
 }
+
+// A flood that has been refused is read, slowly, to its end: without a CloseTimeout, too.
+func TestLoopReadsFloodToItsEnd(t *testing.T) {
+	cfg := oneLoop()
+	cfg.CloseTimeout = time.Hour
+	s := enginetest.Start(t, cfg, onMessage(echo))
+	c := s.Dial()
+	c.Write(fBinary(string(pattern(4 << 20))))
+	c.ExpectClose(frame.CloseMessageTooBig)
+	s.AwaitOpen(0)
+}
