@@ -110,7 +110,11 @@ func (s *loopSocket) schedule() { s.post(todoRun) }
 // its memory is used again for the next.
 func (s *loopSocket) handlesNow() bool {
 	c := s.conn
-	return s.state == reading && !s.waits && (c.inlineBurst != nil || c.transport.pos < c.transport.cut)
+	if s.state != reading || s.waits {
+		return false
+	}
+	s.waits = c.queue.Congested() // then it waits, and those behind it
+	return !s.waits && (c.inlineBurst != nil || c.transport.pos < c.transport.cut)
 }
 
 // nextFrame is called when gws gets the frame that b begins with.

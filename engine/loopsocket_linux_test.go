@@ -106,7 +106,7 @@ func (r *loopRig) connect(id uint64) (*loopSocket, *Conn, *net.TCPConn) {
 	})
 	c.queue.Init(r.l.e.outbound, s, c)
 	r.l.begin(s)
-	require.NoError(r, s.watchError)
+	require.NoError(r, c.transport.err)
 	return s, c, peer
 }
 
