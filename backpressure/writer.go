@@ -12,6 +12,12 @@ const (
 	// become the writer of a busy connection.
 	turn = 64 << 10
 
+	// resumedTurn is the same for an owner that came from Resume and may not wait: an
+	// event loop, which has others to write for. With 64 KiB, large messages took
+	// so many turns that the ones behind them had to wait twice as long (20 echoes of
+	// 1 MB on one core: p99 31 ms instead of 13).
+	resumedTurn = 256 << 10
+
 	// vectorBytes and vectorParts bound one write. Linux takes 1024 parts; the
 	// kernel copies 64 KiB in about the time that one system call costs extra.
 	vectorBytes = 64 << 10
@@ -60,7 +66,7 @@ func (q *Queue) Resume(wait bool) {
 		q.unlockAndTell()
 		return
 	}
-	q.driveLocked(turn, wait)
+	q.driveLocked(resumedTurn, wait)
 }
 
 // flushLocked writes if nobody else does and no cork forbids it, else leaves the

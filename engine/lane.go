@@ -28,6 +28,7 @@ type lane struct {
 	conn   *Conn                       // whose bytes gws gets
 	source func(p []byte) (int, error) // instead of conn's transport, for a lane that is shared
 	direct direct
+	buffer int  // of the bufio.Reader under gws; 0: gwsBuffer
 	ready  bool // gws's handshake is over
 }
 
@@ -41,7 +42,7 @@ func (l *lane) run(up *gws.Upgrader) {
 		}
 	}()
 	l.ready = false
-	socket, err := up.UpgradeFromConn(l, bufio.NewReaderSize(l, gwsBuffer), gwsRequest)
+	socket, err := up.UpgradeFromConn(l, bufio.NewReaderSize(l, max(l.buffer, gwsBuffer)), gwsRequest)
 	if err != nil { // gws refuses nothing of what it is asked here
 		panic(err)
 	}

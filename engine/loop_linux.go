@@ -62,6 +62,10 @@ type loop struct {
 // errLoopOver ends gws's read loop when its lane has no more connections.
 var errLoopOver = errors.New("engine: the loop has ended")
 
+// loopBuffer is the size of the bufio.Reader under the gws.Conn of a loop: a frame of
+// up to so many bytes is asked for once instead of twice. There is one for each loop.
+const loopBuffer = 512
+
 // wakeSlot is the place of the eventfd among the slots.
 const wakeSlot = -1
 
@@ -107,7 +111,7 @@ func newLoop(e *Engine) (*loop, error) {
 		return nil, err
 	}
 	l.poll = l.pollOnce
-	l.lane.source = l.read
+	l.lane.source, l.lane.buffer = l.read, loopBuffer
 	return l, nil
 }
 
@@ -702,6 +706,9 @@ func (d *sideLane) read(p []byte) (int, error) {
 // giveBack returns the connection to the loop; ended: gws gets no more of it.
 func (d *sideLane) giveBack(ended bool) {
 	s := d.conn.home
+	if d.conn.aside { // its handler has not returned
+		d.conn.endAside()
+	}
 	d.conn.transport.side = false
 	d.conn = nil
 	s.sideEnded = ended
