@@ -127,7 +127,7 @@ type soaker struct {
 // life opens a connection, does what the seed says, and ends it.
 func (k *soak) life(seed uint64) (err error) {
 	rnd := rand.New(rand.NewPCG(seed, 10))
-	base, err := openSession(k.addr, []string{"/", "/inline"}[rnd.IntN(2)], nil, enginetest.Patience)
+	base, err := openSession(k.addr, []string{"/", "/inline"}[rnd.IntN(2)], nil, soakPatience())
 	if err != nil {
 		return err
 	}
@@ -182,7 +182,7 @@ func (k *soak) judge(c *soaker, end int, err error) error {
 }
 
 func (c *soaker) write(b []byte) error {
-	_ = c.conn.SetWriteDeadline(time.Now().Add(enginetest.Patience))
+	_ = c.conn.SetWriteDeadline(time.Now().Add(soakPatience()))
 	for cuts := c.rnd.IntN(3); cuts > 0 && len(b) > 1; cuts-- {
 		n := 1 + c.rnd.IntN(len(b)-1)
 		if _, err := c.conn.Write(b[:n]); err != nil {
@@ -253,7 +253,7 @@ func (c *soaker) act() error {
 
 // await waits until all has come back.
 func (c *soaker) await() error {
-	for late := time.Now().Add(enginetest.Patience); c.came.Load() != c.sent; {
+	for late := time.Now().Add(soakPatience()); c.came.Load() != c.sent; {
 		select {
 		case <-c.done:
 			return nil // its end says why
@@ -282,6 +282,12 @@ func (c *soaker) end(how int) error {
 	return errors.Join(c.conn.SetLinger(0), c.conn.Close())
 }
 
+// soakPatience grows with the number of clients: thousands of them with a megabyte each
+// wait for each other for longer than a minute on two processors.
+func soakPatience() time.Duration {
+	return enginetest.Patience * time.Duration(1+*soakConns/500)
+}
+
 // errSoak is what must not happen to any client.
 var errSoak = errors.New("not as it should be")
 
@@ -290,7 +296,7 @@ func (c *soaker) readAll() {
 	defer close(c.done)
 	var broadcast, pongs uint32
 	for {
-		_ = c.conn.SetReadDeadline(time.Now().Add(enginetest.Patience))
+		_ = c.conn.SetReadDeadline(time.Now().Add(soakPatience()))
 		op, payload, err := c.readData()
 		switch {
 		case errors.Is(err, io.EOF):
@@ -384,8 +390,8 @@ func TestLoopSoak(t *testing.T) {
 	}
 	t.Logf("seed %d", first)
 	cfg := engine.Config{
-		IO: engine.IOLoops, Loops: 2, HighWaterBytes: 64 << 10, MemoryBudgetBytes: 1 << 36, ControlFramesPerSecond: -1,
-		CloseTimeout: enginetest.Patience, WriteStallTimeout: enginetest.Patience,
+		IO: engine.IOLoops, Loops: 2, PingInterval: -1, IdleTimeout: -1, MinReceiveRate: -1, HighWaterBytes: 64 << 10, MemoryBudgetBytes: 1 << 36, ControlFramesPerSecond: -1,
+		CloseTimeout: soakPatience(), WriteStallTimeout: soakPatience(),
 	}
 	k := &soak{open: make(map[*engine.Conn]bool)}
 	s := enginetest.Start(t, cfg, k.endpoint(false))
