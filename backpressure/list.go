@@ -138,7 +138,7 @@ func (q *Queue) wakeLocked() {
 func (q *Queue) forget(w waiter) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s := q.needSeldomLocked()
+	s := q.seldom // w has been in it
 	s.waiters = slices.DeleteFunc(s.waiters, func(other waiter) bool { return other.ch == w.ch })
 }
 

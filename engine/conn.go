@@ -158,11 +158,13 @@ func (c *Conn) Get(key any) any {
 func (c *Conn) Set(key, value any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.needSeldomLocked()
 	if value == nil {
-		delete(s.values, key)
+		if c.seldom != nil {
+			delete(c.seldom.values, key)
+		}
 		return
 	}
+	s := c.needSeldomLocked()
 	if s.values == nil {
 		s.values = make(map[any]any)
 	}

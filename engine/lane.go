@@ -7,8 +7,6 @@ import (
 	"runtime/debug"
 	"time"
 
-	"github.com/lxzan/gws"
-
 	"github.com/penstock-ws/penstock/frame"
 )
 
@@ -35,14 +33,14 @@ type lane struct {
 // run runs gws's read loop over the lane, on the caller's stack, until the
 // connection of the moment has ended, and keeps a panic in it from ending the
 // process.
-func (l *lane) run(up *gws.Upgrader) {
+func (l *lane) run() {
 	defer func() {
 		if p := recover(); p != nil {
 			l.panicked(p)
 		}
 	}()
 	l.ready = false
-	socket, err := up.UpgradeFromConn(l, bufio.NewReaderSize(l, max(l.buffer, gwsBuffer)), gwsRequest)
+	socket, err := l.e.upgrader.UpgradeFromConn(l, bufio.NewReaderSize(l, max(l.buffer, gwsBuffer)), gwsRequest)
 	if err != nil { // gws refuses nothing of what it is asked here
 		panic(err)
 	}
@@ -58,7 +56,7 @@ func (l *lane) panicked(p any) {
 		return
 	}
 	l.e.cfg.Logger.Error("penstock: the read loop panicked", "conn", l.conn.id, "panic", p, "stack", stack)
-	l.conn.shut(&CloseError{Code: frame.CloseInternalError, Reason: "internal error", Cause: CauseError}, false)
+	l.conn.shut(internalError(), false)
 }
 
 // gwsRequest is a handshake that always passes: the connection's own has been

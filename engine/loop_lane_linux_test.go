@@ -75,12 +75,7 @@ func TestLoopFullInsideMessage(t *testing.T) {
 	cfg.InboxMessages = 32 // no more than are handed over at once
 	gate := make(chan struct{})
 	s := enginetest.Start(t, cfg, engine.Endpoint{
-		Handler: engine.Handler{OnMessage: func(ctx context.Context, c *engine.Conn, m engine.Message) error {
-			if c.Scope().Path() == "/wait" {
-				<-gate
-			}
-			return echo(ctx, c, m)
-		}},
+		Handler:      engine.Handler{OnMessage: echoAt(gate)},
 		Interceptors: []interceptors.Interceptor{sightings{seen: make(chan engine.Message, 9)}},
 	})
 	other, c := s.Dial(), s.DialWith(enginetest.Handshake{Target: "/wait"})
@@ -104,6 +99,16 @@ func TestLoopFullInsideMessage(t *testing.T) {
 	require.Equal(t, "one, two", c.ReadText())
 	c.Hangup()
 	other.Hangup()
+}
+
+// echoAt echoes, to connections of /wait when the gate is open.
+func echoAt(gate <-chan struct{}) func(context.Context, *engine.Conn, engine.Message) error {
+	return func(ctx context.Context, c *engine.Conn, m engine.Message) error {
+		if c.Scope().Path() == "/wait" {
+			<-gate
+		}
+		return echo(ctx, c, m)
+	}
 }
 
 // A loopGate is a connection whose handler holds up the loop that it is on, so that
@@ -259,12 +264,7 @@ func TestLoopInboxBound(t *testing.T) {
 	cfg := oneLoop()
 	cfg.InboxMessages = 32
 	gate := make(chan struct{})
-	s := enginetest.Start(t, cfg, onMessage(func(ctx context.Context, c *engine.Conn, m engine.Message) error {
-		if c.Scope().Path() == "/wait" {
-			<-gate
-		}
-		return echo(ctx, c, m)
-	}))
+	s := enginetest.Start(t, cfg, onMessage(echoAt(gate)))
 	other, c := s.Dial(), s.DialWith(enginetest.Handshake{Target: "/wait"})
 	const n = 1000 // that one read takes
 	var b []byte
@@ -292,12 +292,7 @@ func TestLoopInboxBoundBehindSideLane(t *testing.T) {
 	cfg := oneLoop()
 	cfg.InboxMessages = 1
 	gate := make(chan struct{})
-	s := enginetest.Start(t, cfg, onMessage(func(ctx context.Context, c *engine.Conn, m engine.Message) error {
-		if c.Scope().Path() == "/wait" {
-			<-gate
-		}
-		return echo(ctx, c, m)
-	}))
+	s := enginetest.Start(t, cfg, onMessage(echoAt(gate)))
 	other, c := s.Dial(), s.DialWith(enginetest.Handshake{Target: "/wait"})
 	c.Write(wire(fPing(""), fStart(confText, "one, ")))
 	_, _ = c.ReadFrame()

@@ -131,7 +131,7 @@ func (l *loop) run() {
 			l.end(s)
 			continue
 		}
-		l.lane.run(l.e.upgrader)
+		l.lane.run()
 	}
 	ended = true
 }
@@ -430,7 +430,7 @@ func (l *loop) handle(s *loopSocket) {
 // runtime.Goexit, or what recovers its panic has panicked.
 func (l *loop) repair() {
 	if c := l.worker.conn; c != nil {
-		c.shut(&CloseError{Code: frame.CloseInternalError, Reason: "internal error", Cause: CauseError}, false)
+		c.shut(internalError(), false)
 		l.worker.repair()
 	}
 }
@@ -678,7 +678,7 @@ func (d *sideLane) run() {
 		}
 	}()
 	for more := d.awaitJob(false); more; more = d.awaitJob(true) {
-		d.lane.run(d.loop.e.upgrader)
+		d.lane.run()
 		if d.conn == nil {
 			return
 		}

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"fmt"
-	"io"
 	"math"
 	"net"
 	"os"
@@ -161,30 +160,12 @@ func (s *loopSocket) leave() {
 // end of what the peer sends may have been told before.
 func (s *loopSocket) attempt(t *transport) (n int, err error) {
 	b := t.lend(math.MaxInt)
-	n, err = s.readFD(b)
+	n, err = tryRead(s.fd, b)
 	s.readable = n > 0 && (n == len(b) || s.hup.Load())
 	if n == 0 && t.kept == 0 {
 		t.giveBack()
 	}
 	return n, err
-}
-
-// readFD returns 0 and no error if there is nothing to read.
-func (s *loopSocket) readFD(b []byte) (int, error) {
-	for {
-		n, err := readFD(s.fd, b)
-		switch {
-		case n > 0:
-			return n, nil
-		case err == unix.EINTR:
-			continue
-		case err == unix.EAGAIN:
-			return 0, nil
-		case err == nil:
-			err = io.EOF
-		}
-		return 0, err
-	}
 }
 
 // read is the side lane's.
@@ -198,7 +179,7 @@ func (s *loopSocket) read(m memory) (int, error) {
 		}
 		if !s.drained {
 			b := m.lend(math.MaxInt)
-			n, err := s.readFD(b)
+			n, err := tryRead(s.fd, b)
 			if n > 0 {
 				s.drained = n < len(b) && !s.hup.Load()
 				return n, nil
@@ -235,11 +216,11 @@ func (s *loopSocket) Write(bufs [][]byte, _ bool) (n int, err error) {
 	if !s.enter() {
 		return 0, errClosedSocket
 	}
-	n, err = s.writeFD(bufs)
+	n, err = tryWrite(s.fd, bufs)
 	if left := skip(bufs, n); err == nil && len(left) > 0 {
 		s.room.And(^kernelRoom)
 		var m int
-		m, err = s.writeFD(left)
+		m, err = tryWrite(s.fd, left)
 		n += m
 		if len(skip(left, m)) == 0 {
 			s.room.Or(kernelRoom)
@@ -259,25 +240,6 @@ func skip(bufs [][]byte, n int) [][]byte {
 		bufs[0] = bufs[0][n:]
 	}
 	return bufs
-}
-
-func (s *loopSocket) writeFD(bufs [][]byte) (n int, err error) {
-	for {
-		if len(bufs) == 1 {
-			n, err = writeFD(s.fd, bufs[0])
-		} else {
-			n, err = unix.Writev(s.fd, bufs)
-		}
-		switch err {
-		case nil:
-			return n, nil
-		case unix.EINTR:
-			continue
-		case unix.EAGAIN:
-			return 0, nil
-		}
-		return 0, err
-	}
 }
 
 // Await has the loop call Resume when epoll tells of room, or soon if it has done so

@@ -15,7 +15,7 @@ import (
 func (c *Conn) read() {
 	defer c.finishReading() // also after runtime.Goexit in an inline handler
 	l := lane{e: c.e, conn: c}
-	l.run(c.e.upgrader)
+	l.run()
 }
 
 // finishReading begins the end if nothing else has, and reads to the peer's EOF.

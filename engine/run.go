@@ -289,6 +289,11 @@ func (c *Conn) guard(callback func() error) {
 	returned = true
 }
 
+// internalError is the end by a handler that failed, or by a fault of our own.
+func internalError() *CloseError {
+	return &CloseError{Code: frame.CloseInternalError, Reason: "internal error", Cause: CauseError}
+}
+
 // crashed deals with a callback that did not return: p is nil after Goexit.
 func (c *Conn) crashed(p any) {
 	c.e.counters.panics.Add(1)
@@ -297,7 +302,7 @@ func (c *Conn) crashed(p any) {
 	} else {
 		c.e.cfg.Logger.Error("penstock: a handler panicked", "conn", c.id, "panic", p, "stack", string(debug.Stack()))
 	}
-	c.shut(&CloseError{Code: frame.CloseInternalError, Reason: "internal error", Cause: CauseError}, false)
+	c.shut(internalError(), false)
 }
 
 // outcome acts on the error of a handler or interceptor, as Handler.OnMessage
@@ -316,6 +321,6 @@ func (c *Conn) outcome(err error) {
 	case errors.Is(err, net.ErrClosed) && c.closing.Load(), errors.Is(err, ErrMessageTooBig) && c.closing.Load():
 	default:
 		c.e.cfg.Logger.Error("penstock: a handler failed", "conn", c.id, "error", err)
-		c.shut(&CloseError{Code: frame.CloseInternalError, Reason: "internal error", Cause: CauseError}, false)
+		c.shut(internalError(), false)
 	}
 }

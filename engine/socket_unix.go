@@ -52,26 +52,52 @@ func (s *tcpSocket) read(m memory) (int, error) {
 // readOnce makes one attempt; false asks the poller to wait. Every wait must
 // follow a fresh EAGAIN, or readiness that came before it is lost.
 func (s *tcpSocket) readOnce(fd uintptr) bool {
-	b := s.into.lend(math.MaxInt)
-	for {
-		s.n, s.err = readFD(int(fd), b)
-		if s.err != unix.EINTR {
-			break
-		}
-	}
+	s.n, s.err = tryRead(int(fd), s.into.lend(math.MaxInt))
 	s.yield.after(s.n > 0)
 	if s.n > 0 {
 		return true
 	}
-	s.n = 0
 	s.into.giveBack()
-	if s.err == unix.EAGAIN {
-		return false
+	return s.err != nil
+}
+
+// tryRead reads what there is at once: 0 and no error if there is nothing, io.EOF at
+// the end.
+func tryRead(fd int, b []byte) (int, error) {
+	for {
+		n, err := readFD(fd, b)
+		switch {
+		case n > 0:
+			return n, nil
+		case err == unix.EINTR:
+			continue
+		case err == unix.EAGAIN:
+			return 0, nil
+		case err == nil:
+			err = io.EOF
+		}
+		return 0, err
 	}
-	if s.err == nil {
-		s.err = io.EOF
+}
+
+// tryWrite writes what the kernel takes at once, which may be nothing.
+func tryWrite(fd int, bufs [][]byte) (n int, err error) {
+	for {
+		if len(bufs) == 1 {
+			n, err = writeFD(fd, bufs[0])
+		} else {
+			n, err = unix.Writev(fd, bufs)
+		}
+		switch err {
+		case nil:
+			return n, nil
+		case unix.EINTR:
+			continue
+		case unix.EAGAIN:
+			return 0, nil
+		}
+		return 0, err
 	}
-	return true
 }
 
 // A yield lets other goroutines run before a read that is expected to find
@@ -129,25 +155,7 @@ var writeOps = sync.Pool{New: func() any {
 }}
 
 // attempt writes what the kernel takes at once.
-func (op *writeOp) attempt(fd uintptr) {
-	for {
-		if len(op.bufs) == 1 {
-			op.n, op.err = writeFD(int(fd), op.bufs[0])
-		} else {
-			op.n, op.err = unix.Writev(int(fd), op.bufs)
-		}
-		switch op.err {
-		case nil:
-			return
-		case unix.EINTR:
-			continue
-		case unix.EAGAIN:
-			op.err = nil
-		}
-		op.n = 0
-		return
-	}
-}
+func (op *writeOp) attempt(fd uintptr) { op.n, op.err = tryWrite(int(fd), op.bufs) }
 
 // attemptOrWait has the poller wait after an attempt in vain.
 func (op *writeOp) attemptOrWait(fd uintptr) bool {

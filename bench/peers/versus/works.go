@@ -27,8 +27,6 @@ type rival struct {
 	mode string
 }
 
-var echoRivals = []rival{{"gws", "gws", roster.Echo}}
-
 // fanoutRivals have gorilla in both its ways: which one is faster depends on the
 // machine's mood, and the best is found anyhow.
 var fanoutRivals = []rival{
@@ -47,54 +45,12 @@ type scenario interface {
 }
 
 var works = []work{
-	{
-		name:   "1000 connections × 1 in flight × 128 B, event loops",
-		load:   echo(bench.Echo{Connections: 1000, InFlight: 1, PayloadBytes: 128}),
-		mode:   roster.Echo,
-		ours:   "penstock-epoll-inline",
-		rivals: echoRivals,
-		limits: map[string]float64{"gws": 0.88},
-	},
-	{
-		name:   "10,000 connections × 1 in flight × 128 B, event loops",
-		load:   echo(bench.Echo{Connections: 10_000, InFlight: 1, PayloadBytes: 128}),
-		mode:   roster.Echo,
-		ours:   "penstock-epoll-inline",
-		rivals: echoRivals,
-		limits: map[string]float64{"gws": 0.92},
-	},
-	{
-		name:   "100 connections × 32 in flight × 128 B, event loops",
-		load:   echo(bench.Echo{Connections: 100, InFlight: 32, PayloadBytes: 128}),
-		mode:   roster.Echo,
-		ours:   "penstock-epoll-inline",
-		rivals: echoRivals,
-		limits: map[string]float64{"gws": 0.20},
-	},
-	{
-		name:   "100 connections × 32 in flight × 128 B, pool",
-		load:   echo(bench.Echo{Connections: 100, InFlight: 32, PayloadBytes: 128}),
-		mode:   roster.Echo,
-		ours:   "penstock",
-		rivals: echoRivals,
-		limits: map[string]float64{"gws": 0.20},
-	},
-	{
-		name:   "1000 connections × 1 in flight × 128 B, inline",
-		load:   echo(bench.Echo{Connections: 1000, InFlight: 1, PayloadBytes: 128}),
-		mode:   roster.Echo,
-		ours:   "penstock-inline",
-		rivals: echoRivals,
-		limits: map[string]float64{"gws": 1.25},
-	},
-	{
-		name:   "1000 connections × 1 in flight × 128 B, pool",
-		load:   echo(bench.Echo{Connections: 1000, InFlight: 1, PayloadBytes: 128}),
-		mode:   roster.Echo,
-		ours:   "penstock",
-		rivals: echoRivals,
-		limits: map[string]float64{"gws": 1.25},
-	},
+	echoWork("1000 connections × 1 in flight × 128 B, event loops", 1000, 1, "penstock-epoll-inline", 0.88),
+	echoWork("10,000 connections × 1 in flight × 128 B, event loops", 10_000, 1, "penstock-epoll-inline", 0.92),
+	echoWork("100 connections × 32 in flight × 128 B, event loops", 100, 32, "penstock-epoll-inline", 0.20),
+	echoWork("100 connections × 32 in flight × 128 B, pool", 100, 32, "penstock", 0.20),
+	echoWork("1000 connections × 1 in flight × 128 B, inline", 1000, 1, "penstock-inline", 1.25),
+	echoWork("1000 connections × 1 in flight × 128 B, pool", 1000, 1, "penstock", 1.25),
 	{
 		name:   "fan-out 1000 connections × 1 in flight × 128 B",
 		load:   fanout(bench.Fanout{Connections: 1000, InFlight: 1, PayloadBytes: 128}),
@@ -113,10 +69,19 @@ var works = []work{
 	},
 }
 
-func echo(e bench.Echo) func(options) scenario {
-	return func(o options) scenario {
-		e.Warmup, e.Duration = o.warmup, o.duration
-		return e
+// echoWork is an echo of 128 bytes, against gws.
+func echoWork(name string, connections, inFlight int, ours string, limit float64) work {
+	e := bench.Echo{Connections: connections, InFlight: inFlight, PayloadBytes: 128}
+	return work{
+		name: name,
+		load: func(o options) scenario {
+			e.Warmup, e.Duration = o.warmup, o.duration
+			return e
+		},
+		mode:   roster.Echo,
+		ours:   ours,
+		rivals: []rival{{"gws", "gws", roster.Echo}},
+		limits: map[string]float64{"gws": limit},
 	}
 }
 
