@@ -71,7 +71,8 @@ type Endpoint struct {
 	// block. Without event loops a blocking one delays only its own connection, but
 	// pings to it are not answered meanwhile; OnDrain and OnDrop may overlap with
 	// OnMessage then. With IOLoops all callbacks but OnOpen run on the connection's loop,
-	// one at a time, and a blocking one delays every connection of that loop;
+	// those of a message that came in parts perhaps on the goroutine that read it, but one
+	// at a time; one that blocks delays every connection of its loop.
 	// SendWait, SendStream and Drain return ErrOnLoop there.
 	Inline bool
 
