@@ -53,8 +53,9 @@ func benchChild() {
 // serveChild is an echo or fan-out server until SIGTERM.
 func serveChild() {
 	record := fmt.Sprintf("%d %s", os.Getpid(), strings.Join(os.Args[1:], " "))
-	if err := os.WriteFile(os.Getenv(recordVariable), []byte(record), 0o600); err != nil {
-		panic(err)
+	path := os.Getenv(recordVariable)
+	if err := errors.Join(os.WriteFile(path+".new", []byte(record), 0o600), os.Rename(path+".new", path)); err != nil {
+		panic(err) // renamed, because a child may be killed at any moment, and half a record is none
 	}
 	terminated := make(chan os.Signal, 1)
 	signal.Notify(terminated, syscall.SIGTERM)
