@@ -46,10 +46,11 @@ func (p Prepared) With(o SendOptions) Prepared {
 // Len returns the payload's size in bytes.
 func (p Prepared) Len() int { return p.p.Len() }
 
-// SendPrepared sends p, as Send does. Where no outbound interceptor applies the
-// encoded message is shared, not copied.
+// SendPrepared sends p, as Send does. Where no interceptor sees outbound messages of
+// its type the encoded message is shared; elsewhere it passes the chain and is
+// encoded for this connection alone, and compressed, if it is.
 func (c *Conn) SendPrepared(p Prepared) error {
-	if c.ep.outboundRun != nil {
+	if c.ep.sees.SeesOutbound(p.p.Opcode()) {
 		return c.intercept(context.Background(), interceptors.Outbound{Type: p.p.Opcode(), Data: p.p.Payload()}, route{options: p.options})
 	}
 	return c.verdict(c.queue.Send(p.message(c, false)))
@@ -97,7 +98,7 @@ func (t *Tally) count(v Verdict) {
 
 // sendHeld queues p and leaves the writing to the end of b, if there is a burst.
 func (c *Conn) sendHeld(p Prepared, b *burst) error {
-	if b == nil || c.ep.outboundRun != nil {
+	if b == nil || c.ep.sees.SeesOutbound(p.p.Opcode()) {
 		return c.SendPrepared(p)
 	}
 	err := c.verdict(c.queue.Send(p.message(c, true)))

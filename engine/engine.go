@@ -56,13 +56,14 @@ type endpoint struct {
 	e            *Engine
 	handler      Handler
 	inline       bool
-	pull         bool // messages wait for Receive
-	events       bool // somebody wants to see pings, pongs and closes
+	pull         bool               // messages wait for Receive
+	sees         interceptors.Kinds // of the interceptors
+	chain        interceptors.Chain
 	subprotocols []string
 	class        *backpressure.Class // nil: that of Config
 	inbound      interceptors.InboundFunc
-	direct       func(context.Context, *Conn, Message) error // the handler, if there is no chain
-	outboundRun  interceptors.OutboundFunc                   // nil without interceptors
+	direct       func(context.Context, *Conn, Message) error // the handler, if no interceptor sees data
+	outboundRun  interceptors.OutboundFunc
 }
 
 // New starts an engine whose own endpoint is ep. It returns every mistake in cfg,
@@ -151,15 +152,14 @@ func (e *Engine) newEndpoint(ep Endpoint) *endpoint {
 		handler:      ep.Handler,
 		inline:       ep.Inline,
 		pull:         ep.Handler.OnMessage == nil,
-		events:       chain.Len() > 0,
+		chain:        chain,
+		sees:         chain.Kinds(),
 		subprotocols: slices.Clone(ep.Subprotocols),
 		class:        ep.SendClass,
 	}
-	p.inbound = chain.Inbound(p.receive)
-	if chain.Len() == 0 {
+	p.inbound, p.outboundRun = chain.Inbound(p.receive), chain.Outbound(sendOut)
+	if p.sees&interceptors.InboundData == 0 {
 		p.direct = ep.Handler.OnMessage
-	} else {
-		p.outboundRun = chain.Outbound(sendOut)
 	}
 	return p
 }
@@ -177,16 +177,29 @@ func (p *endpoint) receive(ctx context.Context, in Message) error {
 	return p.handler.OnMessage(ctx, c, in)
 }
 
-// start makes a connection of a hijacked socket. OnOpen runs first, so that the
-// connection is where its handler wants it (in a room, say) before the client can
+// A beginning is what a connection begins with.
+type beginning struct {
+	sock        socket
+	deflateBits int
+	early       []byte // what the peer has sent behind its handshake
+	response    []byte // to the handshake
+	scope       *Scope
+	values      values
+}
+
+// start makes a connection. OnOpen runs first, so that the connection is where its
+// handler wants it (in a room, say) before the client can
 // know that it is open; then the response to the handshake leaves, with
 // what OnOpen has sent behind it; then the reader starts.
-func (e *Engine) start(p *endpoint, sock socket, deflateBits int, early, response []byte, scope *Scope) {
-	c := &Conn{e: e, ep: p, sock: sock, id: e.registry.lastID.Add(1), scope: scope}
-	if home, ok := sock.(*loopSocket); ok {
+func (e *Engine) start(p *endpoint, o beginning) {
+	c := &Conn{e: e, ep: p, sock: o.sock, id: e.registry.lastID.Add(1), scope: o.scope}
+	if home, ok := o.sock.(*loopSocket); ok {
 		home.conn, c.home = c, home
 	}
 	c.call.conn = c
+	if o.values != nil {
+		c.seldom = &seldom{values: o.values}
+	}
 	if p.pull {
 		c.pulled = new(pulled)
 	}
@@ -195,19 +208,19 @@ func (e *Engine) start(p *endpoint, sock socket, deflateBits int, early, respons
 		c.queue.SetClass(p.class)
 	}
 	c.inbound = backpressure.NewAccount(e.cfg.Budget)
-	c.queue.Preface(response)
+	c.queue.Preface(o.response)
 	c.lastRead.Store(e.clock.now())
 	c.watch.moved = e.clock.now() // or the response would be late before it has begun to leave
 	c.busy.Store(true)            // until the reader first waits
 	rules := e.rules
-	if c.deflateBits = uint8(deflateBits); deflateBits != 0 {
+	if c.deflateBits = uint8(o.deflateBits); o.deflateBits != 0 {
 		rules = e.deflating
 	}
-	c.transport.init(c, rules, early)
+	c.transport.init(c, rules, o.early)
 	if !e.admit(c) { // Shutdown has begun since the request was checked
 		c.queue.Fail(net.ErrClosed) // closes the socket, by Finished
 		c.transport.giveBack()
-		e.admission.leave(scope)
+		e.admission.leave(o.scope)
 		return
 	}
 	if c.home != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"slices"
@@ -156,6 +157,8 @@ func TestBroadcastHoldsNoLock(t *testing.T) {
 }
 
 type outbound func(context.Context, interceptors.Outbound, interceptors.OutboundFunc) error
+
+func (outbound) Admit(*http.Request) error { return nil }
 
 func (outbound) InterceptInbound(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
 	return next(ctx, in)
