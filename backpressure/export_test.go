@@ -24,6 +24,9 @@ func (q *Queue) CostOf(m Message) int {
 	if m.Class == nil {
 		m.Class = q.class
 	}
+	if q.cfg.Mask && m.Prepared != nil {
+		m = m.unshared()
+	}
 	return q.costOf(&m)
 }
 
