@@ -96,6 +96,18 @@ func (it *item) load(cfg *Config) bool {
 	return ok
 }
 
+// setFragment makes a frame the one under way. If h says that it is masked it gets a
+// key of its own, and body, which must be the queue's memory then, is masked where
+// it is.
+func (it *item) setFragment(h frame.Header, body []byte) {
+	if h.Masked {
+		h.Mask = newKey()
+		frame.Mask(body, h.Mask, 0)
+	}
+	it.headLen = uint8(len(frame.AppendHeader(it.head[:0], h)))
+	it.headOff, it.body, it.begun = 0, body, false
+}
+
 // more reports whether something may follow the fragment under way.
 func (it *item) more() bool {
 	return it.stream != nil || it.rest.Remaining() > 0

@@ -146,7 +146,7 @@ func (q *Queue) Send(m Message) Verdict {
 		m.Class = q.class
 	}
 	if q.cfg.Mask && m.Prepared != nil {
-		m = m.unshared()
+		m.unshare()
 	}
 	if !m.Hold && q.clearLocked() && q.sendDirectLocked(&m) {
 		return Queued
