@@ -152,7 +152,7 @@ func TestCompressMarksAreBounded(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, e.Shutdown(context.Background())) }()
 	c := &Conn{e: e, sock: &cutSocket{in: slices.Repeat(wire{}.frame(true, 0, frame.Text, nil), 10_000)}, deflateBits: 15}
-	c.transport.init(c, e.deflating, nil)
+	c.transport.init(c, e.server.deflating, nil)
 	c.transport.discard()
 	require.Nil(t, c.transport.more)
 }

@@ -102,7 +102,7 @@ func (ep *endpoint) upgrade(w http.ResponseWriter, r *http.Request) error {
 		scope.header = r.Header
 	}
 	entered = true
-	ep.e.start(ep, beginning{ep.e.newSocket(conn), deflateBits, buffered(rw.Reader), response, scope, first})
+	ep.e.start(ep, beginning{ep.e.newSocket(conn, false), deflateBits, buffered(rw.Reader), response, scope, first})
 	return nil
 }
 
