@@ -307,6 +307,7 @@ func TestGorillaReadsWhatIsMasked(t *testing.T) {
 	pings := make(chan string, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer close(got)
+		defer close(pings)
 		c, err := new(gorilla.Upgrader).Upgrade(w, r, nil)
 		if !assert.NoError(t, err) {
 			return
