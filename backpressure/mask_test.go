@@ -167,14 +167,44 @@ func TestMaskedSizes(t *testing.T) {
 	}
 }
 
-// At the mark, to the byte: a masked message has room if all its bytes have.
+// At the mark, to the byte: a masked message has room if all its bytes have. The ping
+// has 6 of them.
 func TestMaskedMarks(t *testing.T) {
-	for _, size := range []int{88, 89} {
-		r := newRig(t, backpressure.Config{Mask: true, HighWater: 100, Class: &backpressure.Class{Overflow: backpressure.DropNewest}})
+	for _, row := range []struct {
+		size, high int
+		want       backpressure.Verdict
+	}{
+		{0, 12, backpressure.Queued},
+		{0, 11, backpressure.Dropped},
+		{88, 100, backpressure.Queued},
+		{89, 100, backpressure.Dropped},
+		{301, 6 + 8 + 300 + 6 + 1, backpressure.Queued},
+		{301, 6 + 8 + 300 + 6, backpressure.Dropped},
+	} {
+		class := &backpressure.Class{Overflow: backpressure.DropNewest}
+		r := newRig(t, backpressure.Config{Mask: true, ChunkSize: 300, HighWater: row.high, Class: class})
 		r.wire.setRoom(0)
 		r.SendControl(frame.Ping, nil)
-		v := r.Send(data(frame.Binary, pattern(1, size)))
-		assert.Equal(t, size == 88, v == backpressure.Queued, "6 + 6 + %d bytes", size)
+		assert.Equal(t, row.want, r.Send(data(frame.Binary, pattern(1, row.size))), "%d bytes of %d", row.size, row.high)
+	}
+}
+
+// Waiting control frames give way at their limit, to the byte. The wire has been
+// offered the first one.
+func TestMaskedControlLimit(t *testing.T) {
+	for _, last := range []int{29, 30} {
+		r := newRig(t, backpressure.Config{Mask: true})
+		r.wire.setRoom(0)
+		r.SendControl(frame.Ping, nil)
+		for range 31 {
+			r.SendControl(frame.Pong, pattern(1, 125))
+		}
+		r.SendControl(frame.Pong, pattern(1, last))
+		want := 6 + 6 + last
+		if last == 29 {
+			want = 6 + backpressure.ControlLimit
+		}
+		assert.Equal(t, want, r.Pending(), "31*(6+125) + 6 + %d of %d", last, backpressure.ControlLimit)
 	}
 }
 
@@ -307,6 +337,7 @@ func TestGorillaReadsWhatIsMasked(t *testing.T) {
 	pings := make(chan string, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer close(got)
+		defer close(pings)
 		c, err := new(gorilla.Upgrader).Upgrade(w, r, nil)
 		if !assert.NoError(t, err) {
 			return
