@@ -27,7 +27,7 @@ var arrows = map[string][]string{
 	"interceptors":      {"frame"},
 	"engine":            {"frame", "frame/deflate", "backpressure", "interceptors"},
 	"engine/enginetest": {"engine", "frame", "backpressure", "interceptors"},
-	"engine/hub":        {"engine", "frame"},
+	"engine/hub":        {"engine", "frame", "backpressure", "interceptors"},
 	"engine/filters":    {"engine", "engine/hub", "frame", "interceptors"},
 	"bench":             {"frame", "frame/deflate"},
 	"cmd/bench":         {"bench", "engine"}, // for the names of its settings

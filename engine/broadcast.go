@@ -70,13 +70,23 @@ type Tally struct {
 // writes are held back until the last of them has been handled, so that each
 // connection is written to once.
 func Broadcast(ctx context.Context, conns iter.Seq[*Conn], p Prepared) Tally {
+	return BroadcastFunc(ctx, conns, p, nil)
+}
+
+// BroadcastFunc is Broadcast that calls missed, unless it is nil, for each connection
+// whose send was in vain, with the error.
+func BroadcastFunc(ctx context.Context, conns iter.Seq[*Conn], p Prepared, missed func(*Conn, error)) Tally {
 	var b *burst
 	if c := FromContext(ctx); c != nil {
 		b = c.burst.Load()
 	}
 	var t Tally
 	for c := range conns {
-		t.count(VerdictOf(c.sendHeld(p, b)))
+		err := c.sendHeld(p, b)
+		t.count(VerdictOf(err))
+		if err != nil && missed != nil {
+			missed(c, err)
+		}
 	}
 	return t
 }

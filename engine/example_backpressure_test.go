@@ -118,7 +118,7 @@ func Example_chat() {
 		fmt.Println(err)
 		return
 	}
-	room := hub.New(e)
+	room := hub.New(e, hub.Config{}).All()
 	srv := httptest.NewServer(e.Endpoint(engine.Endpoint{Handler: room.Handler(engine.Handler{})}))
 	defer srv.Close()
 	quick, err1 := dial(srv, nil)
