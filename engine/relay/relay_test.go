@@ -44,7 +44,7 @@ func (l *log) String() string {
 
 type fixture struct {
 	interceptors.OutboundOnly
-	held  func(text string) // sees what is about to be sent to clients of /held
+	held func(text string) // sees what is about to be sent to clients of /held
 
 	t     *testing.T
 	s     *enginetest.Server
