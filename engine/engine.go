@@ -61,6 +61,7 @@ type endpoint struct {
 	chain        interceptors.Chain
 	subprotocols []string
 	class        *backpressure.Class // nil: that of Config
+	ping, idle   time.Duration
 	inbound      interceptors.InboundFunc
 	direct       func(context.Context, *Conn, Message) error // the handler, if no interceptor sees data
 	outboundRun  interceptors.OutboundFunc
@@ -161,7 +162,8 @@ type gwsLogger struct{}
 func (gwsLogger) Error(...any) {}
 
 // Endpoint returns an http.Handler that upgrades requests for another use of the
-// engine. It panics if an interceptor is nil.
+// engine. It panics if an interceptor is nil, or if IdleTimeout is not more than
+// PingInterval.
 func (e *Engine) Endpoint(ep Endpoint) http.Handler { return e.newEndpoint(ep) }
 
 func (e *Engine) newEndpoint(ep Endpoint) *endpoint {
@@ -175,6 +177,13 @@ func (e *Engine) newEndpoint(ep Endpoint) *endpoint {
 		sees:         chain.Kinds(),
 		subprotocols: slices.Clone(ep.Subprotocols),
 		class:        ep.SendClass,
+		ping:         ep.PingInterval,
+		idle:         ep.IdleTimeout,
+	}
+	or(&p.ping, e.cfg.PingInterval)
+	or(&p.idle, e.cfg.IdleTimeout)
+	if p.ping > 0 && p.idle > 0 && p.idle <= p.ping {
+		panic(fmt.Sprintf("engine: an Endpoint's IdleTimeout, %v, is not more than its PingInterval, %v: quiet peers would be ended before they are pinged", p.idle, p.ping))
 	}
 	p.inbound, p.outboundRun = chain.Inbound(p.receive), chain.Outbound(sendOut)
 	if p.sees&interceptors.InboundData == 0 {

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/penstock-ws/penstock/backpressure"
 	"github.com/penstock-ws/penstock/interceptors"
@@ -81,6 +82,11 @@ type Endpoint struct {
 
 	// Interceptors follow those of Config.
 	Interceptors []interceptors.Interceptor
+
+	// PingInterval and IdleTimeout, unless zero, replace those of Config; negative:
+	// never. IdleTimeout must be more than PingInterval. Less than a second is not exact.
+	PingInterval time.Duration
+	IdleTimeout  time.Duration
 
 	// Subprotocols that the endpoint speaks, the preferred first. The first that
 	// the client offers is chosen; if there is none, none is (RFC 6455 §4.2.2).

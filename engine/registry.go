@@ -187,11 +187,11 @@ func (w *sweeper) check(c *Conn, now int64) func() {
 			c.shut(&CloseError{Code: frame.ClosePolicyViolation, Reason: "message comes too slowly", Cause: CauseLimit}, false)
 			c.interrupt()
 		}
-	case exceeds(silence, cfg.IdleTimeout):
+	case exceeds(silence, c.ep.idle):
 		return func() {
 			c.shut(&CloseError{Code: frame.CloseGoingAway, Reason: "idle timeout", Cause: CauseIdle}, false)
 		}
-	case exceeds(silence, cfg.PingInterval) && exceeds(now-c.watch.pinged, cfg.PingInterval):
+	case exceeds(silence, c.ep.ping) && exceeds(now-c.watch.pinged, c.ep.ping):
 		return func() {
 			c.watch.pinged = now
 			c.queue.SendControl(frame.Ping, nil)

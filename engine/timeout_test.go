@@ -114,3 +114,22 @@ func TestTimeoutIdleNotWhilePaused(t *testing.T) {
 		c.ExpectClose(frame.CloseGoingAway)
 	})
 }
+
+// An endpoint may have times of its own.
+func TestTimeoutOfEndpoint(t *testing.T) {
+	s := enginetest.Start(t, engine.Config{}, onMessage(echo))
+	ep := onMessage(echo)
+	ep.PingInterval, ep.IdleTimeout = 1100*time.Millisecond, 2*time.Second
+	s.Handle("/own", ep)
+	other := s.Dial()
+	c := s.DialWith(enginetest.Handshake{Target: "/own"})
+	c.ExpectClose(frame.CloseGoingAway)
+	require.Len(t, c.Pinged, 1)
+	other.SendText("alive")
+	require.Equal(t, "alive", other.ReadText())
+	require.Empty(t, other.Pinged)
+	other.Hangup()
+
+	ep.IdleTimeout = ep.PingInterval
+	require.Panics(t, func() { s.Engine.Endpoint(ep) })
+}
