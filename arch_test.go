@@ -29,6 +29,7 @@ var arrows = map[string][]string{
 	"engine/enginetest": {"engine", "frame", "backpressure", "interceptors"},
 	"engine/hub":        {"engine", "frame", "backpressure", "interceptors"},
 	"engine/filters":    {"engine", "engine/hub", "frame", "interceptors"},
+	"engine/app":        {"engine", "engine/hub", "frame", "interceptors"},
 	"engine/relay":      {"engine", "engine/hub", "frame", "backpressure", "interceptors"},
 	"bench":             {"frame", "frame/deflate"},
 	"cmd/bench":         {"bench", "engine"}, // for the names of its settings

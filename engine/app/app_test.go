@@ -1,0 +1,408 @@
+package app_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/stretchr/testify/require"
+
+	"github.com/penstock-ws/penstock/engine"
+	"github.com/penstock-ws/penstock/engine/app"
+	"github.com/penstock-ws/penstock/engine/enginetest"
+	"github.com/penstock-ws/penstock/interceptors"
+)
+
+func manifest(t testing.TB, text string) app.Manifest {
+	m, err := app.ParseManifest("test.json", []byte(text))
+	require.NoError(t, err)
+	return m
+}
+
+const (
+	alpha = `{"slug": "alpha", "websockets": {
+		"realtime": {"path": "/alpha", "auth": {"required": true, "allow_anonymous": false}},
+		"open": {"path": "/alpha/open", "auth": {"required": false}}}}`
+	beta = `{"slug": "beta", "auth_required": false, "websockets": {"realtime": {"path": "/beta"}}}`
+)
+
+// byQuery takes the user from the query: package auth is tested elsewhere.
+type byQuery struct{ interceptors.Passthrough }
+
+func (byQuery) Admit(r *http.Request) error {
+	interceptors.SetUser(r.Context(), r.URL.Query().Get("user"))
+	return nil
+}
+
+type fixture struct {
+	t    *testing.T
+	s    *enginetest.Server
+	apps *app.Apps
+	logs *locked
+}
+
+func start(t *testing.T, handlers map[string]app.Handler) *fixture {
+	f := &fixture{t: t, logs: new(locked)}
+	f.s = enginetest.Start(t, engine.Config{}, engine.Endpoint{})
+	apps, err := app.New(f.s.Engine, app.Config{
+		Manifests: []app.Manifest{manifest(t, alpha), manifest(t, beta)},
+		Auth:      func(string, string) interceptors.Interceptor { return byQuery{} },
+		Email:     func(c *engine.Conn) string { return interceptors.User(c.Context()) + "@example.com" },
+		Logger:    slog.New(slog.NewTextHandler(f.logs, nil)),
+	})
+	require.NoError(t, err)
+	f.apps = apps
+	for name, h := range handlers {
+		slug, endpoint, _ := strings.Cut(name, "/")
+		require.NoError(t, apps.Handle(slug, endpoint, h))
+	}
+	apps.Mount(app.RouterFunc(f.s.HandleHTTP))
+	return f
+}
+
+type locked struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *locked) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func (l *locked) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+type client struct {
+	t  *testing.T
+	ws *websocket.Conn
+}
+
+func (f *fixture) dial(path string) client {
+	ws, _, err := websocket.DefaultDialer.Dial(strings.TrimSuffix(f.s.URL(), "/")+path, nil)
+	require.NoError(f.t, err)
+	f.t.Cleanup(func() { _ = ws.Close() })
+	return client{f.t, ws}
+}
+
+// open dials and takes the confirmation.
+func (f *fixture) open(path string) client {
+	c := f.dial(path)
+	require.Equal(f.t, "connected", c.hear()["type"])
+	return c
+}
+
+func (c client) say(text string) {
+	require.NoError(c.t, c.ws.WriteMessage(websocket.TextMessage, []byte(text)))
+}
+
+func (c client) hear() map[string]any {
+	_ = c.ws.SetReadDeadline(time.Now().Add(enginetest.Patience))
+	_, text, err := c.ws.ReadMessage()
+	require.NoError(c.t, err)
+	var m map[string]any
+	require.NoError(c.t, json.Unmarshal(text, &m))
+	return m
+}
+
+func echo(_ context.Context, c *app.Connection, m app.Message) error { return c.Send(m.Data) }
+
+// C1: only path is needed; authentication is required and pings go out every 30 s,
+// unless the manifest says otherwise.
+func TestC1Defaults(t *testing.T) {
+	m := manifest(t, `{"slug": "my_app", "websockets": {"realtime": {"path": "/ws"}}}`)
+	require.Equal(t, "my_app", m.Slug)
+	require.Len(t, m.Endpoints, 1)
+	ep := m.Endpoints[0]
+	require.Equal(t, []any{"realtime", "/ws", true, 30 * time.Second}, []any{ep.Name, ep.Path, ep.AuthRequired, ep.PingInterval})
+
+	m = manifest(t, `{"slug": "my_app", "auth_policy": {"required": false}, "websockets": {
+		"b": {"path": "/b", "description": "second", "auth": {"required": true, "allow_anonymous": false}, "ping_interval": 5},
+		"a": {"path": "/a"}}}`)
+	require.False(t, m.Endpoints[0].AuthRequired)
+	require.True(t, m.Endpoints[1].AuthRequired)
+	require.Equal(t, 5*time.Second, m.Endpoints[1].PingInterval)
+	require.Equal(t, "second", m.Endpoints[1].Description)
+}
+
+// C1: an endpoint refuses who must be somebody and is not; another lets everybody in.
+func TestC1AuthIsEnforced(t *testing.T) {
+	f := start(t, nil)
+	_, resp, err := websocket.DefaultDialer.Dial(f.s.URL()+"alpha", nil)
+	require.Error(t, err)
+	require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
+	require.Equal(t, "Bearer", resp.Header.Get("WWW-Authenticate"))
+	f.open("/alpha?user=ann")
+	require.Equal(t, false, f.dial("/alpha/open").hear()["authenticated"])
+	f.open("/beta")
+}
+
+// C1: whoever requires a user where nobody authenticates has made a mistake.
+func TestC1RequiredButNobodyAuthenticates(t *testing.T) {
+	f := start(t, nil)
+	_, err := app.New(f.s.Engine, app.Config{Manifests: []app.Manifest{manifest(t, alpha)}})
+	require.Error(t, err)
+	_, err = app.New(f.s.Engine, app.Config{Manifests: []app.Manifest{manifest(t, beta)}})
+	require.NoError(t, err)
+	_, err = app.New(f.s.Engine, app.Config{})
+	require.Error(t, err)
+}
+
+// C1: two apps with the same slug are a mistake; with the same path, too, but not under
+// prefixes.
+func TestC1SeveralApps(t *testing.T) {
+	f := start(t, nil)
+	one := manifest(t, `{"slug": "one", "auth_required": false, "websockets": {"a": {"path": "/ws"}}}`)
+	two := manifest(t, `{"slug": "two", "auth_required": false, "websockets": {"a": {"path": "/ws"}}}`)
+	_, err := app.New(f.s.Engine, app.Config{Manifests: []app.Manifest{one, one}})
+	require.ErrorAs(t, err, new(*app.ManifestError))
+	_, err = app.New(f.s.Engine, app.Config{Manifests: []app.Manifest{one, two}})
+	require.Error(t, err)
+	apps, err := app.New(f.s.Engine, app.Config{Manifests: []app.Manifest{one, two}, Prefix: func(slug string) string { return "/" + slug }})
+	require.NoError(t, err)
+	mux := http.NewServeMux()
+	apps.Mount(mux)
+	for _, path := range []string{"/one/ws", "/two/ws"} {
+		r, _ := http.NewRequest(http.MethodGet, path, nil)
+		_, pattern := mux.Handler(r)
+		require.Equal(t, path, pattern)
+	}
+}
+
+// C2, C3: what is sent to an app, one of its users or channels reaches nobody else's,
+// and carries its slug.
+func TestC2C3Isolation(t *testing.T) {
+	f := start(t, nil)
+	ann, bob, other := f.open("/alpha?user=ann"), f.open("/alpha/open?user=bob"), f.open("/beta?user=ann")
+	a, err := f.apps.App("alpha")
+	require.NoError(t, err)
+	b, err := f.apps.App("beta")
+	require.NoError(t, err)
+	for c := range a.All().Connections() {
+		c.Subscribe("news")
+	}
+	for c := range b.All().Connections() {
+		c.Subscribe("news")
+	}
+	ctx := context.Background()
+	for _, step := range []struct {
+		send func(message any) (engine.Tally, error)
+		to   []client
+	}{
+		{func(m any) (engine.Tally, error) { return f.apps.Broadcast(ctx, "alpha", "", m) }, []client{ann, bob}},
+		{func(m any) (engine.Tally, error) { return f.apps.Broadcast(ctx, "alpha", "ann", m) }, []client{ann}},
+		{func(m any) (engine.Tally, error) { return f.apps.Broadcast(ctx, "beta", "ann", m) }, []client{other}},
+		{func(m any) (engine.Tally, error) { return a.Channel("news").Broadcast(ctx, m) }, []client{ann, bob}},
+		{func(m any) (engine.Tally, error) { return b.Channel("news").Broadcast(ctx, m) }, []client{other}},
+		{func(m any) (engine.Tally, error) { return f.apps.Broadcast(ctx, "alpha", "nobody", m) }, nil},
+	} {
+		tally, err := step.send(map[string]any{"type": "x", "app_slug": "forged"})
+		require.NoError(t, err)
+		require.Equal(t, len(step.to), tally.Queued)
+		for _, c := range step.to {
+			m := c.hear()
+			slug := "alpha"
+			if c == other {
+				slug = "beta"
+			}
+			require.Equal(t, map[string]any{"type": "x", "app_slug": slug}, m)
+		}
+	}
+	for _, c := range []client{ann, bob, other} { // and nothing else has come to anybody
+		c.say(`{"type":"ping"}`)
+		require.Equal(t, "error", c.hear()["type"])
+	}
+	_, err = f.apps.Broadcast(ctx, "gamma", "", nil)
+	var unknown *app.UnknownError
+	require.ErrorAs(t, err, &unknown)
+	require.Equal(t, []string{"alpha", "beta"}, unknown.Known)
+	for _, bad := range []any{nil, 1, "x", []int{1}, json.RawMessage("null")} {
+		_, err = f.apps.Broadcast(ctx, "alpha", "", bad)
+		require.ErrorIs(t, err, app.ErrNotObject)
+	}
+}
+
+// C4: handlers that come too late, twice or for nothing.
+func TestC4Registration(t *testing.T) {
+	f := start(t, map[string]app.Handler{"alpha/realtime": echo})
+	require.ErrorIs(t, f.apps.Handle("alpha", "open", echo), app.ErrMounted)
+	apps, err := app.New(f.s.Engine, app.Config{Manifests: []app.Manifest{manifest(t, beta)}})
+	require.NoError(t, err)
+	require.NoError(t, apps.Handle("beta", "realtime", echo))
+	require.ErrorIs(t, apps.Handle("beta", "realtime", echo), app.ErrHandled)
+	require.ErrorAs(t, apps.Handle("alpha", "realtime", echo), new(*app.UnknownError))
+	require.ErrorAs(t, apps.Handle("beta", "other", echo), new(*app.UnknownError))
+	require.Error(t, apps.Handle("beta", "realtime", nil))
+}
+
+// C5: a handler gets the message and its type; a type that nobody knows is answered.
+func TestC5Types(t *testing.T) {
+	routes := app.Routes{"add": func(_ context.Context, c *app.Connection, m app.Message) error {
+		var ask struct{ A, B int }
+		if err := m.Decode(&ask); err != nil {
+			return err
+		}
+		return c.Send(map[string]any{"type": "sum", "sum": ask.A + ask.B})
+	}}
+	f := start(t, map[string]app.Handler{"beta/realtime": routes.Handle})
+	c := f.open("/beta")
+	c.say(`{"type":"add","a":2,"b":3}`)
+	require.Equal(t, map[string]any{"type": "sum", "sum": 5.0, "app_slug": "beta"}, c.hear())
+	for _, bad := range []string{`{"type":"mul"}`, `{"type":"add","a":"x"}`, `{"a":1}`, `{"type":1}`, `{"type":""}`, `[]`, `null`, `1`, `{`, ``, `{"type":"add"}x`} {
+		c.say(bad)
+		m := c.hear()
+		require.Equal(t, "error", m["type"], bad)
+		require.NotEmpty(t, m["message"])
+	}
+	require.NoError(t, c.ws.WriteMessage(websocket.BinaryMessage, []byte(`{"type":"add"}`)))
+	require.Equal(t, "error", c.hear()["type"])
+}
+
+// C6: whatever a handler does, the connection lives, and the client learns nothing that
+// it must not.
+func TestC6FailingHandler(t *testing.T) {
+	const inside = "canary: password of the database"
+	f := start(t, map[string]app.Handler{"beta/realtime": func(_ context.Context, c *app.Connection, m app.Message) error {
+		switch m.Type {
+		case "error":
+			return errors.New(inside)
+		case "panic":
+			panic(inside)
+		case "told":
+			return fmt.Errorf("%s: %w", inside, app.Errorf("no seat is left"))
+		case "refused":
+			return interceptors.Refuse(403, "not you")
+		}
+		return c.Send(m.Data)
+	}})
+	c := f.open("/beta")
+	for kind, want := range map[string]string{"error": "internal error", "panic": "internal error", "told": "no seat is left", "refused": "not you"} {
+		c.say(`{"type":"` + kind + `"}`)
+		m := c.hear()
+		require.Equal(t, "error", m["type"])
+		require.Equal(t, want, m["message"])
+	}
+	c.say(`{"type":"fine"}`)
+	require.Equal(t, "fine", c.hear()["type"])
+	require.Contains(t, f.logs.String(), inside, "an operator must know")
+}
+
+// C6: a handler that means to ends it.
+func TestC6CloseError(t *testing.T) {
+	f := start(t, map[string]app.Handler{"beta/realtime": func(context.Context, *app.Connection, app.Message) error {
+		return &engine.CloseError{Code: 4000, Reason: "enough"}
+	}})
+	c := f.open("/beta")
+	c.say(`{"type":"x"}`)
+	_, _, err := c.ws.ReadMessage()
+	require.True(t, websocket.IsCloseError(err, 4000))
+}
+
+// C7, C8: the manager counts, lists, finds and sends; it knows who they are.
+func TestC7C8Manager(t *testing.T) {
+	f := start(t, nil)
+	before := time.Now()
+	first, second, third := f.open("/alpha?user=ann"), f.open("/alpha/open?user=ann"), f.open("/alpha/open")
+	f.open("/beta?user=ann")
+	a, err := f.apps.App("alpha")
+	require.NoError(t, err)
+	require.Equal(t, []int{3, 2, 0}, []int{a.All().Len(), a.User("ann").Len(), a.User("bob").Len()})
+	require.Equal(t, []string{"ann"}, slices.Collect(a.Users()))
+	anonymous := 0
+	for c := range a.All().Connections() {
+		require.Equal(t, "alpha", c.AppSlug)
+		require.WithinRange(t, c.ConnectedAt, before, time.Now())
+		require.Same(t, c, a.Connection(c.ID))
+		require.NotNil(t, c.Conn())
+		if c.UserID == "" {
+			anonymous++
+			require.NoError(t, c.Send(map[string]any{"type": "you"}))
+		} else {
+			require.Equal(t, "ann@example.com", c.UserEmail)
+		}
+	}
+	require.Equal(t, 1, anonymous)
+	require.Equal(t, "you", third.hear()["type"])
+	require.NoError(t, first.ws.NetConn().Close())
+	require.NoError(t, second.ws.Close())
+	enginetest.Await(t, func() bool { return a.All().Len() == 1 }, "two have left")
+	require.Zero(t, a.User("ann").Len())
+	require.Nil(t, a.Connection("no such"))
+}
+
+// C10: clients subscribe to channels of their app, if they may.
+func TestC10Channels(t *testing.T) {
+	f := start(t, map[string]app.Handler{"beta/realtime": app.Channels(func(_ context.Context, c *app.Connection, channel string) error {
+		if channel == "private" && c.UserID != "ann" {
+			return app.Errorf("private is ann's")
+		}
+		return nil
+	}).Handle})
+	ann, bob := f.open("/beta?user=ann"), f.open("/beta?user=bob")
+	for _, c := range []client{ann, bob} {
+		c.say(`{"type":"subscribe","channel":"news"}`)
+		require.Equal(t, map[string]any{"type": "subscribed", "channel": "news", "app_slug": "beta"}, c.hear())
+	}
+	bob.say(`{"type":"subscribe","channel":"private"}`)
+	require.Equal(t, "private is ann's", bob.hear()["message"])
+	ann.say(`{"type":"subscribe","channel":"private"}`)
+	require.Equal(t, "subscribed", ann.hear()["type"])
+	b, _ := f.apps.App("beta")
+	require.Equal(t, []int{2, 1}, []int{b.Channel("news").Len(), b.Channel("private").Len()})
+	bob.say(`{"type":"unsubscribe","channel":"news"}`)
+	require.Equal(t, "unsubscribed", bob.hear()["type"])
+	tally, err := b.Channel("news").Broadcast(context.Background(), map[string]string{"type": "hot"})
+	require.NoError(t, err)
+	require.Equal(t, engine.Tally{Queued: 1}, tally)
+	require.Equal(t, "hot", ann.hear()["type"])
+	for _, bad := range []string{`{"type":"subscribe"}`, `{"type":"subscribe","channel":1}`, `{"type":"subscribe","channel":"` + strings.Repeat("x", 201) + `"}`, `{"type":"unsubscribe"}`} {
+		ann.say(bad)
+		require.Equal(t, "error", ann.hear()["type"])
+	}
+	for i := range 1001 {
+		ann.say(fmt.Sprintf(`{"type":"subscribe","channel":"%d"}`, i))
+		if i < 998 { // two are taken
+			require.Equal(t, "subscribed", ann.hear()["type"])
+		} else {
+			require.Equal(t, "error", ann.hear()["type"])
+		}
+	}
+	require.NoError(t, ann.ws.NetConn().Close())
+	enginetest.Await(t, func() bool { return b.Channel("private").Len() == 0 }, "whoever goes leaves its channels")
+}
+
+// C11: the first message confirms the connection.
+func TestC11Confirmation(t *testing.T) {
+	f := start(t, nil)
+	m := f.dial("/alpha?user=ann").hear()
+	at, err := time.Parse(time.RFC3339, m["connected_at"].(string))
+	require.NoError(t, err)
+	require.WithinDuration(t, time.Now(), at, time.Minute)
+	delete(m, "connected_at")
+	id := m["connection_id"].(string)
+	delete(m, "connection_id")
+	require.Equal(t, map[string]any{"type": "connected", "app_slug": "alpha", "endpoint": "realtime", "authenticated": true, "user_id": "ann"}, m)
+	a, _ := f.apps.App("alpha")
+	require.Equal(t, "ann", a.Connection(id).UserID)
+}
+
+// What an endpoint without a handler gets is answered.
+func TestEndpointWithoutHandler(t *testing.T) {
+	c := start(t, nil).open("/beta")
+	c.say(`{"type":"x"}`)
+	require.Equal(t, "this endpoint takes no messages", c.hear()["message"])
+}
