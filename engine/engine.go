@@ -263,6 +263,7 @@ func (e *Engine) start(p *endpoint, o beginning) *Conn {
 	}
 	defer c.begin() // deferred: OnOpen may end in runtime.Goexit
 	c.open()
+	c.tap(o.early)
 	return c
 }
 

@@ -33,6 +33,13 @@ type Handler struct {
 	// OnMessage.
 	OnOpen func(ctx context.Context, c *Conn) error
 
+	// OnData is called with the bytes that have been read from the socket, as they came:
+	// frames, masked if they are a client's, in pieces of any size, whether they turn out
+	// to be legal or not; until the closing handshake. It runs where the connection is
+	// read, before what is in them is handled, and may overlap with OnMessage. It must not
+	// wait, write to b, or keep it. It is for debugging and accounting.
+	OnData func(c *Conn, b []byte)
+
 	// OnMessage is called for each text and binary message, in order. If it is
 	// nil, messages wait for Conn.Receive.
 	//

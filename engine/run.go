@@ -254,6 +254,13 @@ func (c *Conn) deliverClose(err *CloseError) {
 	c.guard(func() error { return c.ep.inbound(&call, in) })
 }
 
+// tap shows what has been read to who wants to see it.
+func (c *Conn) tap(b []byte) {
+	if c.ep.handler.OnData != nil && len(b) > 0 {
+		c.guard(func() error { c.ep.handler.OnData(c, b[:len(b):len(b)]); return nil })
+	}
+}
+
 func (c *Conn) open() {
 	if c.ep.handler.OnOpen != nil {
 		c.guard(func() error { return c.ep.handler.OnOpen(c.Context(), c) })

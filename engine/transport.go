@@ -158,6 +158,7 @@ func (t *transport) fill(p []byte, d *direct) (n int, err error) {
 	case err != nil:
 		t.giveBack()
 	case direct:
+		t.c.tap(p[:n])
 		t.watch(p[:n], left)
 		t.scanner.Skip(int64(n))
 	default:
@@ -197,6 +198,7 @@ func (t *transport) read(n int) {
 	front := t.front()
 	from := front + t.held()
 	t.buf.B = t.buf.B[:from+n]
+	t.c.tap(t.buf.B[from:])
 	t.pos, t.safe, t.cut = front, front, front
 	if t.kept > 0 {
 		t.pos, t.safe, t.cut, t.kept = 0, 0, 0, 0
