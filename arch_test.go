@@ -28,7 +28,7 @@ var arrows = map[string][]string{
 	"engine":            {"frame", "frame/deflate", "backpressure", "interceptors"},
 	"engine/enginetest": {"engine", "frame", "backpressure", "interceptors"},
 	"engine/hub":        {"engine", "frame", "backpressure", "interceptors"},
-	"engine/filters":    {"engine", "engine/hub", "frame", "interceptors"},
+	"engine/filters":    {"engine", "engine/hub", "engine/relay", "frame", "backpressure", "interceptors"},
 	"engine/app":        {"engine", "engine/hub", "frame", "interceptors"},
 	"engine/relay":      {"engine", "engine/hub", "frame", "backpressure", "interceptors"},
 	"bench":             {"frame", "frame/deflate"},

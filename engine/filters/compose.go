@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/penstock-ws/penstock/backpressure"
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/engine/hub"
 	"github.com/penstock-ws/penstock/interceptors"
@@ -19,6 +20,12 @@ func compose(row []Filter, h *hub.Hub) engine.Endpoint {
 		chain = append(chain, f.Interceptors...)
 		if f.Handler.OnDrain != nil {
 			handler.OnDrain = p.drain
+		}
+		if f.Handler.OnData != nil {
+			handler.OnData = p.data
+		}
+		if f.Handler.OnDrop != nil {
+			handler.OnDrop = p.drop
 		}
 	}
 	return engine.Endpoint{Handler: h.Handler(handler), Interceptors: chain}
@@ -70,6 +77,22 @@ func (p pipeline) message(ctx context.Context, c *engine.Conn, m engine.Message)
 		}
 	}
 	return nil
+}
+
+func (p pipeline) data(c *engine.Conn, b []byte) {
+	for i := range p {
+		if hook := p[i].Handler.OnData; hook != nil {
+			hook(c, b)
+		}
+	}
+}
+
+func (p pipeline) drop(c *engine.Conn, lost backpressure.Lost) {
+	for i := range p {
+		if hook := p[i].Handler.OnDrop; hook != nil {
+			hook(c, lost)
+		}
+	}
 }
 
 func (p pipeline) drain(c *engine.Conn) {

@@ -1,7 +1,9 @@
 package filters
 
 import (
+	"io"
 	"log/slog"
+	"os"
 
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/engine/hub"
@@ -14,7 +16,7 @@ import (
 // interceptors of all filters first, then every OnMessage, and so on. The first
 // error of an Admit, OnOpen or OnMessage ends the row for that request, connection
 // or message, and means what it means to the engine. OnDrain runs for every
-// filter. So does OnClose, even if one before it panics; but if an OnOpen failed,
+// filter, and so do OnData and OnDrop. So does OnClose, even if one before it panics; but if an OnOpen failed,
 // the filters after it were never opened, and are not closed.
 type Filter struct {
 	// Handler holds the hooks, any of which may be nil.
@@ -36,6 +38,13 @@ type Env struct {
 
 	// Logger is for what an operator must know. Default: slog.Default().
 	Logger *slog.Logger
+
+	// Stdout is where filters print that are made for it. Default: os.Stdout.
+	Stdout io.Writer
+
+	// Getenv returns a setting that a filter has in the environment, "" if it is not
+	// set. Default: os.Getenv.
+	Getenv func(name string) string
 }
 
 // Constructor makes a filter for one endpoint. An error says what is missing or
@@ -51,5 +60,11 @@ func (e *Env) setDefaults() {
 	}
 	if e.Logger == nil {
 		e.Logger = slog.Default()
+	}
+	if e.Stdout == nil {
+		e.Stdout = os.Stdout
+	}
+	if e.Getenv == nil {
+		e.Getenv = os.Getenv
 	}
 }

@@ -13,13 +13,25 @@ const Default = "broadcast_messages"
 // Stock returns a new registry with the filters of this package:
 //
 //   - broadcast_messages: BroadcastMessages
+//   - broadcast_messages_by_token: BroadcastMessagesByToken
 //   - echo_messages: EchoMessages
+//   - history: History
+//   - rooms: Rooms
+//   - stdout_messages: StdoutMessages
+//   - stdout_rawdata: StdoutRawData
 //   - stream_messages: StreamMessages
+//   - worker_relay: WorkerRelay
 func Stock() *Registry {
 	return &Registry{constructors: map[string]Constructor{
-		"broadcast_messages": BroadcastMessages,
-		"echo_messages":      EchoMessages,
-		"stream_messages":    StreamMessages,
+		"broadcast_messages":          BroadcastMessages,
+		"broadcast_messages_by_token": BroadcastMessagesByToken,
+		"echo_messages":               EchoMessages,
+		"history":                     History,
+		"rooms":                       Rooms,
+		"stdout_messages":             StdoutMessages,
+		"stdout_rawdata":              StdoutRawData,
+		"stream_messages":             StreamMessages,
+		"worker_relay":                WorkerRelay,
 	}}
 }
 

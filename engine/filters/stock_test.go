@@ -1,0 +1,189 @@
+package filters_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/stretchr/testify/require"
+
+	"github.com/penstock-ws/penstock/engine"
+	"github.com/penstock-ws/penstock/engine/filters"
+	"github.com/penstock-ws/penstock/engine/hub"
+)
+
+// A sink is a standard output.
+type sink struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *sink) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *sink) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+// serveWith is serve for filters that want more of their environment.
+func serveWith(t *testing.T, env filters.Env, names ...string) *server {
+	e, err := engine.New(engine.Config{Logger: slog.New(slog.DiscardHandler)}, engine.Endpoint{})
+	require.NoError(t, err)
+	env.Engine, env.Hub = e, hub.New(e, hub.Config{})
+	ep, err := filters.Stock().Build(names, env)
+	require.NoError(t, err)
+	srv := httptest.NewServer(e.Endpoint(ep))
+	t.Cleanup(func() {
+		require.NoError(t, e.Shutdown(context.Background()))
+		srv.Close()
+	})
+	return &server{t: t, hub: env.Hub, url: "ws" + strings.TrimPrefix(srv.URL, "http")}
+}
+
+func (s *server) dialWith(query string, header http.Header) *websocket.Conn {
+	ws, _, err := websocket.DefaultDialer.Dial(s.url+"?"+query, header)
+	require.NoError(s.t, err)
+	s.t.Cleanup(func() { _ = ws.Close() })
+	return ws
+}
+
+// B3, B8: those with the same token are a group, whichever way it came.
+func TestB8BroadcastByToken(t *testing.T) {
+	s := serve(t, engine.Config{}, filters.Stock(), "broadcast_messages_by_token")
+	a1 := s.dialWith("token=a", nil)
+	a2 := s.dialWith("", http.Header{"Authorization": {"bearer a"}})
+	b := s.dialWith("token=b", nil)
+	write(t, a1, websocket.TextMessage, "for a")
+	write(t, b, websocket.BinaryMessage, "for b")
+	expect(t, a1, websocket.TextMessage, "for a")
+	expect(t, a2, websocket.TextMessage, "for a")
+	expect(t, b, websocket.BinaryMessage, "for b")
+	_, resp, err := websocket.DefaultDialer.Dial(s.url, nil)
+	require.Error(t, err)
+	require.Equal(t, http.StatusUnauthorized, resp.StatusCode)
+}
+
+// B3: what comes is printed, a message a line, and nothing controls the terminal.
+func TestB3StdoutMessages(t *testing.T) {
+	out := new(sink)
+	ws := serveWith(t, filters.Env{Stdout: out}, "stdout_messages", "echo_messages").dial()
+	for _, text := range []string{"hello, wörld\t!", "two\nlines", "\x1b[31mred"} {
+		write(t, ws, websocket.TextMessage, text)
+		expect(t, ws, websocket.TextMessage, text)
+	}
+	write(t, ws, websocket.BinaryMessage, "bin\x00")
+	expect(t, ws, websocket.BinaryMessage, "bin\x00")
+	require.Equal(t, "hello, wörld\t!\n\"two\\nlines\"\n\"\\x1b[31mred\"\n\"bin\\x00\"\n", out.String())
+}
+
+// B1, B3: raw data is what the socket has yielded, before any message.
+func TestB3StdoutRawData(t *testing.T) {
+	out := new(sink)
+	ws := serveWith(t, filters.Env{Stdout: out}, "stdout_rawdata", "echo_messages").dial()
+	write(t, ws, websocket.TextMessage, "x")
+	expect(t, ws, websocket.TextMessage, "x")
+	line := out.String()
+	var conn, n int
+	var data []byte
+	_, err := fmt.Sscanf(line, "%d: %d bytes: %x\n", &conn, &n, &data)
+	require.NoError(t, err)
+	require.Len(t, data, n)
+	require.Equal(t, []byte{0x81, 0x81}, data[:2])
+	require.Len(t, data, 2+4+1)
+}
+
+// E through the command line: the secret is in the environment.
+func TestWorkerRelay(t *testing.T) {
+	_, err := filters.Stock().Build([]string{"worker_relay"}, filters.Env{Engine: new(engine.Engine), Getenv: func(string) string { return "" }})
+	require.Error(t, err)
+	s := serveWith(t, filters.Env{Getenv: func(name string) string {
+		return map[string]string{"WORKER_SECRET": "s"}[name]
+	}}, "worker_relay")
+	c := s.dialWith("", nil)
+	write(t, c, websocket.TextMessage, "ping")
+	expect(t, c, websocket.TextMessage, "pong")
+	w := s.dialWith("client_type=worker&token=s", nil)
+	expect(t, c, websocket.TextMessage, `{"type":"worker_status","online":true}`)
+	write(t, w, websocket.TextMessage, `{"a": 1}`)
+	expect(t, c, websocket.TextMessage, `{"a": 1}`)
+}
+
+func hearJSON(t *testing.T, ws *websocket.Conn) map[string]any {
+	t.Helper()
+	_ = ws.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_, text, err := ws.ReadMessage()
+	require.NoError(t, err)
+	var m map[string]any
+	require.NoError(t, json.Unmarshal(text, &m))
+	return m
+}
+
+func TestRooms(t *testing.T) {
+	s := serve(t, engine.Config{}, filters.Stock(), "rooms")
+	a, b := s.dial(), s.dial()
+	for _, ws := range []*websocket.Conn{a, b} {
+		write(t, ws, websocket.TextMessage, `{"type":"join","room":"r"}`)
+		require.Equal(t, map[string]any{"type": "joined", "room": "r"}, hearJSON(t, ws))
+	}
+	write(t, a, websocket.TextMessage, `{"type":"publish","room":"r","data":{"n":1}}`)
+	for _, ws := range []*websocket.Conn{a, b} {
+		require.Equal(t, map[string]any{"type": "message", "room": "r", "data": map[string]any{"n": 1.0}}, hearJSON(t, ws))
+	}
+	write(t, b, websocket.TextMessage, `{"type":"leave","room":"r"}`)
+	require.Equal(t, "left", hearJSON(t, b)["type"])
+	for _, bad := range []string{
+		`{"type":"publish","room":"r","data":1}`, `{"type":"join"}`, `{"type":"dance","room":"r"}`, `[]`, `x`,
+		`{"type":"join","room":"r","position":"0-0"}`, `{"type":"join","room":"` + strings.Repeat("x", 201) + `"}`,
+	} {
+		write(t, b, websocket.TextMessage, bad)
+		m := hearJSON(t, b)
+		require.Equal(t, "error", m["type"], bad)
+		require.NotEmpty(t, m["message"])
+	}
+}
+
+func TestHistory(t *testing.T) {
+	s := serve(t, engine.Config{}, filters.Stock(), "history")
+	a := s.dial()
+	write(t, a, websocket.TextMessage, `{"type":"join","room":"r"}`)
+	hearJSON(t, a)
+	var last string
+	for i := range 3 {
+		write(t, a, websocket.TextMessage, fmt.Sprintf(`{"type":"publish","room":"r","data":%d}`, i))
+		m := hearJSON(t, a)
+		require.Equal(t, float64(i), m["data"])
+		if i == 0 {
+			last = m["position"].(string)
+		}
+	}
+	b := s.dial()
+	write(t, b, websocket.TextMessage, `{"type":"join","room":"r","position":"`+last+`"}`)
+	require.Equal(t, "joined", hearJSON(t, b)["type"])
+	for i := 1; i < 3; i++ {
+		require.Equal(t, float64(i), hearJSON(t, b)["data"])
+	}
+	c := s.dial()
+	write(t, c, websocket.TextMessage, `{"type":"join","room":"r","position":"1-7"}`)
+	require.Equal(t, "joined", hearJSON(t, c)["type"])
+	gap := hearJSON(t, c)
+	require.Equal(t, []any{"gap", "1-7"}, []any{gap["type"], gap["from"]})
+	require.Equal(t, 0.0, hearJSON(t, c)["data"])
+	write(t, c, websocket.TextMessage, `{"type":"join","room":"r","position":"nonsense"}`)
+	for m := hearJSON(t, c); m["type"] != "error"; m = hearJSON(t, c) {
+		require.Equal(t, "message", m["type"])
+	}
+}

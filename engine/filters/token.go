@@ -1,0 +1,53 @@
+package filters
+
+import (
+	"context"
+	"crypto/sha256"
+	"net/http"
+	"strings"
+
+	"github.com/penstock-ws/penstock/engine"
+	"github.com/penstock-ws/penstock/engine/hub"
+	"github.com/penstock-ws/penstock/interceptors"
+)
+
+// BroadcastMessagesByToken sends every message to the connections whose clients have
+// come with the same token as the sender's, the sender's included: whoever knows a
+// token is in its group. The token is that of the header Authorization (Bearer), or
+// else the query parameter token; without one a client is refused with 401. Tokens are
+// kept as hashes, and never logged.
+func BroadcastMessagesByToken(env Env) (Filter, error) {
+	groups := hub.New(env.Engine, hub.Config{})
+	return Filter{Handler: groups.Handler(engine.Handler{
+		Admit: func(r *http.Request) error {
+			token := tokenOf(r)
+			if token == "" {
+				return &engine.HandshakeError{
+					Status: http.StatusUnauthorized, Reason: "a token is required, as Authorization: Bearer or ?token=",
+					Header: http.Header{"Www-Authenticate": {"Bearer"}},
+				}
+			}
+			sum := sha256.Sum256([]byte(token))
+			interceptors.ConnStore(r.Context()).Set(groupKey{}, string(sum[:]))
+			return nil
+		},
+		OnOpen: func(_ context.Context, c *engine.Conn) error {
+			groups.Room(c.Get(groupKey{}).(string)).Join(c)
+			return nil
+		},
+		OnMessage: func(ctx context.Context, c *engine.Conn, m engine.Message) error {
+			_, err := groups.Room(c.Get(groupKey{}).(string)).Broadcast(ctx, m.Type, m.Data)
+			return err
+		},
+	})}, nil
+}
+
+type groupKey struct{}
+
+func tokenOf(r *http.Request) string {
+	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	if ok && strings.EqualFold(scheme, "bearer") {
+		return strings.TrimSpace(token)
+	}
+	return r.URL.Query().Get("token")
+}
