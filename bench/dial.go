@@ -45,6 +45,19 @@ type dialer struct {
 	compress bool                                                   // offer permessage-deflate, and insist
 	ping     bool                                                   // wait until the server has answered a ping; see awaitPong
 	control  func(network, address string, c syscall.RawConn) error // of the new socket; nil: nothing
+	rooms    int                                                    // among which connections are spread by a token; 0: there are none
+}
+
+// to returns the address of a connection.
+func (how dialer) to(id int) *url.URL {
+	if how.rooms == 0 {
+		return how.address
+	}
+	address := *how.address
+	query := address.Query()
+	query.Set("token", fmt.Sprintf("room-%d", id%how.rooms))
+	address.RawQuery = query.Encode()
+	return &address
 }
 
 // dialAll opens n connections, or none: after an error everything is closed.
@@ -57,7 +70,7 @@ func dialAll(ctx context.Context, n int, how dialer) ([]*dialed, error) {
 	for range min(n, dialers) {
 		wg.Go(func() { // until n are open or ctx is done
 			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-				d, err := how.dial(ctx)
+				d, err := how.dial(ctx, i)
 				if err != nil {
 					cancel(fmt.Errorf("connection %d of %d: %w", i+1, n, err))
 					return
@@ -85,7 +98,7 @@ func hangUp(conns []*dialed) {
 }
 
 // dial opens one connection and shakes hands.
-func (how dialer) dial(ctx context.Context) (*dialed, error) {
+func (how dialer) dial(ctx context.Context, id int) (*dialed, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	conn, err := how.connect(ctx)
@@ -94,7 +107,7 @@ func (how dialer) dial(ctx context.Context) (*dialed, error) {
 	}
 	// A ctx that ends interrupts the handshake's reads and writes.
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	early, err := handshake(conn, how.address, how.compress)
+	early, err := handshake(conn, how.to(id), how.compress)
 	if err == nil && how.ping {
 		early, err = awaitPong(conn, early)
 	}

@@ -14,9 +14,13 @@ import (
 // messages under way, and each of them is complete when every connection has
 // received it, the sender's own included. Then the next one goes out.
 //
-// Every connection checks every delivery: one that is lost, doubled, out of order
-// or altered fails the connection, and the others go on without it. The sender
-// is connection 0; when it fails the run is over.
+// With Rooms there are as many senders, each of which fans out to the connections of its
+// own room: those that have come with the same query parameter token, for a server that
+// keeps them apart by it.
+//
+// Every connection checks every delivery: one that is lost, doubled, out of order,
+// altered or another room's fails the connection, and the others go on without it. The
+// first connection of each room is its sender; when one fails the run is over.
 //
 // Before the first message each connection waits for the server to answer a
 // ping, so that all of them are among those that get broadcasts. The server must
@@ -27,6 +31,10 @@ type Fanout struct {
 	// Connections is how many connections receive, the sender included.
 	// 0: 1000. At most MaxConnections.
 	Connections int
+
+	// Rooms is among how many rooms the connections are spread. 0: one, of all, for a
+	// server that knows none. At most Connections.
+	Rooms int
 
 	// InFlight is how many messages the sender keeps under way. 0: 1.
 	// At most MaxInFlight.
@@ -57,9 +65,6 @@ type Fanout struct {
 	Settle time.Duration
 }
 
-// senderID is the connection of a fan-out that sends.
-const senderID = 0
-
 // Run carries out the scenario; see Echo.Run, whose ways it shares. Latency in
 // the Result is that of deliveries: from when a message was due to be sent until one
 // connection received it, for all connections.
@@ -73,8 +78,10 @@ func (f Fanout) Run(ctx context.Context, t Target, watch func(Progress)) (*Resul
 	}
 	f = f.withDefaults()
 	s := newSession("fanout", plan{groups: []Group{f.group()}, timing: f.timing()}, t)
-	s.source = newSource(f.group(), f.Connections, s.patterns[0])
-	s.extra = map[string]any{"stalled": f.Stalled}
+	for room := range max(f.Rooms, 1) {
+		s.sources = append(s.sources, newSource(f.group(), f.receivers(room), s.patterns[0]))
+	}
+	s.extra = map[string]any{"stalled": f.Stalled, "rooms": f.Rooms}
 	stalled, conns, err := f.dial(ctx, address)
 	defer hangUp(stalled)
 	if err != nil && ctx.Err() == nil {
@@ -95,14 +102,22 @@ func (f Fanout) dial(ctx context.Context, address *url.URL) (stalled, conns []*d
 			return nil, nil, fmt.Errorf("stalled %w", err)
 		}
 	}
-	conns, err = dialAll(ctx, f.Connections, dialer{address: address, ping: true})
+	conns, err = dialAll(ctx, f.Connections, dialer{address: address, ping: true, rooms: f.Rooms})
 	return stalled, conns, err
+}
+
+// receivers returns how many connections are in a room.
+func (f Fanout) receivers(room int) int {
+	rooms := max(f.Rooms, 1)
+	return (f.Connections - room + rooms - 1) / rooms
 }
 
 // Validate returns every mistake in f, joined; each is a *ConfigError.
 func (f Fanout) Validate() error {
 	d := f.withDefaults()
-	mistakes := slices.Concat(d.group().ranges(), d.timing().ranges(), []error{inRange("Stalled", d.Stalled, 0, MaxConnections)})
+	mistakes := slices.Concat(d.group().ranges(), d.timing().ranges(), []error{
+		inRange("Stalled", d.Stalled, 0, MaxConnections), inRange("Rooms", d.Rooms, 0, max(d.Connections, 0)),
+	})
 	if err := errors.Join(mistakes...); err != nil {
 		return err
 	}

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -377,4 +380,58 @@ func TestSourceReckoning(t *testing.T) {
 			require.Len(t, flows, src.receivers)
 		}
 	}
+}
+
+// Rooms have senders of their own, whose messages stay in them: what comes from another
+// room is a failure.
+func TestFanoutRooms(t *testing.T) {
+	for _, mixed := range []bool{false, true} {
+		var mu sync.Mutex
+		rooms := make(map[string]*room)
+		upgrader := websocket.Upgrader{}
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			name := req.URL.Query().Get("token")
+			if name == "" {
+				http.Error(w, "no room", http.StatusBadRequest)
+				return
+			}
+			if mixed {
+				name = "all"
+			}
+			mu.Lock()
+			r := rooms[name]
+			if r == nil {
+				r = new(room)
+				rooms[name] = r
+			}
+			mu.Unlock()
+			conn, err := upgrader.Upgrade(w, req, nil)
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			r.serve(conn)
+		}))
+		t.Cleanup(srv.Close)
+		f := shortFanout(Fanout{Connections: 11, Rooms: 3, InFlight: 2})
+		got, err := f.Run(t.Context(), Target{URL: "ws" + strings.TrimPrefix(srv.URL, "http") + "/?other=1"}, nil)
+		require.NoError(t, err)
+		if mixed {
+			require.NotEmpty(t, got.Failures)
+			continue
+		}
+		require.Empty(t, got.Failures)
+		require.Len(t, rooms, 3)
+		for name, members := range map[string]int{"room-0": 4, "room-1": 4, "room-2": 3} {
+			require.Len(t, rooms[name].members, members)
+			require.Positive(t, rooms[name].n)
+		}
+		require.Equal(t, 3, got.Settings["rooms"])
+		require.Contains(t, got.Name, "11 connections in 3 rooms, 2 in flight from one of each room")
+		require.InDelta(t, got.Messages*11/3, got.Deliveries, float64(got.Messages)*0.4+60)
+	}
+	_, err := Fanout{Connections: 2, Rooms: 3}.Run(t.Context(), Target{URL: "ws://127.0.0.1:1/"}, nil)
+	var wrong *ConfigError
+	require.ErrorAs(t, err, &wrong)
+	require.Equal(t, "Rooms", wrong.Field)
 }

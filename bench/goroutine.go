@@ -20,21 +20,25 @@ func (s *session) goroutines(conns []*dialed) []func() {
 	s.driver = driverGoroutines
 	// A recorder for each connection would take 200 KB each.
 	groups := make([]group, min(4*runtime.GOMAXPROCS(0), len(conns)))
-	if s.source != nil {
-		groups = groups[:1] // it belongs to one lock
+	if s.fans() {
+		groups = groups[:1] // what is shared belongs to one lock
 	}
 	for i := range groups {
 		groups[i].rec = s.recorder()
 		groups[i].lost = make(chan struct{})
 	}
 	carry := make([]func(), len(conns))
-	var sender *carrier
+	senders := make([]*carrier, len(s.sources))
 	for i, d := range conns {
 		c := &carrier{s: s, g: &groups[i%len(groups)], id: d.id, conn: d.conn, kick: make(chan struct{}, 1)}
-		if sender == nil || s.source == nil {
-			sender = c
+		c.sender = c
+		if s.fans() {
+			room := s.room(i)
+			if i == room {
+				senders[room] = c
+			}
+			c.sender = senders[room]
 		}
-		c.sender = sender
 		var fail *failure
 		c.flow, fail = s.flow(d, c.g.rec)
 		carry[i] = func() { c.run(fail) }
@@ -45,6 +49,7 @@ func (s *session) goroutines(conns []*dialed) []func() {
 // group is some connections that share a lock and a recorder.
 type group struct {
 	lost chan struct{} // closed when a fan-out's sender has failed
+	once sync.Once     // closes it
 	mu   sync.Mutex
 	rec  *recorder // guarded by mu, and so are the flows of the group's carriers
 }
@@ -89,8 +94,8 @@ func (c *carrier) leave(why *failure) {
 	c.sender.flow.refill(c.s.now())
 	c.g.mu.Unlock()
 	c.sender.wake()
-	if lost && c.s.source != nil && c.sender == c {
-		close(c.g.lost)
+	if lost && c.s.fans() && c.sender == c {
+		c.g.once.Do(func() { close(c.g.lost) })
 	}
 }
 
@@ -136,7 +141,7 @@ func (c *carrier) take(b []byte, err error) (fail *failure, over bool) {
 // endedLocked judges a read error, of which some are this side's doing.
 func (c *carrier) endedLocked(err error) *failure {
 	switch {
-	case c.s.phase.Load() == phaseStop, c.s.source != nil && c.flow.lost:
+	case c.s.phase.Load() == phaseStop, c.s.fans() && c.s.lost():
 		return nil
 	case errors.Is(err, os.ErrDeadlineExceeded): // set by follow
 		return c.flow.unanswered()

@@ -236,7 +236,7 @@ func (a *hostility) connect(ctx context.Context) (net.Conn, string) {
 		}
 		return nil, "not connected"
 	}
-	d, err := a.dialer.dial(ctx)
+	d, err := a.dialer.dial(ctx, 0)
 	switch {
 	case err == nil:
 		return d.conn, "" // early bytes are lost; only the wording of an end hangs on them

@@ -20,8 +20,8 @@ func (s *session) carriers(conns []*dialed) []func() {
 	s.driver = driverEpoll
 	// Half of the CPUs: the other half is the server's when it is on this machine.
 	n := min(max(1, runtime.GOMAXPROCS(0)/2), len(conns))
-	if s.source != nil {
-		n = 1 // it belongs to one loop
+	if s.fans() {
+		n = 1 // what is shared belongs to one loop
 	}
 	carry := make([]func(), n)
 	for i := range carry {
@@ -110,7 +110,9 @@ func (l *loop) run() {
 	for l.live > 0 && l.follow() {
 		l.wait()
 		l.due()
-		l.resume()
+		for room := range l.s.sources {
+			l.resume(room) // after the end of a connection that was waited for
+		}
 		l.rec.publish()
 	}
 	l.abandon()
@@ -197,7 +199,7 @@ func (l *loop) due() {
 
 // follow goes along with the session's phase; false: hang up.
 func (l *loop) follow() bool {
-	if l.s.source != nil && l.s.source.lost {
+	if l.s.lost() {
 		return false
 	}
 	phase := l.s.phase.Load()
@@ -278,10 +280,10 @@ func (l *loop) read(k *link, index int32, events uint32) {
 		l.close(k, fail)
 		return
 	}
-	if l.s.source == nil {
-		l.refill(k, index, now)
+	if l.s.fans() {
+		l.resume(l.s.room(int(index)))
 	} else {
-		l.resume()
+		l.refill(k, index, now)
 	}
 	// A short read has emptied the socket, unless its end came with the data.
 	if n == len(l.buf) || events&^(unix.EPOLLIN|unix.EPOLLOUT) != 0 {
@@ -290,13 +292,10 @@ func (l *loop) read(k *link, index int32, events uint32) {
 	l.flush(k)
 }
 
-// resume lets a fan-out's sender go on when messages have been completed: by a read
-// of whichever connection, or by the end of one that was waited for.
-func (l *loop) resume() {
-	if l.s.source == nil {
-		return
-	}
-	if sender := &l.links[senderID]; sender.fd >= 0 && sender.ready() {
+// resume lets the sender of a fan-out's room go on when messages have been completed: by
+// a read of whichever connection, or by the end of one that was waited for.
+func (l *loop) resume(room int) {
+	if sender := &l.links[room]; sender.fd >= 0 && sender.ready() {
 		sender.refill(l.s.now())
 		l.flush(sender)
 	}

@@ -86,7 +86,7 @@ func TestResultName(t *testing.T) {
 	fanout := Fanout{Connections: 100}.withDefaults()
 	for want, s := range map[string]*session{
 		"fanout: 100 connections and 3 stalled, 1 in flight from one of them, 128 bytes binary": {
-			name: "fanout", source: new(source), plan: plan{groups: []Group{fanout.group()}}, extra: map[string]any{"stalled": 3},
+			name: "fanout", sources: []*source{new(source)}, plan: plan{groups: []Group{fanout.group()}}, extra: map[string]any{"stalled": 3},
 		},
 		"echo: 5 connections, 2 in flight on each, 9 bytes compressed text; beside 10 bomb": {
 			name: "echo", plan: plan{groups: []Group{{Connections: 5, InFlight: 2, PayloadBytes: 9, Text: true, Compress: true}}, beside: []Hostile{{HostileBomb, 10}}},

@@ -180,12 +180,16 @@ func (s *session) load() string {
 	groups := s.plan.groups
 	text := s.name + ": "
 	switch {
-	case s.source != nil:
+	case s.fans():
 		text += fmt.Sprintf("%d connections", groups[0].Connections)
 		if n := s.extra["stalled"]; n != 0 {
 			text += fmt.Sprintf(" and %v stalled", n)
 		}
-		text += ", " + groups[0].heading("from one of them")
+		if n := len(s.sources); n > 1 {
+			text += fmt.Sprintf(" in %d rooms, ", n) + groups[0].heading("from one of each room")
+		} else {
+			text += ", " + groups[0].heading("from one of them")
+		}
 	case len(groups) == 1:
 		text += fmt.Sprintf("%d connections, ", groups[0].Connections) + groups[0].heading("on each")
 	default:
@@ -226,7 +230,7 @@ func (s *session) addGroups(r *Result) {
 	r.Messages, r.Owed = all.messages, all.owed
 	r.MessagesPerSecond = perSecond(r.Messages, seconds)
 	r.Latency, r.Histogram = latencyOf(all.latency, all.longest)
-	if s.source != nil {
+	if s.fans() {
 		r.Deliveries = all.latency.TotalCount()
 		r.DeliveriesPerSecond = perSecond(r.Deliveries, seconds)
 	}

@@ -16,7 +16,7 @@ type session struct {
 	// immutable
 	name     string // the scenario's
 	plan     plan
-	source   *source        // of all connections, in a fan-out; nil: each has its own
+	sources  []*source      // of each room, in a fan-out; none: each connection has its own
 	extra    map[string]any // settings beyond those of the plan
 	told     map[string]any // settings instead of those of the plan, where its terms are not the caller's
 	storm    *url.URL       // where clients come and go; nil: connections stay
@@ -157,15 +157,30 @@ func (s *session) finish(ctx context.Context) (release func() bool) {
 // heels of the handshake.
 func (s *session) flow(d *dialed, rec *recorder) (*flow, *failure) {
 	g := s.plan.groups[d.group]
-	src, sends := s.source, d.id == senderID
-	if src == nil {
-		src, sends = newSource(g, 1, s.patterns[d.group]), true
+	var src *source
+	sends := true
+	if s.fans() {
+		src, sends = s.sources[s.room(d.id)], d.id < len(s.sources)
+	} else {
+		src = newSource(g, 1, s.patterns[d.group])
 		src.pace = newPacer(g.Pace, s.plan.timing, d.id, g.Connections)
 	}
 	f := newFlow(src, sends, s.rules[d.group])
 	f.group = d.group
 	rec.at(s.now())
 	return f, f.input(d.early, s.now(), rec)
+}
+
+// fans reports whether the connections of a room get the messages of one of them.
+func (s *session) fans() bool { return len(s.sources) > 0 }
+
+// room returns the room of a fan-out's connection, whose sender is the connection with
+// the room's number.
+func (s *session) room(id int) int { return id % len(s.sources) }
+
+// lost reports whether a room's sender has failed.
+func (s *session) lost() bool {
+	return slices.ContainsFunc(s.sources, func(src *source) bool { return src.lost })
 }
 
 // paced reports whether any group is an open loop.

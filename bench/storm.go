@@ -103,7 +103,7 @@ func (s *session) visitors(ctx context.Context, address *url.URL) []func() {
 // once is the life of one client.
 func (s *session) once(ctx context.Context, address *url.URL) (latency int64, fail *failure) {
 	began := s.now()
-	d, err := dialer{address: address}.dial(ctx)
+	d, err := dialer{address: address}.dial(ctx, 0)
 	if err != nil {
 		return 0, failf(FailureNetwork, "%v", err)
 	}

@@ -194,6 +194,9 @@ all connections, itself included, have received one. Every delivery is checked.
 Latency is that of each delivery at each connection, closed-loop: at the pace
 that the server itself allowed.
 
+--rooms spreads the connections among rooms, each with a sender of its own, by a query
+parameter "token" that is the same for all of a room.
+
 --stalled adds connections that shake hands and never read. Nothing waits for
 them: how little they change the figures of the others is what they are for.
 
@@ -204,13 +207,20 @@ func newFanoutCommand() *cobra.Command {
 	s := &bench.Fanout{
 		Connections: 1000, InFlight: 1, PayloadBytes: 128, Warmup: time.Second, Duration: 5 * time.Second,
 	}
-	a := &command{name: "fanout", works: one(work{scenario: s, name: "fanout", filter: "broadcast_messages"})}
+	a := &command{name: "fanout", works: func() ([]work, error) {
+		filter := "broadcast_messages"
+		if s.Rooms > 0 {
+			filter = "broadcast_messages_by_token"
+		}
+		return []work{{scenario: s, name: "fanout", filter: filter}}, nil
+	}}
 	cmd := a.build(&cobra.Command{
 		Short:   fanoutShort,
 		Long:    fanoutLong,
 		Example: "  penstock bench fanout --pipeline 16\n  penstock bench fanout --connections 100 --stalled 1 --json fanout.json",
 	})
 	load{&s.Connections, &s.InFlight, &s.PayloadBytes, &s.Text, &s.Duration, &s.Warmup}.addFlags(cmd.Flags(), "from the one that sends")
+	cmd.Flags().Var(number{&s.Rooms, 0, bench.MaxConnections}, "rooms", "rooms among which the connections are spread, with a sender each (default one of all)")
 	cmd.Flags().Var(number{&s.Stalled, 0, bench.MaxConnections}, "stalled", "further connections, which never read (default 0)")
 	return cmd
 }
