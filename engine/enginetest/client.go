@@ -121,13 +121,16 @@ func (c *Client) ReadResponse() {
 
 func (c *Client) readResponse() {
 	c.t.Helper()
-	require.NoError(c.t, c.Conn.SetReadDeadline(time.Now().Add(Patience)))
+	require.NoError(c.t, c.Conn.SetReadDeadline(time.Now().Add(patience())))
 	res, err := http.ReadResponse(c.r, &http.Request{Method: c.method})
 	require.NoError(c.t, err)
 	c.Response = res
 }
 
 func (s *Server) connect(receiveBuffer int) (net.Conn, error) {
+	if s.memory != nil {
+		return s.connectLink(receiveBuffer)
+	}
 	d := net.Dialer{Timeout: Patience}
 	if receiveBuffer > 0 {
 		d.Control = func(_, _ string, raw syscall.RawConn) (err error) {
@@ -142,6 +145,17 @@ func (s *Server) connect(receiveBuffer int) (net.Conn, error) {
 		return conn, err
 	}
 	return tls.Client(conn, s.trust), nil
+}
+
+func (s *Server) connectLink(receiveBuffer int) (net.Conn, error) {
+	l, err := s.memory.connect(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	if receiveBuffer > 0 {
+		l.In.SetBuffer(receiveBuffer)
+	}
+	return l, nil
 }
 
 // Client is a WebSocket peer that speaks raw frames. One goroutine may write and
@@ -161,6 +175,15 @@ type Client struct {
 	masked uint32 // frames masked so far
 }
 
+// Link returns the client's end of its connection in memory, for faults; without
+// StartMemory it fails the test.
+func (c *Client) Link() *Link {
+	c.t.Helper()
+	l, ok := c.Conn.(*Link)
+	require.True(c.t, ok, "a Link needs StartMemory")
+	return l
+}
+
 // tcp returns the socket under TLS, if there is TLS.
 func (c *Client) tcp() *net.TCPConn {
 	if t, ok := c.Conn.(*tls.Conn); ok {
@@ -172,12 +195,20 @@ func (c *Client) tcp() *net.TCPConn {
 // CloseWrite ends the client's direction: the server reads EOF.
 func (c *Client) CloseWrite() {
 	c.t.Helper()
+	if l, ok := c.Conn.(*Link); ok {
+		require.NoError(c.t, l.CloseWrite())
+		return
+	}
 	require.NoError(c.t, c.tcp().CloseWrite())
 }
 
 // Reset ends the connection with a TCP reset.
 func (c *Client) Reset() {
 	c.t.Helper()
+	if l, ok := c.Conn.(*Link); ok {
+		l.Reset()
+		return
+	}
 	require.NoError(c.t, c.tcp().SetLinger(0))
 	require.NoError(c.t, c.tcp().Close())
 }

@@ -1,9 +1,9 @@
 package enginetest
 
 import (
+	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"strings"
 	"testing"
@@ -45,13 +45,13 @@ type holdings struct {
 	files      map[string]string
 }
 
-// takeHoldings uses the network once first: the runtime opens descriptors of its
-// own then, and keeps them.
+// takeHoldings has the runtime wait for a descriptor once first: it opens some of its own
+// then, and keeps them.
 func takeHoldings(t testing.TB) holdings {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	r, w, err := os.Pipe()
 	require.NoError(t, err)
-	require.NoError(t, ln.Close())
+	require.NoError(t, errors.Join(r.Close(), w.Close()))
 	return holdings{goroutines: goleak.IgnoreCurrent(), files: openFiles()}
 }
 

@@ -31,7 +31,7 @@ func (c *Client) Write(b []byte) {
 
 // TryWrite is Write for bytes that the server may refuse.
 func (c *Client) TryWrite(b []byte) error {
-	if err := c.Conn.SetWriteDeadline(time.Now().Add(Patience)); err != nil {
+	if err := c.Conn.SetWriteDeadline(time.Now().Add(patience())); err != nil {
 		return err
 	}
 	_, err := c.Conn.Write(b)
@@ -93,7 +93,7 @@ func (c *Client) ReadFrame() (frame.Header, []byte) {
 // what holds for every frame of a server: it is not masked (RFC 6455 §5.1) and
 // has no reserved bits.
 func (c *Client) TryReadFrame() (frame.Header, []byte, error) {
-	if err := c.Conn.SetReadDeadline(time.Now().Add(Patience)); err != nil {
+	if err := c.Conn.SetReadDeadline(time.Now().Add(patience())); err != nil {
 		return frame.Header{}, nil, err
 	}
 	h, err := c.readHeader()
@@ -228,7 +228,7 @@ func (c *Client) ExpectEOF() {
 // ReadToEnd reads whatever comes until the connection has ended, in any way.
 func (c *Client) ReadToEnd() {
 	c.t.Helper()
-	require.NoError(c.t, c.Conn.SetReadDeadline(time.Now().Add(Patience)))
+	require.NoError(c.t, c.Conn.SetReadDeadline(time.Now().Add(patience())))
 	_, err := io.Copy(io.Discard, c.r)
 	require.NotErrorIs(c.t, err, os.ErrDeadlineExceeded)
 }
