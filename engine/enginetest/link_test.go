@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -408,5 +409,26 @@ func TestLinkRandom(t *testing.T) {
 			})
 		}
 		all.Wait()
+	})
+}
+
+// Nobody accepts: connecting waits as long as it may, and is refused at the end.
+func TestMemoryConnect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err := m.connect(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		ended, over := began(func() error { _, err := m.connect(t.Context()); return err })
+		require.False(t, over())
+		require.NoError(t, m.Close())
+		require.NoError(t, m.Close())
+		require.ErrorIs(t, ended(t), syscall.ECONNREFUSED)
+		_, err = m.Accept()
+		require.ErrorIs(t, err, net.ErrClosed)
+		m.closeLinks()
+		_, err = m.connect(t.Context())
+		require.ErrorIs(t, err, syscall.ECONNREFUSED)
 	})
 }

@@ -23,7 +23,7 @@ import (
 func StartMemory(t testing.TB, cfg engine.Config, ep engine.Endpoint) *Server {
 	t.Helper()
 	cfg.IO = engine.IOGoroutines
-	m := &memory{accepts: make(chan net.Conn), closed: make(chan struct{})}
+	m := newMemory()
 	s := start(t, cfg, ep, m, nil)
 	t.Cleanup(m.closeLinks) // before the engine is shut down: clients are gone by then
 	return s
@@ -60,10 +60,16 @@ type memory struct {
 	accepts chan net.Conn
 	closed  chan struct{}
 
+	// locks itself
+	once sync.Once
+
 	mu    sync.Mutex
-	once  sync.Once
 	links []*Link
 	ended bool // no more links
+}
+
+func newMemory() *memory {
+	return &memory{accepts: make(chan net.Conn), closed: make(chan struct{})}
 }
 
 // memoryAddr is the server's. No socket can have port 0, so whoever dials it after all,

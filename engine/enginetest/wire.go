@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/frame"
 )
 
@@ -139,10 +140,8 @@ func (c *Client) ReadMessage() Message {
 	return m
 }
 
-// ErrClosed is what TryReadMessage returns at a close frame.
-var ErrClosed = errors.New("enginetest: close frame instead of a message")
-
-// TryReadMessage is ReadMessage for a connection that may end instead.
+// TryReadMessage is ReadMessage for a connection that may end instead. At a close frame it
+// returns a *engine.CloseError with what stands in it.
 func (c *Client) TryReadMessage() (m Message, err error) {
 	for {
 		h, payload, err := c.TryReadFrame()
@@ -150,7 +149,7 @@ func (c *Client) TryReadMessage() (m Message, err error) {
 		case err != nil:
 			return m, err
 		case h.Opcode == frame.Close:
-			return m, ErrClosed
+			return m, closeError(payload)
 		case c.keepControl(h, payload):
 			continue
 		case (h.Opcode == frame.Continuation) != (m.Fragments > 0):
@@ -165,6 +164,14 @@ func (c *Client) TryReadMessage() (m Message, err error) {
 			return m, nil
 		}
 	}
+}
+
+func closeError(payload []byte) error {
+	code, reason, err := frame.ParseClose(payload)
+	if err != nil {
+		return err
+	}
+	return &engine.CloseError{Code: code, Reason: reason, Remote: true, Cause: engine.CausePeer}
 }
 
 func (c *Client) keepControl(h frame.Header, payload []byte) bool {
