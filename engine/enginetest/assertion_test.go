@@ -155,6 +155,13 @@ func TestCanaryMemory(t *testing.T) {
 	}{
 		"healthy":   {func(s *Server) func() { s.Dial().Hangup(); return func() {} }, kinds()},
 		"connected": {func(s *Server) func() { s.Dial(); return func() {} }, kinds()},
+		"dialled and left": {func(s *Server) func() {
+			c, err := engine.Dial(context.Background(), s.URL()+"hello", engine.DialConfig{NetDial: s.NetDial})
+			require.NoError(t, err)
+			_, err = c.Receive(context.Background())
+			require.NoError(t, err)
+			return func() {}
+		}, kinds()},
 		"goroutine": {func(*Server) func() {
 			stop := make(chan struct{})
 			go func() { <-stop }()
@@ -165,7 +172,11 @@ func TestCanaryMemory(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := &canary{TB: t}
-				undo := row.do(StartMemory(c, engine.Config{}, echo()))
+				s := StartMemory(c, engine.Config{}, echo())
+				s.Handle("/hello", engine.Endpoint{Handler: engine.Handler{
+					OnOpen: func(_ context.Context, c *engine.Conn) error { return c.SendText("hello") },
+				}})
+				undo := row.do(s)
 				assert.Equal(t, row.want, c.end())
 				undo()
 			})

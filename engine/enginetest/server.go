@@ -108,14 +108,16 @@ func (s *Server) Handle(path string, ep engine.Endpoint) {
 	s.HandleHTTP(path, s.Engine.Endpoint(s.ledger.watch(ep)))
 }
 
-// HandleHTTP serves any handler under path; the connections of an endpoint of the
-// engine that is inside are not watched.
+// HandleHTTP serves any handler under path, also one that misbehaves, for clients to be
+// tested with; the connections of an endpoint of the engine that is inside are not watched.
 func (s *Server) HandleHTTP(path string, h http.Handler) { s.mux.Handle(path, h) }
 
-// Addr returns the host and port that the server listens on.
+// Addr returns the host and port that the server listens on; in memory an address that no
+// socket can have.
 func (s *Server) Addr() string { return s.addr }
 
-// URL returns the server's ws:// or wss:// URL.
+// URL returns the server's ws:// or wss:// URL. In memory it is for engine.Dial with
+// NetDial.
 func (s *Server) URL() string {
 	if s.trust != nil {
 		return "wss://" + s.addr + "/"
@@ -134,13 +136,15 @@ func (s *Server) Open() int {
 	return opens - closes
 }
 
-// AwaitOpen waits until exactly n connections are open.
+// AwaitOpen waits until exactly n connections are open, and fails the test if they are not
+// within Patience.
 func (s *Server) AwaitOpen(n int) {
 	s.t.Helper()
 	Await(s.t, func() bool { return s.Open() == n }, "open connections should be %d", n)
 }
 
-// Shutdown shuts the engine down with a deadline of its own and returns its error.
+// Shutdown shuts the engine down before the test ends, cuts off what has not ended within
+// the time, and returns what Engine.Shutdown does.
 func (s *Server) Shutdown(within time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
@@ -164,7 +168,8 @@ func (s *Server) stop() {
 	}
 }
 
-// Await polls until ok returns true, or fails the test with the message.
+// Await polls until ok returns true, and fails the test with the message if it does not
+// within Patience. In a bubble synctest.Wait often says more.
 func Await(t testing.TB, ok func() bool, format string, args ...any) {
 	t.Helper()
 	pause := 100 * time.Microsecond
