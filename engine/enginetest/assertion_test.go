@@ -3,7 +3,10 @@ package enginetest
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
+	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -90,10 +93,51 @@ func TestCanaryClient(t *testing.T) {
 	}
 }
 
+// Reset is one: what is under the client does not end in good order.
+func TestClientReset(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := StartMemory(t, engine.Config{}, echo())
+		got := make(chan error, 1)
+		s.HandleHTTP("/reset", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			conn, rw, err := http.NewResponseController(w).Hijack()
+			if assert.NoError(t, err) {
+				defer conn.Close()
+				_, err = io.Copy(io.Discard, rw)
+			}
+			got <- err
+		}))
+		c := s.Ask(Handshake{Target: "/reset"})
+		synctest.Wait()
+		c.Reset()
+		require.ErrorIs(t, <-got, syscall.ECONNRESET)
+	})
+}
+
+// Links that the test has left open are closed before the engine is shut down: no
+// connection has to be told to go away, nor waited for.
+func TestMemoryClosesLinks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &canary{TB: t}
+		s := StartMemory(c, engine.Config{}, echo())
+		link := s.Link()
+		_, err := engine.Dial(context.Background(), s.URL(), engine.DialConfig{
+			NetDial: func(context.Context, string, string) (net.Conn, error) { return link, nil },
+		})
+		require.NoError(t, err)
+		link.In.Stall()
+		link.Out.Stall()
+		start := time.Now()
+		require.Empty(t, c.end())
+		require.Less(t, time.Since(start), time.Second)
+		readFails(t, link, net.ErrClosed)
+	})
+}
+
 func TestCanaryHandshake(t *testing.T) {
 	for name, said := range map[string]string{
 		"refused":            "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
 		"of another request": "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n",
+		"another status":     strings.Replace(accepted, "101 Switching Protocols", "200 OK", 1),
 		"no HTTP":            "hello\r\n\r\n",
 		"none":               "",
 	} {

@@ -39,7 +39,7 @@ type Flow struct {
 	told   bool // a Write has gone nowhere since
 }
 
-// A parcel is what was written at a time, and when it arrives.
+// A parcel is what was written at a time, and the earliest that it is delivered.
 type parcel struct {
 	bytes []byte
 	at    time.Time
@@ -216,15 +216,12 @@ func (f *Flow) putLocked(p []byte) int {
 	return n
 }
 
-// arrivalLocked returns when something that is sent now arrives, and has the reader wake
-// up then. Nothing overtakes.
+// arrivalLocked returns when something that is sent now arrives, unless it has to wait for
+// what was sent before, and has the reader wake up then.
 func (f *Flow) arrivalLocked() time.Time {
 	at := time.Now().Add(f.delay)
-	if last := len(f.parcels) - 1; last >= 0 && at.Before(f.parcels[last].at) {
-		at = f.parcels[last].at
-	}
-	if d := time.Until(at); d > 0 {
-		time.AfterFunc(d, f.wire.wake)
+	if f.delay > 0 {
+		time.AfterFunc(f.delay, f.wire.wake)
 	}
 	return at
 }

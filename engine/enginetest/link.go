@@ -158,7 +158,6 @@ func (d *deadline) setLocked(t time.Time, w *wire) {
 	if !t.IsZero() {
 		d.timer = time.AfterFunc(max(0, time.Until(t)), w.wake)
 	}
-	w.changed.Broadcast()
 }
 
 func (d *deadline) errLocked(now time.Time) error {

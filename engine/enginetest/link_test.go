@@ -66,7 +66,10 @@ func began(f func() error) (ended func(t *testing.T) error, over func() bool) {
 
 func TestLinkBothWays(t *testing.T) {
 	linked(t, func(t *testing.T, client, server *Link) {
-		write(t, client, "up")
+		up := []byte("up")
+		_, err := client.Write(up)
+		require.NoError(t, err)
+		copy(up, "??") // the writer may use it again
 		write(t, client, " and on")
 		write(t, server, "down")
 		read(t, server, "up and on")
@@ -259,6 +262,7 @@ func TestLinkCloseUnread(t *testing.T) {
 		write(t, client, "last words")
 		write(t, server, "unread")
 		require.NoError(t, client.Close())
+		require.Zero(t, server.Out.Buffered(), "nobody will read it")
 		read(t, server, "last words")
 		readFails(t, server, syscall.ECONNRESET)
 		writeFails(t, server, syscall.ECONNRESET)

@@ -2,6 +2,7 @@ package enginetest_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strings"
 	"syscall"
@@ -79,6 +80,14 @@ func TestVirtualIdleTimeout(t *testing.T) {
 	})
 }
 
+// Event loops would wait for sockets, and the bubble's clock for them.
+func TestVirtualWithoutLoops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := enginetest.StartMemory(t, engine.Config{IO: engine.IOLoops, PingInterval: -1}, engine.Endpoint{})
+		s.Dial().ExpectClose(frame.CloseGoingAway)
+	})
+}
+
 func TestVirtualPing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := enginetest.StartMemory(t, engine.Config{}, engine.Endpoint{Handler: engine.Handler{OnMessage: echo}})
@@ -141,8 +150,31 @@ func TestVirtualCloseTimeout(t *testing.T) {
 		code, reason := c.ReadClose()
 		require.Equal(t, frame.CloseNormal, code)
 		require.Equal(t, "enough", reason)
+		c.ExpectEOF()
+		require.Less(t, time.Since(start), time.Second, "the server's direction ends behind its close frame")
 		require.Equal(t, engine.CauseHandler, (<-ended).Cause, "that is why it ended, whatever it had to wait for")
 		took(t, 5*time.Second, start)
+	})
+}
+
+// A test that does not know whether a message or the end comes is told which.
+func TestTryReadMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := enginetest.StartMemory(t, engine.Config{}, engine.Endpoint{Handler: engine.Handler{
+			OnOpen: func(_ context.Context, c *engine.Conn) error {
+				return errors.Join(c.SendText("bye"), c.Close(4001, "so soon"))
+			},
+		}})
+		c := s.Dial()
+		m, err := c.TryReadMessage()
+		require.NoError(t, err)
+		require.Equal(t, "bye", string(m.Data))
+		_, err = c.TryReadMessage()
+		var closed *engine.CloseError
+		require.ErrorAs(t, err, &closed)
+		require.Equal(t, engine.CloseError{Code: 4001, Reason: "so soon", Remote: true, Cause: engine.CausePeer}, *closed)
+		_, err = c.TryReadMessage()
+		require.ErrorIs(t, err, io.EOF)
 	})
 }
 
@@ -250,6 +282,19 @@ func TestMemoryAddresses(t *testing.T) {
 		first.Hangup()
 		second.Hangup()
 	})
+}
+
+// NetDial serves tests that are run over memory and over a port.
+func TestDialPort(t *testing.T) {
+	s := enginetest.Start(t, engine.Config{}, engine.Endpoint{Handler: engine.Handler{OnMessage: echo}})
+	c, err := engine.Dial(t.Context(), "ws://anywhere.invalid/", engine.DialConfig{NetDial: s.NetDial})
+	require.NoError(t, err)
+	require.NoError(t, c.SendText("hello"))
+	m, err := c.Receive(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "hello", string(m.Data))
+	require.NoError(t, c.Close(frame.CloseNormal, ""))
+	s.AwaitOpen(0)
 }
 
 // Without NetDial the server in memory is refused at once, not looked for elsewhere.
