@@ -12,10 +12,10 @@ import (
 // each holds from then on.
 type Flow struct {
 	// immutable
-	wire *wire
+	pair *pair
 	back *Flow // the other direction
 
-	// guarded by wire.mu
+	// guarded by pair.mu
 	parcels []parcel
 	waiting int // bytes in them
 	buffer  int
@@ -90,21 +90,21 @@ func (f *Flow) CutAfter(bytes int) {
 
 // Buffered returns how many bytes have been written and not read.
 func (f *Flow) Buffered() int {
-	f.wire.mu.Lock()
-	defer f.wire.mu.Unlock()
+	f.pair.mu.Lock()
+	defer f.pair.mu.Unlock()
 	return f.waiting
 }
 
 func (f *Flow) set(change func()) {
-	f.wire.mu.Lock()
-	defer f.wire.mu.Unlock()
+	f.pair.mu.Lock()
+	defer f.pair.mu.Unlock()
 	change()
-	f.wire.changed.Broadcast()
+	f.pair.changed.Broadcast()
 }
 
 func (f *Flow) read(p []byte) (int, error) {
-	f.wire.mu.Lock()
-	defer f.wire.mu.Unlock()
+	f.pair.mu.Lock()
+	defer f.pair.mu.Unlock()
 	for {
 		now := time.Now()
 		if err := f.readErrLocked(now); err != nil {
@@ -114,10 +114,10 @@ func (f *Flow) read(p []byte) (int, error) {
 			return 0, nil
 		}
 		if n := f.takeLocked(p, now); n > 0 {
-			f.wire.changed.Broadcast()
+			f.pair.changed.Broadcast()
 			return n, nil
 		}
-		f.wire.changed.Wait()
+		f.pair.changed.Wait()
 	}
 }
 
@@ -155,11 +155,15 @@ func (f *Flow) takeLocked(p []byte, now time.Time) (n int) {
 
 // write waits its turn, as a socket's writes do, so that no two are mixed.
 func (f *Flow) write(p []byte) (n int, err error) {
-	f.wire.mu.Lock()
-	defer f.wire.mu.Unlock()
+	f.pair.mu.Lock()
+	defer f.pair.mu.Unlock()
 	mine := false
 	for {
-		if err := f.writeErrLocked(time.Now()); err != nil || len(p) == n {
+		err := f.writeErrLocked(time.Now())
+		if n == len(p) && n > 0 {
+			err = nil // whatever has happened since
+		}
+		if err != nil || n == len(p) {
 			f.endTurnLocked(mine)
 			return n, err
 		}
@@ -176,14 +180,14 @@ func (f *Flow) write(p []byte) (n int, err error) {
 				continue
 			}
 		}
-		f.wire.changed.Wait()
+		f.pair.changed.Wait()
 	}
 }
 
 func (f *Flow) endTurnLocked(mine bool) {
 	if mine {
 		f.writing = false
-		f.wire.changed.Broadcast()
+		f.pair.changed.Broadcast()
 	}
 }
 
@@ -212,7 +216,7 @@ func (f *Flow) putLocked(p []byte) int {
 	f.waiting += n
 	f.left -= n
 	f.cutLocked()
-	f.wire.changed.Broadcast()
+	f.pair.changed.Broadcast()
 	return n
 }
 
@@ -221,7 +225,7 @@ func (f *Flow) putLocked(p []byte) int {
 func (f *Flow) arrivalLocked() time.Time {
 	at := time.Now().Add(f.delay)
 	if f.delay > 0 {
-		time.AfterFunc(f.delay, f.wire.wake)
+		time.AfterFunc(f.delay, f.pair.wake)
 	}
 	return at
 }
@@ -244,7 +248,7 @@ func (f *Flow) endLocked(err error) {
 	} else if f.refused == nil {
 		f.refused = syscall.EPIPE
 	}
-	f.wire.changed.Broadcast()
+	f.pair.changed.Broadcast()
 }
 
 // dropLocked forgets what nobody will read.

@@ -25,23 +25,23 @@ type Link struct {
 
 // newLink returns the two ends of a connection.
 func newLink(client, server net.Addr) (clientEnd, serverEnd *Link) {
-	w := new(wire)
-	w.changed.L = &w.mu
-	up, down := &Flow{wire: w, buffer: defaultBuffer}, &Flow{wire: w, buffer: defaultBuffer}
+	p := new(pair)
+	p.changed.L = &p.mu
+	up, down := &Flow{pair: p, buffer: defaultBuffer}, &Flow{pair: p, buffer: defaultBuffer}
 	up.back, down.back = down, up
 	return &Link{Out: up, In: down, local: client, remote: server}, &Link{Out: down, In: up, local: server, remote: client}
 }
 
-// A wire is what the two directions of a connection share.
-type wire struct {
+// A pair is what the two directions of a connection share.
+type pair struct {
 	mu      sync.Mutex // guards both flows
 	changed sync.Cond
 }
 
-func (w *wire) wake() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.changed.Broadcast()
+func (p *pair) wake() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.changed.Broadcast()
 }
 
 // Read waits until something has arrived, or for the end.
@@ -92,17 +92,17 @@ func (l *Link) resetLocked() {
 }
 
 func (l *Link) locked() *sync.Mutex {
-	l.In.wire.mu.Lock()
-	return &l.In.wire.mu
+	l.In.pair.mu.Lock()
+	return &l.In.pair.mu
 }
 
 func (l *Link) closeLocked() {
 	l.Out.endLocked(io.EOF) // unless it has ended in another way
 	l.Out.gone, l.In.deaf = true, true
-	l.Out.writeBy.setLocked(time.Time{}, l.Out.wire)
-	l.In.readBy.setLocked(time.Time{}, l.In.wire)
+	l.Out.writeBy.setLocked(time.Time{}, l.Out.pair)
+	l.In.readBy.setLocked(time.Time{}, l.In.pair)
 	l.In.dropLocked()
-	l.In.wire.changed.Broadcast()
+	l.In.pair.changed.Broadcast()
 }
 
 // LocalAddr returns this end's address, which is made up: a loopback address, so that
@@ -128,7 +128,7 @@ func (l *Link) SetReadDeadline(t time.Time) error {
 	if l.In.deaf {
 		return net.ErrClosed
 	}
-	l.In.readBy.setLocked(t, l.In.wire)
+	l.In.readBy.setLocked(t, l.In.pair)
 	return nil
 }
 
@@ -139,7 +139,7 @@ func (l *Link) SetWriteDeadline(t time.Time) error {
 	if l.Out.gone {
 		return net.ErrClosed
 	}
-	l.Out.writeBy.setLocked(t, l.Out.wire)
+	l.Out.writeBy.setLocked(t, l.Out.pair)
 	return nil
 }
 
@@ -149,14 +149,14 @@ type deadline struct {
 	timer *time.Timer
 }
 
-func (d *deadline) setLocked(t time.Time, w *wire) {
+func (d *deadline) setLocked(t time.Time, p *pair) {
 	if d.timer != nil {
 		d.timer.Stop()
 		d.timer = nil
 	}
 	d.at = t
 	if !t.IsZero() {
-		d.timer = time.AfterFunc(max(0, time.Until(t)), w.wake)
+		d.timer = time.AfterFunc(max(0, time.Until(t)), p.wake)
 	}
 }
 

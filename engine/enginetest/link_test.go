@@ -368,6 +368,13 @@ func TestFlowCutAfter(t *testing.T) {
 		})
 	}
 	linked(t, func(t *testing.T, client, server *Link) {
+		client.Out.CutAfter(5)
+		write(t, client, "12345") // all of it has been written
+		writeFails(t, client, syscall.ECONNRESET)
+		read(t, server, "12345")
+		readFails(t, server, syscall.ECONNRESET)
+	})
+	linked(t, func(t *testing.T, client, server *Link) {
 		client.In.CutAfter(0)
 		readFails(t, client, syscall.ECONNRESET)
 		readFails(t, server, syscall.ECONNRESET)
