@@ -126,16 +126,13 @@ func (s *streamSocket) Await(q *backpressure.Queue) {
 	s.tasks.spawn(func() { q.Resume(true) })
 }
 
+// closeWrite: TLS, TCP and Unix sockets have a CloseWrite, and so may what a listener of
+// the program's own accepts. Without one the peer sees the end when the socket is closed.
 func (s *streamSocket) closeWrite() error {
-	switch c := s.conn.(type) {
-	case *tls.Conn:
-		return c.CloseWrite()
-	case *net.TCPConn:
-		return c.CloseWrite()
-	case *net.UnixConn:
+	if c, ok := s.conn.(interface{ CloseWrite() error }); ok {
 		return c.CloseWrite()
 	}
-	return nil // the peer sees the end when the socket is closed
+	return nil
 }
 
 // close closes what is under TLS, because tls.Conn.Close waits for a writer.

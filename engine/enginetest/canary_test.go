@@ -3,6 +3,7 @@ package enginetest
 import (
 	"context"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -19,6 +20,7 @@ type canary struct {
 	testing.TB
 	mu      sync.Mutex
 	found   []finding
+	failed  bool // by something else
 	cleanup []func()
 }
 
@@ -30,8 +32,26 @@ func (c *canary) Errorf(_ string, args ...any) {
 	for _, a := range args {
 		if f, ok := a.(finding); ok {
 			c.found = append(c.found, f)
+			return
 		}
 	}
+	c.failed = true
+}
+func (c *canary) FailNow()                     { c.Errorf(""); runtime.Goexit() }
+func (c *canary) Fatalf(f string, args ...any) { c.Errorf(f, args...); runtime.Goexit() }
+
+// fails reports whether an assertion of the kit fails its test.
+func fails(t *testing.T, assertion func(tb testing.TB)) bool {
+	t.Helper()
+	c := &canary{TB: t}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		assertion(c)
+	}()
+	<-done
+	require.Empty(t, c.end())
+	return c.failed
 }
 
 // end runs the clean-up and returns the kinds of what was found.

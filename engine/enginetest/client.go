@@ -32,8 +32,9 @@ type Handshake struct {
 	// Early is sent together with the request, in one write.
 	Early []byte
 
-	// ReceiveBuffer, unless zero, is SO_RCVBUF of the client's socket: what a
-	// peer that does not read takes before the server notices.
+	// ReceiveBuffer, unless zero, is what a peer that does not read takes before the
+	// server notices, in bytes: in memory exactly so much (Flow.SetBuffer), else
+	// SO_RCVBUF of the client's socket, of which systems make what they like.
 	ReceiveBuffer int
 }
 
@@ -70,8 +71,8 @@ func or(value, otherwise string) string {
 	return value
 }
 
-// Request sends a handshake and returns the response, its body read; the
-// connection is closed.
+// Request sends a handshake and returns the response, whatever it is, its body read;
+// the connection is closed. It fails the test if no response comes.
 func (s *Server) Request(h Handshake) *http.Response {
 	s.t.Helper()
 	c := s.Ask(h)
@@ -85,13 +86,14 @@ func (s *Server) Request(h Handshake) *http.Response {
 	return c.Response
 }
 
-// Dial connects with a correct handshake for "/".
+// Dial connects a raw client with a correct handshake for "/". It fails the test if the
+// server does not accept.
 func (s *Server) Dial() *Client {
 	s.t.Helper()
 	return s.DialWith(Handshake{})
 }
 
-// DialWith connects; the server must accept.
+// DialWith is Dial with a handshake of the test's own.
 func (s *Server) DialWith(h Handshake) *Client {
 	s.t.Helper()
 	c := s.Ask(h)
@@ -99,7 +101,8 @@ func (s *Server) DialWith(h Handshake) *Client {
 	return c
 }
 
-// Ask sends a handshake and leaves the response to ReadResponse.
+// Ask sends a handshake and leaves the response to ReadResponse. It fails the test if
+// the server cannot be reached. The client's connection is closed when the test ends.
 func (s *Server) Ask(h Handshake) *Client {
 	s.t.Helper()
 	conn, err := s.connect(h.ReceiveBuffer)
@@ -110,8 +113,8 @@ func (s *Server) Ask(h Handshake) *Client {
 	return c
 }
 
-// ReadResponse reads the response to the handshake, which must be the acceptance
-// of RFC 6455 §4.2.2, into c.Response.
+// ReadResponse reads the response to the handshake into c.Response. It fails the test if
+// that is not the acceptance of RFC 6455 §4.2.2.
 func (c *Client) ReadResponse() {
 	c.t.Helper()
 	c.readResponse()
@@ -121,13 +124,16 @@ func (c *Client) ReadResponse() {
 
 func (c *Client) readResponse() {
 	c.t.Helper()
-	require.NoError(c.t, c.Conn.SetReadDeadline(time.Now().Add(Patience)))
+	require.NoError(c.t, c.Conn.SetReadDeadline(time.Now().Add(patience())))
 	res, err := http.ReadResponse(c.r, &http.Request{Method: c.method})
 	require.NoError(c.t, err)
 	c.Response = res
 }
 
 func (s *Server) connect(receiveBuffer int) (net.Conn, error) {
+	if s.memory != nil {
+		return s.connectLink(receiveBuffer)
+	}
 	d := net.Dialer{Timeout: Patience}
 	if receiveBuffer > 0 {
 		d.Control = func(_, _ string, raw syscall.RawConn) (err error) {
@@ -144,11 +150,23 @@ func (s *Server) connect(receiveBuffer int) (net.Conn, error) {
 	return tls.Client(conn, s.trust), nil
 }
 
-// Client is a WebSocket peer that speaks raw frames. One goroutine may write and
-// another read. Everything that goes wrong fails the test, also what takes
-// longer than Patience.
+func (s *Server) connectLink(receiveBuffer int) (net.Conn, error) {
+	l, err := s.memory.connect(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	if receiveBuffer > 0 {
+		l.In.SetBuffer(receiveBuffer)
+	}
+	return l, nil
+}
+
+// Client is a WebSocket peer that speaks raw frames. It reads when it is told to, answers
+// nothing by itself, and so is a slow consumer as long as it is not asked to read. One
+// goroutine may write and another read. Everything that goes wrong fails the test, also
+// what takes longer than Patience.
 type Client struct {
-	Conn     net.Conn
+	Conn     net.Conn       // a *Link, *net.TCPConn or *tls.Conn
 	Response *http.Response // to the handshake
 
 	// Pinged and Ponged hold the payloads of the pings and pongs that came in the
@@ -161,6 +179,15 @@ type Client struct {
 	masked uint32 // frames masked so far
 }
 
+// Link returns the client's end of its connection, for faults. It fails the test if that
+// is not in memory.
+func (c *Client) Link() *Link {
+	c.t.Helper()
+	l, ok := c.Conn.(*Link)
+	require.True(c.t, ok, "a Link needs StartMemory")
+	return l
+}
+
 // tcp returns the socket under TLS, if there is TLS.
 func (c *Client) tcp() *net.TCPConn {
 	if t, ok := c.Conn.(*tls.Conn); ok {
@@ -169,18 +196,27 @@ func (c *Client) tcp() *net.TCPConn {
 	return c.Conn.(*net.TCPConn)
 }
 
-// CloseWrite ends the client's direction: the server reads EOF.
+// CloseWrite ends the client's direction: the server reads EOF. It fails the test if the
+// connection is closed.
 func (c *Client) CloseWrite() {
 	c.t.Helper()
+	if l, ok := c.Conn.(*Link); ok {
+		require.NoError(c.t, l.CloseWrite())
+		return
+	}
 	require.NoError(c.t, c.tcp().CloseWrite())
 }
 
-// Reset ends the connection with a TCP reset.
+// Reset ends the connection with a TCP reset, or what is one in memory.
 func (c *Client) Reset() {
 	c.t.Helper()
+	if l, ok := c.Conn.(*Link); ok {
+		l.Reset()
+		return
+	}
 	require.NoError(c.t, c.tcp().SetLinger(0))
 	require.NoError(c.t, c.tcp().Close())
 }
 
-// Close closes the socket without a closing handshake.
+// Close closes the connection without a closing handshake. Closing it again does nothing.
 func (c *Client) Close() { _ = c.Conn.Close() }

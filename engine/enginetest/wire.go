@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/frame"
 )
 
@@ -23,15 +24,16 @@ func (c *Client) Frame(h frame.Header, payload []byte) []byte {
 	return b
 }
 
-// Write sends bytes as they are.
+// Write sends bytes as they are. It fails the test if the connection does not take them
+// all within Patience; so do all that send.
 func (c *Client) Write(b []byte) {
 	c.t.Helper()
 	require.NoError(c.t, c.TryWrite(b))
 }
 
-// TryWrite is Write for bytes that the server may refuse.
+// TryWrite is Write for bytes that the server may not take.
 func (c *Client) TryWrite(b []byte) error {
-	if err := c.Conn.SetWriteDeadline(time.Now().Add(Patience)); err != nil {
+	if err := c.Conn.SetWriteDeadline(time.Now().Add(patience())); err != nil {
 		return err
 	}
 	_, err := c.Conn.Write(b)
@@ -81,7 +83,8 @@ func (c *Client) SendClose(code frame.CloseCode, reason string) {
 	c.Send(frame.Close, frame.AppendClose(nil, code, reason))
 }
 
-// ReadFrame returns the next frame.
+// ReadFrame returns the next frame. It fails the test if none comes within Patience, or one
+// that TryReadFrame objects to; so do all that read.
 func (c *Client) ReadFrame() (frame.Header, []byte) {
 	c.t.Helper()
 	h, payload, err := c.TryReadFrame()
@@ -93,7 +96,7 @@ func (c *Client) ReadFrame() (frame.Header, []byte) {
 // what holds for every frame of a server: it is not masked (RFC 6455 §5.1) and
 // has no reserved bits.
 func (c *Client) TryReadFrame() (frame.Header, []byte, error) {
-	if err := c.Conn.SetReadDeadline(time.Now().Add(Patience)); err != nil {
+	if err := c.Conn.SetReadDeadline(time.Now().Add(patience())); err != nil {
 		return frame.Header{}, nil, err
 	}
 	h, err := c.readHeader()
@@ -131,7 +134,8 @@ type Message struct {
 	Largest   int // payload of the largest of them
 }
 
-// ReadMessage returns the next data message; there must be one before the end.
+// ReadMessage returns the next data message, its fragments put together. It fails the
+// test at a close frame, at the end, and if fragments are out of order.
 func (c *Client) ReadMessage() Message {
 	c.t.Helper()
 	m, err := c.TryReadMessage()
@@ -139,10 +143,8 @@ func (c *Client) ReadMessage() Message {
 	return m
 }
 
-// ErrClosed is what TryReadMessage returns at a close frame.
-var ErrClosed = errors.New("enginetest: close frame instead of a message")
-
-// TryReadMessage is ReadMessage for a connection that may end instead.
+// TryReadMessage is ReadMessage for a connection that may end instead. At a close frame it
+// returns a *engine.CloseError with what stands in it.
 func (c *Client) TryReadMessage() (m Message, err error) {
 	for {
 		h, payload, err := c.TryReadFrame()
@@ -150,7 +152,7 @@ func (c *Client) TryReadMessage() (m Message, err error) {
 		case err != nil:
 			return m, err
 		case h.Opcode == frame.Close:
-			return m, ErrClosed
+			return m, closeError(payload)
 		case c.keepControl(h, payload):
 			continue
 		case (h.Opcode == frame.Continuation) != (m.Fragments > 0):
@@ -167,6 +169,14 @@ func (c *Client) TryReadMessage() (m Message, err error) {
 	}
 }
 
+func closeError(payload []byte) error {
+	code, reason, err := frame.ParseClose(payload)
+	if err != nil {
+		return err
+	}
+	return &engine.CloseError{Code: code, Reason: reason, Remote: true, Cause: engine.CausePeer}
+}
+
 func (c *Client) keepControl(h frame.Header, payload []byte) bool {
 	switch h.Opcode {
 	case frame.Ping:
@@ -179,7 +189,8 @@ func (c *Client) keepControl(h frame.Header, payload []byte) bool {
 	return true
 }
 
-// ReadText returns the next message's payload, which must be text.
+// ReadText returns the next message's payload. It fails the test as ReadMessage does, and
+// if the message is not text.
 func (c *Client) ReadText() string {
 	c.t.Helper()
 	m := c.ReadMessage()
@@ -187,7 +198,8 @@ func (c *Client) ReadText() string {
 	return string(m.Data)
 }
 
-// ReadClose passes over data to the close frame, which must come before the end.
+// ReadClose passes over data to the close frame and returns what stands in it. It fails
+// the test if the connection ends without one.
 func (c *Client) ReadClose() (frame.CloseCode, string) {
 	c.t.Helper()
 	for {
@@ -201,8 +213,9 @@ func (c *Client) ReadClose() (frame.CloseCode, string) {
 	}
 }
 
-// ExpectClose reads to the server's close frame, wants this code in it, answers
-// it, and wants the connection to end in good order.
+// ExpectClose reads to the server's close frame, answers it, and reads to the end. It fails
+// the test if another code stands in it, if more comes behind it, or if the connection does
+// not end in good order.
 func (c *Client) ExpectClose(code frame.CloseCode) {
 	c.t.Helper()
 	got, reason := c.ReadClose()
@@ -218,30 +231,34 @@ func (c *Client) expectEnd() {
 	require.NoError(c.t, c.Conn.Close())
 }
 
-// ExpectEOF wants the server to have nothing more to say, and to end its direction.
+// ExpectEOF fails the test unless the server has nothing more to say, and ends its
+// direction in good order.
 func (c *Client) ExpectEOF() {
 	c.t.Helper()
 	h, payload, err := c.TryReadFrame()
 	require.ErrorIs(c.t, err, io.EOF, "%v %q", h, payload)
 }
 
-// ReadToEnd reads whatever comes until the connection has ended, in any way.
+// ReadToEnd reads whatever comes until the connection has ended, in any way. It fails the
+// test if it does not end.
 func (c *Client) ReadToEnd() {
 	c.t.Helper()
-	require.NoError(c.t, c.Conn.SetReadDeadline(time.Now().Add(Patience)))
+	require.NoError(c.t, c.Conn.SetReadDeadline(time.Now().Add(patience())))
 	_, err := io.Copy(io.Discard, c.r)
 	require.NotErrorIs(c.t, err, os.ErrDeadlineExceeded)
 }
 
-// Hangup closes in good order from the client's side, with 1000.
+// Hangup closes in good order from the client's side, with 1000, and passes over data on
+// its way. It fails the test as ExpectCloseReply does.
 func (c *Client) Hangup() {
 	c.t.Helper()
 	c.SendClose(frame.CloseNormal, "")
 	c.ExpectCloseReply(frame.CloseNormal)
 }
 
-// ExpectCloseReply reads to the server's answer to the client's close frame, wants
-// this code in it and the connection to end in good order.
+// ExpectCloseReply reads to the server's answer to the client's close frame. It fails the
+// test if another code or a reason stands in it, or if the connection does not end in good
+// order.
 func (c *Client) ExpectCloseReply(code frame.CloseCode) {
 	c.t.Helper()
 	got, reason := c.ReadClose()
