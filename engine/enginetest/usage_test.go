@@ -31,13 +31,13 @@ import (
 // A chat, as a program may have it: everybody gets what anybody says, and who says
 // nothing for a minute is thanked and sent away.
 func chat(e *engine.Engine) engine.Endpoint {
-	room := hub.New(e)
+	room := hub.New(e, hub.Config{})
 	say := func(ctx context.Context, format string, args ...any) error {
-		_, err := room.Broadcast(ctx, frame.Text, fmt.Appendf(nil, format, args...))
+		_, err := room.All().Broadcast(ctx, frame.Text, fmt.Appendf(nil, format, args...))
 		return err
 	}
 	type quiet struct{}
-	return engine.Endpoint{Handler: engine.Handler{
+	return engine.Endpoint{Handler: room.Handler(engine.Handler{
 		Admit: func(r *http.Request) error {
 			if r.URL.Query().Get("name") == "" {
 				return &engine.HandshakeError{Status: http.StatusBadRequest, Reason: "who are you?"}
@@ -46,7 +46,6 @@ func chat(e *engine.Engine) engine.Endpoint {
 		},
 		OnOpen: func(ctx context.Context, c *engine.Conn) error {
 			c.Set(quiet{}, time.AfterFunc(time.Minute, func() { _ = c.Close(4000, "thank you for listening") }))
-			room.Join(c)
 			return say(ctx, "%s is here", c.Scope().Query().Get("name"))
 		},
 		OnMessage: func(ctx context.Context, c *engine.Conn, m engine.Message) error {
@@ -58,10 +57,9 @@ func chat(e *engine.Engine) engine.Endpoint {
 		},
 		OnClose: func(c *engine.Conn, _ *engine.CloseError) {
 			c.Get(quiet{}).(*time.Timer).Stop()
-			room.Leave(c)
 			_ = say(context.Background(), "%s has left", c.Scope().Query().Get("name"))
 		},
-	}}
+	})}
 }
 
 // A handler in memory and virtual time: nothing is slept through, and when Start's
