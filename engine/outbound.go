@@ -32,7 +32,7 @@ func (r *outRun) Value(key any) any {
 	switch key.(type) {
 	case outRunKey:
 		return r
-	case connKey, interceptors.StoreKey:
+	case connKey, interceptors.StoreKey, interceptors.SenderKey:
 		return r.conn
 	}
 	return r.Context.Value(key)
