@@ -32,7 +32,7 @@ type DumpConfig struct {
 // goes on:
 //
 //	15:04:05.000000 12-3 <- text 5 "hello"
-//	15:04:05.000100 12-1 -> binary 1024 00ff10… (768 bytes more)
+//	15:04:05.000100 12-1 -> binary 1024 00ff10… (768 more)
 //	15:04:06.000000 12-0 <- close 1001 "bye"
 //
 // with the time, the id of the run ("-" if there is none), the direction (<- is
@@ -85,14 +85,15 @@ func (d *dump) event(ctx context.Context, arrow string, op frame.Opcode, data []
 	}
 	line = strconv.AppendInt(append(line, ' '), int64(len(data)), 10)
 	shown := data[:min(len(data), d.most)]
-	line = append(line, ' ')
-	if op == frame.Text {
-		line = strconv.AppendQuote(line, string(shown))
-	} else {
-		line = hex.AppendEncode(line, shown)
+	switch {
+	case len(shown) == 0:
+	case op == frame.Text:
+		line = strconv.AppendQuote(append(line, ' '), string(shown))
+	default:
+		line = hex.AppendEncode(append(line, ' '), shown)
 	}
 	if more := len(data) - len(shown); more > 0 {
-		line = fmt.Appendf(line, "… (%d bytes more)", more)
+		line = fmt.Appendf(line, "… (%d more)", more)
 	}
 	d.write(line)
 }

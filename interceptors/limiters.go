@@ -55,7 +55,6 @@ func (t *limiters) take(key string, now time.Time) time.Duration {
 	at := now.Sub(t.began)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sweepLocked(at)
 	l := s.byKey[print]
 	if l == nil {
 		l = s.addLocked(print, t.allowance)
@@ -63,6 +62,7 @@ func (t *limiters) take(key string, now time.Time) time.Duration {
 	wait := t.allowance.spend(l.limiter, now)
 	l.fullAt = at + t.allowance.missing(l.limiter, now)
 	heap.Fix(&s.byFullness, l.place)
+	s.sweepLocked(at)
 	return wait
 }
 
