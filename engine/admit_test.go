@@ -15,6 +15,7 @@ import (
 
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/engine/enginetest"
+	"github.com/penstock-ws/penstock/frame"
 	"github.com/penstock-ws/penstock/interceptors"
 )
 
@@ -162,6 +163,10 @@ func TestAdmitStoresForTheConnection(t *testing.T) {
 	c.SendText("who am I?")
 	require.Equal(t, "ann, from Admit", c.ReadText())
 	require.Equal(t, "ann", interceptors.User(conn.Context()))
+	elsewhere, cancel := context.WithTimeout(context.Background(), enginetest.Patience)
+	defer cancel()
+	require.NoError(t, conn.SendWait(elsewhere, frame.Text, []byte("ann gets mail")), "a context that is not the connection's")
+	require.Equal(t, "ann gets mail", c.ReadText())
 	interceptors.ConnStore(kept).Set(key{}, "late")
 	require.Equal(t, "from Admit", conn.Get(key{}), "the request is over")
 	interceptors.SetUser(conn.Context(), "ben")

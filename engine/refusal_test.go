@@ -55,6 +55,7 @@ func TestA3RefusalThatCloses(t *testing.T) {
 				err := <-ended
 				require.Equal(t, engine.CauseRefused, err.Cause)
 				require.Equal(t, frame.ClosePolicyViolation, err.Code)
+				require.Equal(t, c.reason, err.Reason)
 				require.Equal(t, "refused", err.Cause.String())
 			})
 		})

@@ -2,7 +2,6 @@ package interceptors
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"time"
 )
@@ -45,22 +44,9 @@ func Dedup(config DedupConfig) Interceptor {
 	if config.ID == nil {
 		panic("interceptors: DedupConfig.ID is nil: it must return a message's id")
 	}
-	or := func(value *int, field string, otherwise int) {
-		if *value < 0 {
-			panic(fmt.Sprintf("interceptors: DedupConfig.%s is %d: it must be positive, or 0 for %d", field, *value, otherwise))
-		}
-		if *value == 0 {
-			*value = otherwise
-		}
-	}
-	or(&config.Window, "Window", 128)
-	or(&config.MaxUsers, "MaxUsers", 4096)
-	if config.Age < 0 {
-		panic(fmt.Sprintf("interceptors: DedupConfig.Age is %v: it must be positive, or 0 for 5m", config.Age))
-	}
-	if config.Age == 0 {
-		config.Age = 5 * time.Minute
-	}
+	config.Window = positive("DedupConfig.Window", config.Window, 128)
+	config.Age = positive("DedupConfig.Age", config.Age, 5*time.Minute)
+	config.MaxUsers = positive("DedupConfig.MaxUsers", config.MaxUsers, 4096)
 	d := &dedup{config: config, prints: newFingerprints()}
 	d.users.most = config.MaxUsers
 	if config.Answer {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -62,6 +63,24 @@ func TestDedupPerUser(t *testing.T) {
 	assert.True(t, send("ben", "1"))
 	assert.True(t, send("", "1"))
 	assert.True(t, send("", "1"), "who has no user is known by the connection alone")
+}
+
+// However many users come, and however long their ids are.
+func TestDedupIsBounded(t *testing.T) {
+	const users, ids = 100, 10
+	in, n := handled(interceptors.Dedup(interceptors.DedupConfig{ID: beforeColon, PerUser: true, MaxUsers: users, Window: ids}))
+	before := heapInUse()
+	c := newConn(t)
+	long := strings.Repeat("x", 1000)
+	for i := range 20_000 {
+		if i%20 == 0 {
+			interceptors.SetUser(c, fmt.Sprint("user ", i))
+		}
+		require.NoError(t, in(c, text(fmt.Sprint(i, long))))
+	}
+	assert.Equal(t, 20_000, *n)
+	assert.Less(t, heapInUse()-before, int64(users*(ids*150+1000)))
+	runtime.KeepAlive(in)
 }
 
 func TestDedupAge(t *testing.T) {

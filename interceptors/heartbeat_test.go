@@ -31,6 +31,17 @@ func TestHeartbeat(t *testing.T) {
 	assert.Error(t, in(t.Context(), text(`{"type":"ping"}`)), "without a connection nobody would be answered")
 }
 
+// What an interceptor before it has made binary is no heartbeat.
+func TestHeartbeatOfAnotherType(t *testing.T) {
+	change := hook{in: func(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
+		in.Type = frame.Binary
+		return next(ctx, in)
+	}}
+	in, n := handled(change, interceptors.Heartbeat(interceptors.HeartbeatConfig{}))
+	require.NoError(t, in(newConn(t), text("ping")))
+	assert.Equal(t, 1, *n)
+}
+
 // A peer that is too slow for its pong is not punished for it.
 func TestHeartbeatOfASlowPeer(t *testing.T) {
 	in, n := handled(interceptors.Heartbeat(interceptors.HeartbeatConfig{}))

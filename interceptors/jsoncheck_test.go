@@ -59,6 +59,17 @@ func TestJSONCheckObject(t *testing.T) {
 	}
 }
 
+// What an interceptor before it has made binary is not checked.
+func TestJSONCheckOfAnotherType(t *testing.T) {
+	change := hook{in: func(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
+		in.Type = frame.Binary
+		return next(ctx, in)
+	}}
+	in, n := handled(change, interceptors.JSONCheck(interceptors.JSONCheckConfig{}))
+	require.NoError(t, in(t.Context(), text("{")))
+	assert.Equal(t, 1, *n)
+}
+
 func TestJSONCheckAttribute(t *testing.T) {
 	var got any
 	in := interceptors.NewChain(interceptors.JSONCheck(interceptors.JSONCheckConfig{Attribute: "body"})).

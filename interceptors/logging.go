@@ -3,7 +3,6 @@ package interceptors
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"time"
@@ -52,9 +51,7 @@ type LoggingConfig struct {
 // It sees both directions, so broadcasts are encoded for each connection where it is:
 // Only(Inbounds, Logging(…)) leaves them shared.
 func Logging(config LoggingConfig) Interceptor {
-	if config.Sample < 0 {
-		panic(fmt.Sprintf("interceptors: LoggingConfig.Sample is %d: it must be positive, or 0 for all", config.Sample))
-	}
+	config.Sample = positive("LoggingConfig.Sample", config.Sample, 1)
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
@@ -100,7 +97,7 @@ func (l *logging) InterceptOutbound(ctx context.Context, out Outbound, next Outb
 // wants draws lots: a counter would be shared by all connections, and in step with what
 // comes in turn.
 func (l *logging) wants(err error) bool {
-	return err != nil || l.config.Sample <= 1 || rand.IntN(l.config.Sample) == 0 //nolint:gosec // no secret
+	return err != nil || l.config.Sample == 1 || rand.IntN(l.config.Sample) == 0 //nolint:gosec // no secret
 }
 
 type event struct {

@@ -2,7 +2,6 @@ package interceptors
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -57,23 +56,10 @@ func ByUser(ctx context.Context, _ Inbound) string { return User(ctx) }
 // his own key pushed out: to be given n messages anew he must have sent n with each
 // of the MaxKeys/64 others in the same part of the table, which he cannot choose.
 func RateLimit(config RateLimitConfig) *RateLimiter {
-	or := func(value *int, field string, otherwise int) {
-		if *value < 0 {
-			panic(fmt.Sprintf("interceptors: RateLimitConfig.%s is %d: it must be positive, or 0 for %d", field, *value, otherwise))
-		}
-		if *value == 0 {
-			*value = otherwise
-		}
-	}
-	or(&config.Messages, "Messages", 100)
-	or(&config.Burst, "Burst", config.Messages)
-	or(&config.MaxKeys, "MaxKeys", 1<<16)
-	if config.Window < 0 {
-		panic(fmt.Sprintf("interceptors: RateLimitConfig.Window is %v: it must be positive, or 0 for 10s", config.Window))
-	}
-	if config.Window == 0 {
-		config.Window = 10 * time.Second
-	}
+	config.Messages = positive("RateLimitConfig.Messages", config.Messages, 100)
+	config.Burst = positive("RateLimitConfig.Burst", config.Burst, config.Messages)
+	config.MaxKeys = positive("RateLimitConfig.MaxKeys", config.MaxKeys, 1<<16)
+	config.Window = positive("RateLimitConfig.Window", config.Window, 10*time.Second)
 	if config.Message == "" {
 		config.Message = "too many messages"
 	}

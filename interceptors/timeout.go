@@ -3,7 +3,6 @@ package interceptors
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"sync"
 	"time"
@@ -32,12 +31,7 @@ type TimeoutConfig struct {
 // context; a timer and what else the context needs are only made if somebody asks for
 // its Done channel.
 func Timeout(config TimeoutConfig) Interceptor {
-	if config.Limit < 0 {
-		panic(fmt.Sprintf("interceptors: TimeoutConfig.Limit is %v: it must be positive, or 0 for 10s", config.Limit))
-	}
-	if config.Limit == 0 {
-		config.Limit = 10 * time.Second
-	}
+	config.Limit = positive("TimeoutConfig.Limit", config.Limit, 10*time.Second)
 	if config.Message == "" {
 		config.Message = "took too long"
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -92,8 +93,13 @@ func TestTimeoutContext(t *testing.T) {
 		require.NoError(t, in(parent, text("keep")))
 		require.NoError(t, in(parent, text("ask")))
 		require.NoError(t, in(earlier, text("earlier")))
+		synctest.Wait()                                                // for the goroutine that may have to tell derived
 		for _, left := range []context.Context{kept, asked, derived} { // whoever was left behind learns that it is over
-			<-left.Done()
+			select {
+			case <-left.Done():
+			default:
+				t.Error("it is not over yet")
+			}
 			assert.Equal(t, context.Canceled, left.Err())
 		}
 		time.Sleep(time.Hour)

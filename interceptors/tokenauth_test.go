@@ -37,7 +37,8 @@ func TestA11TokenAuth(t *testing.T) {
 		"cookie":                   {"/", http.Header{"Cookie": {"a=b; session=s3cret"}}, "ann", nil},
 		"query":                    {"/?t=s3cret", nil, "ann", nil},
 		"subprotocol":              {"/", http.Header{"Sec-Websocket-Protocol": {"chat , token.s3cret"}}, "ann", nil},
-		"another scheme":           {"/?t=s3cret", http.Header{"Authorization": {"Basic s3cret"}}, "ann", nil},
+		"another scheme":           {"/", http.Header{"Authorization": {"Basic s3cret"}}, "", needed},
+		"another scheme, a query":  {"/?t=other", http.Header{"Authorization": {"Basic s3cret"}}, "ben", nil},
 		"wrong":                    {"/", http.Header{"Authorization": {"Bearer wrong"}}, "", invalid},
 		"a part":                   {"/?t=s3cre", nil, "", invalid},
 		"more":                     {"/?t=s3cret2", nil, "", invalid},
@@ -131,6 +132,23 @@ func TestTokenAuthNeverTellsATokenInPanics(t *testing.T) {
 	}
 	auth := interceptors.TokenAuth(interceptors.TokenAuthConfig{Users: map[string]string{"s3cret": "ann"}})
 	assert.NotContains(t, fmt.Sprint(auth.Admit(request(newConn(t), "/?token=s3cretsauce", nil))), "s3cret")
+}
+
+// Every bit of a token counts.
+func TestTokenAuthComparesAll(t *testing.T) {
+	auth := interceptors.TokenAuth(interceptors.TokenAuthConfig{Users: map[string]string{"s3cret": "ann", "other": "ben"}})
+	for i := range 5000 {
+		require.Error(t, auth.Admit(request(newConn(t), fmt.Sprint("/?token=", i), nil)))
+	}
+}
+
+// An empty token is not asked about: a lookup may find it in a row without one.
+func TestTokenAuthLookupIsNotAskedForAnEmptyToken(t *testing.T) {
+	auth := interceptors.TokenAuth(interceptors.TokenAuthConfig{Lookup: func(context.Context, string) (string, error) { return "anybody", nil }})
+	require.Error(t, auth.Admit(request(newConn(t), "/?token=", nil)))
+	require.Error(t, auth.Admit(request(newConn(t), "/?token=a&token=b", nil)))
+	require.Error(t, auth.Admit(request(newConn(t), "/", nil)))
+	require.NoError(t, auth.Admit(request(newConn(t), "/?token=a", nil)))
 }
 
 // No user at all is not the same as nothing to check by.
