@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 
 	"github.com/penstock-ws/penstock/frame"
@@ -47,7 +48,7 @@ func JSONCheck(config JSONCheckConfig) Interceptor {
 		case value == 0:
 			return otherwise
 		case value < 0:
-			return int(^uint(0) >> 1)
+			return math.MaxInt
 		}
 		return value
 	}
