@@ -50,10 +50,7 @@ func (p Prepared) Len() int { return p.p.Len() }
 // its type the encoded message is shared; elsewhere it passes the chain and is
 // encoded for this connection alone, and compressed, if it is.
 func (c *Conn) SendPrepared(p Prepared) error {
-	if c.ep.sees.SeesOutbound(p.p.Opcode()) {
-		return c.intercept(context.Background(), interceptors.Outbound{Type: p.p.Opcode(), Data: p.p.Payload()}, route{options: p.options})
-	}
-	return c.verdict(c.queue.Send(p.message(c, false)))
+	return c.sendHeld(p, nil)
 }
 
 func (p Prepared) message(c *Conn, hold bool) backpressure.Message {
@@ -106,13 +103,18 @@ func (t *Tally) count(v Verdict) {
 	}
 }
 
-// sendHeld queues p and leaves the writing to the end of b, if there is a burst.
+// sendHeld queues p and leaves the writing to the end of b, unless that is nil.
 func (c *Conn) sendHeld(p Prepared, b *burst) error {
-	if b == nil || c.ep.sees.SeesOutbound(p.p.Opcode()) {
-		return c.SendPrepared(p)
+	if c.ep.sees.SeesOutbound(p.p.Opcode()) {
+		return c.intercept(context.Background(), interceptors.Outbound{Type: p.p.Opcode(), Data: p.p.Payload()}, route{options: p.options, burst: b})
 	}
-	err := c.verdict(c.queue.Send(p.message(c, true)))
-	if err != nil && err != ErrDropped {
+	return c.leave(b, c.verdict(c.queue.Send(p.message(c, b != nil))))
+}
+
+// leave has b, unless that is nil, write what has just been queued, and returns the
+// verdict on it.
+func (c *Conn) leave(b *burst, err error) error {
+	if b == nil || err != nil && err != ErrDropped {
 		return err
 	}
 	if !b.touch(c) { // also after a drop, which may have left a gap to be written

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -156,6 +157,44 @@ func TestBroadcastCork(t *testing.T) {
 		require.Equal(t, "wait", listener.ReadText(), "it must leave although the handler waits")
 		close(leave)
 		require.Equal(t, "next", listener.ReadText())
+		c.Hangup()
+	})
+}
+
+// Through an outbound chain a burst's broadcasts are held back as well, and leave.
+func TestBroadcastCorkThroughAChain(t *testing.T) {
+	modes(t, func(t *testing.T, inline bool) {
+		var member *engine.Conn
+		var held atomic.Bool
+		open := make(conns, 2)
+		ep := with(engine.Handler{
+			OnOpen: open.OnOpen,
+			OnMessage: func(ctx context.Context, c *engine.Conn, m engine.Message) error {
+				p, err := c.Engine().Prepare(m.Type, m.Data)
+				if err != nil {
+					return err
+				}
+				engine.Broadcast(ctx, slices.Values([]*engine.Conn{member}), p)
+				if c.Engine().Stats().Pending > 0 {
+					held.Store(true)
+				}
+				return nil
+			},
+		}, stamp("out"))
+		ep.Inline = inline
+		s := enginetest.Start(t, engine.Config{}, ep)
+		listener := s.Dial()
+		member = <-open
+		c := s.Dial()
+		<-open
+		one := c.Frame(frame.Header{Fin: true, Opcode: frame.Text}, []byte("one"))
+		two := c.Frame(frame.Header{Fin: true, Opcode: frame.Text}, []byte("two"))
+		enginetest.Await(t, func() bool { // a tick may come in between, but not always
+			c.Write(append(slices.Clone(one), two...))
+			require.Equal(t, "one<out>out", listener.ReadText())
+			require.Equal(t, "two<out>out", listener.ReadText())
+			return held.Load()
+		}, "nothing was held back")
 		c.Hangup()
 	})
 }

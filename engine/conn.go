@@ -258,7 +258,7 @@ func (cc *connContext) Err() error {
 // Value knows the connection only.
 func (cc *connContext) Value(key any) any {
 	switch key.(type) {
-	case connKey, interceptors.StoreKey:
+	case connKey, interceptors.StoreKey, interceptors.SenderKey:
 		return (*Conn)(cc)
 	}
 	return nil

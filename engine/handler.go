@@ -22,8 +22,10 @@ type Message = interceptors.Inbound
 // called.
 type Handler struct {
 	// Admit may refuse a request before it is upgraded, by returning an error: a
-	// *HandshakeError is answered as it says, any other with 403. It runs on the
-	// goroutine of net/http.
+	// *HandshakeError is answered as it says, an interceptors.Refusal with its status,
+	// any other with 403. The interceptors have been asked before. What it stores in
+	// interceptors.ConnStore of the request's context, Conn.Get returns. It runs on
+	// the goroutine of net/http.
 	Admit func(r *http.Request) error
 
 	// OnOpen is called when an upgrade is certain, on the goroutine of net/http,
@@ -47,10 +49,11 @@ type Handler struct {
 	// interceptors.Context, which is valid until OnMessage returns.
 	//
 	// What an error means: an interceptors.Refusal is answered to the peer as
-	// a text message {"type":"error","status":…,"message":…}; a *CloseError
-	// closes with its code and reason; ErrCongested, which says that a reply was
-	// not taken, closes with 1013; ErrDropped does nothing; an error of a connection that is closed already
-	// does nothing; any other is logged and closes with 1011. So does a panic.
+	// a text message {"type":"error","status":…,"message":…}, and with Close ends the
+	// connection after it; a *CloseError closes with its code and reason; ErrCongested,
+	// which says that a reply was not taken, closes with 1013; ErrDropped does nothing;
+	// an error of a connection that is closed already does nothing; any other is logged
+	// and closes with 1011. So does a panic.
 	OnMessage func(ctx context.Context, c *Conn, m Message) error
 
 	// OnDrain is called when sends that would have returned ErrCongested will not any

@@ -3,6 +3,7 @@ package engine
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha1" //nolint:gosec // RFC 6455 §4.2.2 names it; nothing secret depends on it
 	"encoding/base64"
@@ -44,9 +45,12 @@ func refusal(err error) *HandshakeError {
 	h = &HandshakeError{Status: http.StatusForbidden, Reason: "not admitted", why: RefusedHandler}
 	var r interceptors.Refusal
 	if errors.As(err, &r) && r.Status >= 400 && r.Status <= 599 {
-		h.Status, h.Reason = r.Status, r.Message
+		h.Status, h.Reason, h.Header = r.Status, r.Message, http.Header{}
 		if r.RetryAfter > 0 {
-			h.Header = http.Header{"Retry-After": {strconv.FormatInt(wholeSeconds(r.RetryAfter), 10)}}
+			h.Header.Set("Retry-After", strconv.FormatInt(wholeSeconds(r.RetryAfter), 10))
+		}
+		if r.Status == http.StatusUnauthorized { // which must have a challenge, RFC 9110 §15.5.2
+			h.Header.Set("WWW-Authenticate", cmp.Or(r.Challenge, "Bearer"))
 		}
 	}
 	return h

@@ -9,6 +9,7 @@ import (
 // A route says where a message goes at the end of the outbound chain.
 type route struct {
 	options SendOptions
+	burst   *burst          // not nil: it leaves the writing to that
 	wait    context.Context // not nil: it may wait
 	control bool            // it is a ping or pong
 	close   bool            // it is a close
@@ -32,7 +33,7 @@ func (r *outRun) Value(key any) any {
 	switch key.(type) {
 	case outRunKey:
 		return r
-	case connKey, interceptors.StoreKey:
+	case connKey, interceptors.StoreKey, interceptors.SenderKey:
 		return r.conn
 	}
 	return r.Context.Value(key)
@@ -50,7 +51,7 @@ func sendOut(ctx context.Context, out interceptors.Outbound) error {
 	case r.route.wait != nil:
 		return c.sendWaiting(r.route.wait, out.Type, out.Data)
 	}
-	return c.sendNow(out.Type, out.Data, r.route.options)
+	return c.sendNow(out.Type, out.Data, r.route.options, r.route.burst)
 }
 
 // intercept runs the chain. A caller's context, if any, is the parent; else the

@@ -48,7 +48,7 @@ func (c *Conn) SendWith(o SendOptions, op frame.Opcode, p []byte) error {
 	if c.ep.sees.SeesOutbound(op) {
 		return c.intercept(context.Background(), interceptors.Outbound{Type: op, Data: p}, route{options: o})
 	}
-	return c.sendNow(op, p, o)
+	return c.sendNow(op, p, o, nil)
 }
 
 // SendWait is Send for goroutines that may wait, such as those of Go: where Send
@@ -66,7 +66,7 @@ func (c *Conn) SendWait(ctx context.Context, op frame.Opcode, p []byte) error {
 
 func (c *Conn) sendWaiting(ctx context.Context, op frame.Opcode, p []byte) error {
 	for {
-		err := c.sendNow(op, p, SendOptions{})
+		err := c.sendNow(op, p, SendOptions{}, nil)
 		if err != ErrCongested {
 			return err
 		}
@@ -76,16 +76,17 @@ func (c *Conn) sendWaiting(ctx context.Context, op frame.Opcode, p []byte) error
 	}
 }
 
-// sendNow is the end of the outbound chain for data.
-func (c *Conn) sendNow(op frame.Opcode, p []byte, o SendOptions) error {
+// sendNow is the end of the outbound chain for data. It leaves the writing to the end of
+// b, unless that is nil.
+func (c *Conn) sendNow(op frame.Opcode, p []byte, o SendOptions, b *burst) error {
 	if err := c.checkOutbound(op, p); err != nil {
 		return err
 	}
-	m := backpressure.Message{Opcode: op, Payload: p, Class: o.Class, Key: o.Key}
+	m := backpressure.Message{Opcode: op, Payload: p, Class: o.Class, Key: o.Key, Hold: b != nil}
 	packed := c.compress(&m)
 	v := c.queue.Send(m)
 	c.e.pool.Put(packed)
-	return c.verdict(v)
+	return c.leave(b, c.verdict(v))
 }
 
 func (c *Conn) checkOutbound(op frame.Opcode, p []byte) error {

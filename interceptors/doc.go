@@ -15,8 +15,10 @@
 // every interceptor and the handler can reach) is carried by the
 // context.Context: see [FromContext].
 //
-// The package refuses to do I/O, to start goroutines, and to know connections:
+// The package refuses to do I/O (but for the writers of Logging and Dump), to start
+// goroutines, and to know connections:
 // the engine hands it messages, and does what the outcome says. It never sees a
-// part of a message: messages arrive whole. It never answers a peer by itself:
-// a [Refusal] is a value that the engine turns into an answer.
+// part of a message: messages arrive whole. It never writes to a peer by itself:
+// a [Refusal] is a value that the engine turns into an answer, and [Reply] is the
+// connection's own Send.
 package interceptors

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"github.com/penstock-ws/penstock/frame"
@@ -19,6 +20,11 @@ type LoggingConfig struct {
 	// clock is read and nothing is allocated. To switch off, leave the
 	// interceptor out.
 	Level slog.Level
+
+	// Sample logs one in so many messages, chosen at random; those with an error, a
+	// refusal among them, are always logged. Default: all. A message that is not logged
+	// costs two looks at the clock, and allocates nothing.
+	Sample int
 }
 
 // Logging returns an interceptor that logs one record, "websocket message", for
@@ -41,7 +47,11 @@ type LoggingConfig struct {
 //
 // A panic leaves no record here unless it was made an error before: inbound,
 // register [Recover] after Logging.
+//
+// It sees both directions, so broadcasts are encoded for each connection where it is:
+// Only(Inbounds, Logging(…)) leaves them shared.
 func Logging(config LoggingConfig) Interceptor {
+	config.Sample = positive("LoggingConfig.Sample", config.Sample, 1)
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
@@ -66,7 +76,9 @@ func (l *logging) InterceptInbound(ctx context.Context, in Inbound, next Inbound
 	}
 	start := time.Now()
 	err := next(ctx, in)
-	l.log(ctx, event{inbound, in.Type, in.CloseCode, len(in.Data), time.Since(start), err})
+	if l.wants(err) {
+		l.log(ctx, event{inbound, in.Type, in.CloseCode, len(in.Data), time.Since(start), err})
+	}
 	return err
 }
 
@@ -76,8 +88,16 @@ func (l *logging) InterceptOutbound(ctx context.Context, out Outbound, next Outb
 	}
 	start := time.Now()
 	err := next(ctx, out)
-	l.log(ctx, event{outbound, out.Type, out.CloseCode, len(out.Data), time.Since(start), err})
+	if l.wants(err) {
+		l.log(ctx, event{outbound, out.Type, out.CloseCode, len(out.Data), time.Since(start), err})
+	}
 	return err
+}
+
+// wants draws lots: a counter would be shared by all connections, and in step with what
+// comes in turn.
+func (l *logging) wants(err error) bool {
+	return err != nil || l.config.Sample == 1 || rand.IntN(l.config.Sample) == 0 //nolint:gosec // no secret
 }
 
 type event struct {

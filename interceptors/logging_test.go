@@ -148,3 +148,28 @@ func TestLoggingZeroConfigUsesTheDefaultLogger(t *testing.T) {
 	assert.Equal(t, slog.LevelError, records.list[0].level)
 	assert.Equal(t, slog.LevelInfo, records.list[1].level)
 }
+
+func TestLoggingSample(t *testing.T) {
+	const messages = 10_000
+	var records capture
+	failed := errors.New("failed")
+	chain := interceptors.NewChain(interceptors.Logging(interceptors.LoggingConfig{Logger: slog.New(&records), Sample: 10}))
+	outcome := error(nil)
+	in := chain.Inbound(func(context.Context, interceptors.Inbound) error { return outcome })
+	out := chain.Outbound(func(context.Context, interceptors.Outbound) error { return outcome })
+	for range messages / 2 {
+		require.NoError(t, in(t.Context(), text("m")))
+		require.NoError(t, out(t.Context(), interceptors.Outbound{Type: frame.Text}))
+	}
+	assert.InDelta(t, messages/10, len(records.list), 300, "ten standard deviations")
+
+	for _, outcome = range []error{failed, interceptors.Refuse(403, "no")} {
+		records.list = nil
+		for range 100 {
+			require.Error(t, in(t.Context(), text("m")))
+			require.Error(t, out(t.Context(), interceptors.Outbound{Type: frame.Text}))
+		}
+		assert.Len(t, records.list, 200, "errors and refusals are always logged")
+	}
+	assert.Contains(t, panicOf(t, func() { interceptors.Logging(interceptors.LoggingConfig{Sample: -1}) }), "LoggingConfig.Sample is -1")
+}

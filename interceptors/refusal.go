@@ -24,6 +24,9 @@ type Refusal struct {
 	// Close ends the connection after the answer, with 1008 and Message as the reason,
 	// as far as it fits (123 bytes).
 	Close bool
+	// Challenge is the WWW-Authenticate header that goes with a 401 to a handshake (RFC
+	// 9110 §11.6.1). Default "Bearer".
+	Challenge string
 }
 
 // Refuse returns a [Refusal]. A refusal that is always the same can be made
