@@ -47,10 +47,7 @@ type memory interface {
 // else by the means that every net.Conn has.
 func (e *Engine) newSocket(conn net.Conn, dialled bool) socket {
 	tasks := &e.goroutines
-	under := conn
-	if t, ok := conn.(*tls.Conn); ok {
-		under = t.NetConn()
-	}
+	under := underTLS(conn)
 	tcp, ok := under.(*net.TCPConn)
 	if !ok {
 		e.fallBack("the connection is not TCP")
@@ -139,9 +136,15 @@ func (s *streamSocket) closeWrite() error {
 }
 
 // close closes what is under TLS, because tls.Conn.Close waits for a writer.
-func (s *streamSocket) close() error {
-	if c, ok := s.conn.(*tls.Conn); ok {
-		return c.NetConn().Close()
+func (s *streamSocket) close() error { return underTLS(s.conn).Close() }
+
+// underTLS returns what carries conn: through an https proxy there are two of TLS.
+func underTLS(conn net.Conn) net.Conn {
+	for {
+		t, ok := conn.(*tls.Conn)
+		if !ok {
+			return conn
+		}
+		conn = t.NetConn()
 	}
-	return s.conn.Close()
 }
