@@ -531,6 +531,44 @@ func TestDialPanics(t *testing.T) {
 	require.Equal(t, before, e.Stats().BudgetUsed)
 }
 
+// A connection that reads nothing, without an error, is not at its end, unless it does
+// nothing else.
+func TestDialEmptyReads(t *testing.T) {
+	e := newEngine(t, engine.Config{CloseTimeout: time.Hour})
+	stream, _ := turn(wire(fText("x"), fClose(4000, "")))
+	for name, row := range map[string]struct {
+		empty int
+		code  frame.CloseCode
+	}{"some": {2, 4000}, "nothing else": {1 << 10, 1006}} {
+		t.Run(name, func(t *testing.T) {
+			client, server := net.Pipe()
+			go func() { // ends with the connection
+				defer server.Close()
+				r, err := http.ReadRequest(bufio.NewReader(server))
+				if err != nil {
+					return
+				}
+				go func() { _, _ = io.Copy(io.Discard, server) }() // ends with the connection
+				b := append(acceptance(r, nil), 0x82, 0x7e, 0x00, 0xff)
+				b = append(append(b, make([]byte, 255)...), stream...)
+				for _, piece := range [][]byte{b[:len(b)-20], b[len(b)-20 : len(b)-4], b[len(b)-4:]} {
+					_, _ = server.Write(piece)
+					for range row.empty {
+						if _, err := server.Write(nil); err != nil {
+							return
+						}
+					}
+				}
+			}()
+			var end ending
+			_, err := engine.Dial(dialContext(t), "ws://h", engine.DialConfig{Engine: e, Proxy: direct, NetDial: func(context.Context, string, string) (net.Conn, error) { return client, nil },
+				Endpoint: engine.Endpoint{Handler: engine.Handler{OnMessage: func(context.Context, *engine.Conn, engine.Message) error { return nil }, OnClose: end.OnClose}}})
+			require.NoError(t, err)
+			require.Equal(t, row.code, end.await(t).Code)
+		})
+	}
+}
+
 // FuzzDialResponse: whatever a server answers, Dial returns, an error or a connection.
 func FuzzDialResponse(f *testing.F) {
 	for _, table := range []map[string]string{badResponses, goodResponses} {
@@ -538,6 +576,7 @@ func FuzzDialResponse(f *testing.F) {
 			f.Add([]byte(response), uint16(len(response)/2))
 		}
 	}
+	f.Add([]byte(accepted+"\r\nl"), uint16(1<<15)) // a violation, and then empty reads
 	f.Add([]byte("HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n"), uint16(9))
 	e := newEngine(f, engine.Config{CloseTimeout: time.Second})
 	f.Fuzz(func(t *testing.T, response []byte, cut uint16) {

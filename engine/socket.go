@@ -2,6 +2,7 @@ package engine
 
 import (
 	"crypto/tls"
+	"io"
 	"net"
 	"syscall"
 	"time"
@@ -102,13 +103,23 @@ type streamSocket struct {
 func (s *streamSocket) setReadDeadline(t time.Time) error { return s.conn.SetReadDeadline(t) }
 
 func (s *streamSocket) read(m memory) (int, error) {
-	n, err := s.conn.Read(m.lend(streamRead))
-	if n > 0 {
-		return n, nil // an error comes again
+	for range mostEmptyReads {
+		n, err := s.conn.Read(m.lend(streamRead))
+		if n > 0 {
+			return n, nil // an error comes again
+		}
+		if err != nil {
+			m.giveBack()
+			return 0, err
+		}
 	}
 	m.giveBack()
-	return 0, err
+	return 0, io.ErrNoProgress
 }
+
+// mostEmptyReads is how often in a row a connection may have read nothing without an
+// error, which an io.Reader is allowed to and a net.Pipe does.
+const mostEmptyReads = 100
 
 // Write writes a piece at a time, so that progress shows on a slow connection.
 // TLS gives no way to ask whether the socket has room.
