@@ -324,6 +324,14 @@ func TestDialRequest(t *testing.T) {
 	}
 	require.Equal(t, []string{"a=1", "b=2"}, cookies)
 	require.Equal(t, http.Header{"host": {"example.org:81"}, "origin": {"https://example.org"}, "Cookie": {"c=3"}, "X-Two": {"1", "2"}}, cfg.Header, "the caller's")
+	cfg.Header = http.Header{"authorization": {"mine"}, "User-Agent": {"me"}}
+	_, err = engine.Dial(dialContext(t), "ws://user:pass@"+s.addr, cfg)
+	require.NoError(t, err)
+	r = <-requests
+	require.Equal(t, []string{"mine"}, r.Header["Authorization"])
+	require.Equal(t, []string{"me"}, r.Header["User-Agent"])
+	require.Equal(t, "/", r.RequestURI)
+	require.Equal(t, s.addr, r.Host)
 }
 
 // outSeen keeps what the outbound side of a chain is shown.
