@@ -2,6 +2,7 @@ package engine
 
 import (
 	"crypto/tls"
+	"io"
 	"net"
 	"syscall"
 	"time"
@@ -47,10 +48,7 @@ type memory interface {
 // else by the means that every net.Conn has.
 func (e *Engine) newSocket(conn net.Conn, dialled bool) socket {
 	tasks := &e.goroutines
-	under := conn
-	if t, ok := conn.(*tls.Conn); ok {
-		under = t.NetConn()
-	}
+	under := underTLS(conn)
 	tcp, ok := under.(*net.TCPConn)
 	if !ok {
 		e.fallBack("the connection is not TCP")
@@ -105,13 +103,23 @@ type streamSocket struct {
 func (s *streamSocket) setReadDeadline(t time.Time) error { return s.conn.SetReadDeadline(t) }
 
 func (s *streamSocket) read(m memory) (int, error) {
-	n, err := s.conn.Read(m.lend(streamRead))
-	if n > 0 {
-		return n, nil // an error comes again
+	for range mostEmptyReads {
+		n, err := s.conn.Read(m.lend(streamRead))
+		if n > 0 {
+			return n, nil // an error comes again
+		}
+		if err != nil {
+			m.giveBack()
+			return 0, err
+		}
 	}
 	m.giveBack()
-	return 0, err
+	return 0, io.ErrNoProgress
 }
+
+// mostEmptyReads is how often in a row a connection may have read nothing without an
+// error, which an io.Reader is allowed to and a net.Pipe does.
+const mostEmptyReads = 100
 
 // Write writes a piece at a time, so that progress shows on a slow connection.
 // TLS gives no way to ask whether the socket has room.
@@ -136,9 +144,15 @@ func (s *streamSocket) closeWrite() error {
 }
 
 // close closes what is under TLS, because tls.Conn.Close waits for a writer.
-func (s *streamSocket) close() error {
-	if c, ok := s.conn.(*tls.Conn); ok {
-		return c.NetConn().Close()
+func (s *streamSocket) close() error { return underTLS(s.conn).Close() }
+
+// underTLS returns what carries conn: through an https proxy there are two of TLS.
+func underTLS(conn net.Conn) net.Conn {
+	for {
+		t, ok := conn.(*tls.Conn)
+		if !ok {
+			return conn
+		}
+		conn = t.NetConn()
 	}
-	return s.conn.Close()
 }
