@@ -21,22 +21,27 @@ const module = "github.com/penstock-ws/penstock"
 // those below itself; an entry stands for its subfolders, too, unless they have
 // one of their own. Arrows only point down (docs/architecture.md).
 var arrows = map[string][]string{
-	"frame":               {},
-	"frame/deflate":       {"frame"},
-	"backpressure":        {"frame"},
-	"interceptors":        {"frame"},
-	"interceptors/schema": {"frame", "interceptors"},
-	"engine":              {"frame", "frame/deflate", "backpressure", "interceptors"},
-	"engine/enginetest":   {"engine", "frame", "backpressure", "interceptors"},
-	"engine/hub":          {"engine", "frame", "backpressure", "interceptors"},
-	"engine/filters":      {"engine", "engine/hub", "engine/relay", "frame", "backpressure", "interceptors"},
-	"engine/app":          {"engine", "engine/hub", "frame", "interceptors"},
-	"engine/relay":        {"engine", "engine/hub", "frame", "backpressure", "interceptors"},
-	"bench":               {"frame", "frame/deflate"},
-	"cmd/bench":           {"bench", "engine"}, // for the names of its settings
-	"cmd/serve":           {"engine", "engine/hub", "engine/filters", "frame", "interceptors"},
-	"cmd/penstock":        {"cmd/serve", "cmd/bench"},
-	"cmd":                 {},
+	"frame":                     {},
+	"frame/deflate":             {"frame"},
+	"backpressure":              {"frame"},
+	"interceptors":              {"frame"},
+	"interceptors/schema":       {"frame", "interceptors"},
+	"engine":                    {"frame", "frame/deflate", "backpressure", "interceptors"},
+	"engine/enginetest":         {"engine", "frame", "backpressure", "interceptors"},
+	"engine/hub":                {"engine", "frame", "backpressure", "interceptors"},
+	"engine/filters":            {"engine", "engine/hub", "engine/relay", "engine/cluster", "frame", "backpressure", "interceptors"},
+	"engine/app":                {"engine", "engine/hub", "frame", "interceptors"},
+	"engine/relay":              {"engine", "engine/hub", "frame", "backpressure", "interceptors"},
+	"engine/cluster":            {"engine", "engine/hub", "frame"},
+	"engine/cluster/brokertest": {"engine", "engine/hub", "engine/cluster", "frame", "interceptors"},
+	"engine/cluster/redis":      {"engine/cluster", "engine/session"},
+	"engine/cluster/nats":       {"engine/cluster"},
+	"engine/session":            {},
+	"bench":                     {"frame", "frame/deflate"},
+	"cmd/bench":                 {"bench", "engine"}, // for the names of its settings
+	"cmd/serve":                 {"engine", "engine/hub", "engine/filters", "engine/cluster", "engine/cluster/redis", "engine/cluster/nats", "frame", "interceptors"},
+	"cmd/penstock":              {"cmd/serve", "cmd/bench"},
+	"cmd":                       {},
 }
 
 // TestImportDirection fails on an import that points upwards, and on a folder

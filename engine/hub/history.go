@@ -101,6 +101,16 @@ func (r Room) Publish(ctx context.Context, op Opcode, payload []byte) (Position,
 // beginning: all of the history, and no gap before it.
 func (r Room) Resume(c *engine.Conn, after Position) bool { return r.h.join(r.name, c, &after) }
 
+// Miss notes that messages may be missing in a room with a history, as after an outage of
+// what carries them between servers: its members, and whoever resumes from before, get
+// Config.Gap's message. In a room without a history it does nothing.
+func (r Room) Miss() {
+	if g := r.find(); g != nil && g.log != nil {
+		g.log.miss()
+		g.log.run(background)
+	}
+}
+
 // Position returns the position of the last message that was published in the room;
 // its zero value, if the room has no history or there is none of it.
 func (r Room) Position() Position {

@@ -54,6 +54,7 @@ type kind uint8
 
 const (
 	published kind = iota
+	missed
 	joined
 	left
 	drained
@@ -107,6 +108,14 @@ func (l *log) publish(op Opcode, payload []byte) Position {
 	l.noted++
 	l.events = append(l.events, event{kind: published, op: op, payload: payload})
 	return Position{l.epoch, l.noted}
+}
+
+// miss notes a message of which nothing is known but its number.
+func (l *log) miss() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.noted++
+	l.events = append(l.events, event{kind: missed})
 }
 
 func (l *log) position() Position {
@@ -169,6 +178,10 @@ func (l *log) carryOut(ctx context.Context, e event) int {
 	case published:
 		l.send(ctx, e)
 		return 1 + len(l.followers)
+	case missed:
+		l.enter(entry{at: time.Now()})
+		l.catchUpAll()
+		return 1 + len(l.followers)
 	case joined:
 		return l.follow(e.c, e.after)
 	case left:
@@ -186,20 +199,16 @@ func (l *log) carryOut(ctx context.Context, e event) int {
 
 // send gives a message its place in the history, and to whoever has all before it.
 func (l *log) send(ctx context.Context, e event) {
-	l.mu.Lock()
-	l.last++
-	l.mu.Unlock()
 	next := entry{at: time.Now()}
-	m := Published{Room: l.room, At: Position{l.epoch, l.last}, Type: e.op, Payload: e.payload}
+	m := Published{Room: l.room, At: Position{l.epoch, l.last + 1}, Type: e.op, Payload: e.payload}
 	p, err := l.h.e.Prepare(e.op, l.h.cfg.Envelope(nil, m))
 	if err == nil {
 		next.p, next.ok = p.With(engine.SendOptions{Class: patient}), true
 		l.bytes += next.p.Len()
 	} else {
-		l.h.cfg.Logger.Error("penstock: a published message cannot be sent", "room", l.room, "number", l.last, "error", err)
+		l.h.cfg.Logger.Error("penstock: a published message cannot be sent", "room", l.room, "number", l.last+1, "error", err)
 	}
-	l.entries = append(l.entries, next)
-	l.trim()
+	l.enter(next)
 	if !next.ok {
 		l.catchUpAll()
 		return
@@ -212,6 +221,15 @@ func (l *log) send(ctx context.Context, e event) {
 		}
 	})
 	l.h.totals.add(tally)
+}
+
+// enter gives an entry the next number.
+func (l *log) enter(next entry) {
+	l.mu.Lock()
+	l.last++
+	l.mu.Unlock()
+	l.entries = append(l.entries, next)
+	l.trim()
 }
 
 // liveOnes are the followers that have everything but the last message.

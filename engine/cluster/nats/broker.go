@@ -1,0 +1,303 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/penstock-ws/penstock/engine/cluster"
+)
+
+// Config says where the NATS is.
+type Config struct {
+	// URL is nats://user:password@host:port or tls://; several servers of a NATS cluster
+	// are separated by commas. Required.
+	URL string
+
+	// Options come after those of the package: credentials, TLS.
+	Options []nats.Option
+
+	// Silence is after how long without a word from the server the connection is taken
+	// for dead. Default 5 s.
+	Silence time.Duration
+}
+
+// Broker carries the messages of nodes on subjects: a channel's name is its subject.
+type Broker struct {
+	// immutable
+	url     string
+	options []nats.Option
+	silence time.Duration
+	wake    chan struct{} // has one element if the set has changed
+
+	conn atomic.Pointer[nats.Conn] // nil: none
+
+	mu      sync.Mutex
+	want    map[string]bool // the set
+	changed map[string]bool // channels that may have entered or left it since the connection was told
+}
+
+// New returns a broker, which connects when Run is called. The error says what is wrong
+// in cfg.
+func New(cfg Config) (*Broker, error) {
+	if cfg.Silence == 0 {
+		cfg.Silence = 5 * time.Second
+	}
+	if cfg.Silence < 10*time.Millisecond {
+		return nil, errors.New("nats: Config.Silence must be at least 10 ms")
+	}
+	for _, one := range strings.Split(cfg.URL, ",") {
+		u, err := url.Parse(strings.TrimSpace(one))
+		if err != nil || u.Host == "" || u.Scheme != "nats" && u.Scheme != "tls" {
+			// The parser's error would quote the URL, and the password in it.
+			return nil, errors.New("nats: Config.URL is none of a NATS: nats://host:port would be one")
+		}
+	}
+	return &Broker{
+		url: cfg.URL, options: cfg.Options, silence: cfg.Silence,
+		wake: make(chan struct{}, 1),
+		want: make(map[string]bool), changed: make(map[string]bool),
+	}, nil
+}
+
+// Subscribe is as cluster.Broker says.
+func (b *Broker) Subscribe(channels ...string) { b.set(channels, true) }
+
+// Unsubscribe is as cluster.Broker says.
+func (b *Broker) Unsubscribe(channels ...string) { b.set(channels, false) }
+
+func (b *Broker) set(channels []string, wanted bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, c := range channels {
+		if wanted {
+			b.want[c] = true
+		} else {
+			delete(b.want, c)
+		}
+		b.changed[c] = true
+	}
+	b.look()
+}
+
+// look has the set looked at.
+func (b *Broker) look() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+const (
+	firstPause   = 20 * time.Millisecond
+	longestPause = time.Second
+	mostWaiting  = 1 << 16 // received messages; with more the connection is given up
+)
+
+// Run is as cluster.Broker says.
+func (b *Broker) Run(ctx context.Context, to cluster.Events) {
+	for pause := firstPause; ; {
+		began := time.Now()
+		err := b.connection(ctx, to)
+		if ctx.Err() != nil {
+			return
+		}
+		to.Lost(err)
+		if time.Since(began) > longestPause {
+			pause = firstPause
+		}
+		wait(ctx, pause/2+rand.N(pause))
+		pause = min(2*pause, longestPause)
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// A link is one life of the connection. Its library would connect again by itself; here
+// each failure ends it, and the set goes to a new one, so that it is known what has been
+// established since when.
+type link struct {
+	b        *Broker
+	nc       *nats.Conn
+	messages chan *nats.Msg
+	live     chan []string
+	failed   chan error
+	subs     map[string]*nats.Subscription // of tellSet
+}
+
+// connection runs a link.
+func (b *Broker) connection(ctx context.Context, to cluster.Events) error {
+	l := &link{
+		b: b, messages: make(chan *nats.Msg, mostWaiting), live: make(chan []string),
+		failed: make(chan error, 1), subs: make(map[string]*nats.Subscription),
+	}
+	closed := make(chan struct{})
+	nc, err := nats.Connect(b.url, append([]nats.Option{
+		nats.NoReconnect(), nats.Timeout(b.silence), nats.FlusherTimeout(b.silence),
+		nats.PingInterval(b.silence / 2), nats.MaxPingsOutstanding(1),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { l.fail(err) }),
+		nats.ClosedHandler(func(nc *nats.Conn) { l.fail(nc.LastError()); close(closed) }),
+	}, b.options...)...)
+	if err != nil {
+		return err
+	}
+	l.nc = nc
+	b.conn.Store(nc)
+	ctx, cancel := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	all.Go(func() { l.tellSet(ctx) }) // until ctx is done, or it fails
+	err = l.receive(ctx, to)
+	b.conn.Store(nil)
+	cancel()
+	all.Wait()
+	nc.Close()
+	<-closed
+	return err
+}
+
+var errClosed = errors.New("nats: the connection has ended")
+
+// fail ends the link.
+func (l *link) fail(err error) {
+	if err == nil {
+		err = errClosed
+	}
+	select {
+	case l.failed <- err:
+	default:
+	}
+}
+
+// tellSet tells the server how the set changes.
+func (l *link) tellSet(ctx context.Context) {
+	l.b.all()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.b.wake:
+		}
+		entered, err := l.change(ctx)
+		if err != nil {
+			l.fail(err)
+			return
+		}
+		select {
+		case l.live <- entered:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// change returns what has entered the set, when the server has confirmed it.
+func (l *link) change(ctx context.Context) (entered []string, err error) {
+	enter, leave := l.b.changes(l.subs)
+	for _, c := range leave {
+		if err := l.subs[c].Unsubscribe(); err != nil {
+			return nil, err
+		}
+		delete(l.subs, c)
+	}
+	for _, c := range enter {
+		s, err := l.nc.ChanSubscribe(c, l.messages)
+		if err != nil {
+			return nil, err
+		}
+		l.subs[c] = s
+	}
+	if len(enter) == 0 {
+		return nil, nil
+	}
+	within, cancel := context.WithTimeout(ctx, l.b.silence)
+	defer cancel()
+	return enter, l.nc.FlushWithContext(within)
+}
+
+// all is for a new connection, which has been told nothing.
+func (b *Broker) all() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for c := range b.want {
+		b.changed[c] = true
+	}
+	b.look()
+}
+
+func (b *Broker) changes(are map[string]*nats.Subscription) (enter, leave []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for c := range b.changed {
+		switch {
+		case b.want[c] && are[c] == nil:
+			enter = append(enter, c)
+		case !b.want[c] && are[c] != nil:
+			leave = append(leave, c)
+		}
+	}
+	clear(b.changed)
+	return enter, leave
+}
+
+func (l *link) receive(ctx context.Context, to cluster.Events) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-l.failed:
+			return err
+		case m := <-l.messages:
+			to.Received(cluster.Message{Channel: m.Subject, Payload: m.Data})
+		case entered := <-l.live:
+			for _, c := range entered {
+				to.Live(c)
+			}
+		}
+	}
+}
+
+// Publish is as cluster.Broker says: the server has taken a batch when it answers the
+// ping behind it.
+func (b *Broker) Publish(ctx context.Context, batch []cluster.Message) (settled int, err error) {
+	nc := b.conn.Load()
+	if nc == nil {
+		return 0, cluster.ErrAway
+	}
+	var refused *cluster.RefusedError
+	for i, m := range batch {
+		switch err := nc.Publish(m.Channel, m.Payload); {
+		case err == nil:
+		case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrBadSubject):
+			if refused == nil {
+				refused = new(cluster.RefusedError)
+			}
+			refused.At, refused.Err = append(refused.At, i), err
+		case i == 0:
+			return 0, fmt.Errorf("%w: %w", cluster.ErrAway, err)
+		default:
+			return 0, err
+		}
+	}
+	if err := nc.FlushWithContext(ctx); err != nil {
+		return 0, err
+	}
+	if refused != nil {
+		return len(batch), refused
+	}
+	return len(batch), nil
+}

@@ -1,0 +1,109 @@
+package redis_test
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9/logging"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/penstock-ws/penstock/engine/cluster"
+	"github.com/penstock-ws/penstock/engine/cluster/brokertest"
+	"github.com/penstock-ws/penstock/engine/cluster/redis"
+)
+
+func TestMain(m *testing.M) {
+	logging.Disable() // the library's own, of every dial to a server that has been killed
+	// The pool that package ants has whether one uses it or not.
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/panjf2000/ants/v2.(*poolCommon).purgeStaleWorkers"),
+		goleak.IgnoreTopFunction("github.com/panjf2000/ants/v2.(*poolCommon).ticktock"))
+}
+
+// silence is what the tests' connections bear.
+const silence = 800 * time.Millisecond
+
+// A server is a real redis-server.
+type server struct {
+	t    testing.TB
+	path string
+	dir  string
+	port int
+	cmd  *exec.Cmd
+}
+
+func startServer(t testing.TB) *server {
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		t.Skip("redis-server is not installed: apt-get install redis-server")
+	}
+	s := &server{t: t, path: path, dir: t.TempDir()}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	s.port = ln.Addr().(*net.TCPAddr).Port
+	require.NoError(t, ln.Close())
+	s.start(t)
+	t.Cleanup(func() { s.kill(t) })
+	return s
+}
+
+func (s *server) address() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
+
+func (s *server) start(t testing.TB) {
+	s.cmd = exec.Command(s.path, "--port", fmt.Sprint(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "no")
+	require.NoError(t, s.cmd.Start())
+	require.Eventually(t, func() bool {
+		c, err := net.Dial("tcp", s.address())
+		if err != nil {
+			return false
+		}
+		_ = c.Close()
+		return true
+	}, 10*time.Second, 5*time.Millisecond, "redis-server listens")
+}
+
+// kill is kill -9.
+func (s *server) kill(testing.TB) {
+	if s.cmd != nil {
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait()
+		s.cmd = nil
+	}
+}
+
+// raw says one command as any client could, and returns the first line of the answer.
+func (s *server) raw(t testing.TB, words ...string) string {
+	c, err := net.Dial("tcp", s.address())
+	require.NoError(t, err)
+	defer func() { _ = c.Close() }()
+	_, err = fmt.Fprintf(c, "%s\r\n", strings.Join(words, " "))
+	require.NoError(t, err)
+	line, err := bufio.NewReader(c).ReadString('\n')
+	require.NoError(t, err)
+	return strings.TrimSpace(line)
+}
+
+func (s *server) broker(t testing.TB, address string) cluster.Broker {
+	b, err := redis.New(redis.Config{URL: "redis://" + address, Silence: silence})
+	require.NoError(t, err)
+	return b
+}
+
+func harness(t testing.TB) brokertest.Harness {
+	s := startServer(t)
+	return brokertest.Harness{
+		New:     func(t testing.TB) cluster.Broker { return s.broker(t, s.address()) },
+		Publish: func(t testing.TB, channel, payload string) { s.raw(t, "PUBLISH", channel, payload) },
+		Kill:    s.kill,
+		Restart: s.start,
+		Through: func(t testing.TB, p *brokertest.Proxy) cluster.Broker { return s.broker(t, p.Address()) },
+		Address: s.address(),
+	}
+}
+
+func TestContract(t *testing.T) { brokertest.Contract(t, harness) }
