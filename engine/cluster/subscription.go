@@ -75,7 +75,7 @@ func (n *Node) nodesChannel() string { return n.cfg.Prefix + ".nodes" }
 func (n *Node) add(channel string, s *subscription) {
 	s.heard, s.live = make(heard), make(chan struct{})
 	// A history that is older than the subscription lacks what has come between.
-	s.doubt = s.scope == Room && n.hub.Room(s.name).Position() != hub.Position{}
+	s.doubt = s.scope == Room && n.hub.Room(s.name).Position().Seq > 0
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.subs[channel] != nil {
