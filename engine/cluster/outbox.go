@@ -45,6 +45,7 @@ type outbox struct {
 	numbers  numbers
 	lost     map[string]stream // by channel, the last one dropped that the others are to be told of
 	lostMany bool              // more channels than lost may have
+	held     time.Time         // until when nothing is sent
 }
 
 // waiting is a message in the outbox.
@@ -62,7 +63,9 @@ const (
 	lastWithin    = time.Second
 	firstPause    = 20 * time.Millisecond
 	longestPause  = time.Second
-	costOfWaiting = 100 // what a message takes beside its payload
+	holdFor       = 5 * time.Second        // at the most, while the broker is lost
+	settleFor     = 500 * time.Millisecond // after it is back, for the other nodes to subscribe again
+	costOfWaiting = 100                    // what a message takes beside its payload
 )
 
 func (o *outbox) init(n *Node) {
@@ -143,8 +146,26 @@ func (o *outbox) missLocked(w waiting) {
 // hurry has the sender look.
 func (o *outbox) hurry() { signal(o.wake) }
 
-// retry has the sender try again at once, if it pauses.
-func (o *outbox) retry() { signal(o.back) }
+// hold keeps what there is to send for so long: what is published before the others have
+// subscribed again is lost on them.
+func (o *outbox) hold(d time.Duration) {
+	o.mu.Lock()
+	o.held = time.Now().Add(d)
+	o.mu.Unlock()
+	signal(o.back)
+}
+
+func (o *outbox) awaitSettled(ctx context.Context) {
+	for ctx.Err() == nil {
+		o.mu.Lock()
+		left := time.Until(o.held)
+		o.mu.Unlock()
+		if left <= 0 {
+			return
+		}
+		o.pause(ctx, left)
+	}
+}
 
 func signal(c chan struct{}) {
 	select {
@@ -170,6 +191,7 @@ func (o *outbox) run(ctx context.Context) (rest []waiting) {
 
 // finish sends what is left, for a moment.
 func (o *outbox) finish(rest []waiting) {
+	o.hold(0)
 	last, cancel := context.WithTimeout(context.Background(), lastWithin)
 	defer cancel()
 	if len(rest) == 0 {
@@ -217,6 +239,7 @@ func (o *outbox) news(channel string, k kind, at stream) waiting {
 // is done. It returns the rest.
 func (o *outbox) sendAll(ctx context.Context, batch []waiting) (rest []waiting) {
 	for pause := firstPause; len(batch) > 0 && ctx.Err() == nil; {
+		o.awaitSettled(ctx)
 		settled, err := o.try(ctx, batch)
 		var refused *RefusedError
 		if errors.As(err, &refused) {
@@ -228,7 +251,7 @@ func (o *outbox) sendAll(ctx context.Context, batch []waiting) (rest []waiting) 
 		if !errors.Is(err, ErrAway) {
 			batch = o.withoutPlain(batch)
 		}
-		o.pause(ctx, pause)
+		o.pause(ctx, pause/2+rand.N(pause))
 		pause = min(2*pause, longestPause)
 	}
 	return batch
@@ -272,7 +295,7 @@ func (o *outbox) withoutPlain(batch []waiting) (rest []waiting) {
 
 // pause waits, but not longer than until the broker is back.
 func (o *outbox) pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d/2 + rand.N(d))
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():

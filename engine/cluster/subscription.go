@@ -132,7 +132,7 @@ func (n *Node) established(channel string) {
 	n.mu.Unlock()
 	if back {
 		n.cfg.Logger.Info("penstock: the broker is back", "node", n.ID())
-		n.outbox.retry()
+		n.outbox.hold(settleFor)
 	}
 	if doubt {
 		n.gap(s, "")
@@ -161,6 +161,7 @@ func (n *Node) lost(err error) {
 	}
 	n.mu.Unlock()
 	if !told {
+		n.outbox.hold(holdFor)
 		n.stats.outages.Add(1)
 		n.cfg.Logger.Warn("penstock: the broker is lost", "node", n.ID(), "error", err)
 	}

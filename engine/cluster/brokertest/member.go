@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -185,11 +186,14 @@ func (m *member) room(name, text string) {
 	require.NoError(m.t, err)
 }
 
+// probes numbers them over all tests.
+var probes atomic.Int64
+
 // probe publishes in a room until a client on another node gets it: the way is open then.
 func (m *member) probe(room string, to *peer) {
 	m.t.Helper()
 	for i := 0; ; i++ {
-		text := fmt.Sprintf("probe-%p-%d", to, i)
+		text := fmt.Sprint("probe-", probes.Add(1))
 		m.room(room, text)
 		for range 50 {
 			if slices.Contains(to.got(), text) {

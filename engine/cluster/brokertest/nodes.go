@@ -375,6 +375,7 @@ func nodesHistory(t *testing.T, h Harness) {
 	require.NoError(t, there.ws.Close())
 	eventually(t, "the room is empty", func() bool { return other.node.Hub().Room("h").Len() == 0 })
 	m.publish("h", "five")
+	m.probe("x", other.dialLive("room=x")) // it has passed by
 	again := other.dialLive("room=h")
 	require.Equal(t, hub.Position{Epoch: other.node.Hub().Room("h").Position().Epoch, Seq: 4}, other.node.Hub().Room("h").Position())
 	m.publish("h", "six")
@@ -565,7 +566,8 @@ func nodesKill(t *testing.T, h Harness) {
 		require.True(t, m[i].hasGap(cluster.All, ""))
 		got := len(withoutProbes(p.got()))
 		s := m[i].node.Stats()
-		t.Logf("node %d: %d of %d arrived, %d outages, %d again, %d gaps", i, got, counts[0]+counts[1]+counts[2], s.Outages, s.Again, s.Gaps)
+		require.Zero(t, s.Waiting)
+		t.Logf("node %d: %d of %d arrived, %+v %+v", i, got, counts[0]+counts[1]+counts[2], s, m[i].node.Hub().Totals())
 		require.GreaterOrEqual(t, s.Outages, uint64(3))
 	}
 	m[0].agree(m, 3)

@@ -98,8 +98,8 @@ func (b *Broker) look() {
 
 const (
 	firstPause   = 20 * time.Millisecond
-	longestPause = time.Second
-	mostWaiting  = 1 << 16 // received messages; with more the connection is given up
+	longestPause = 250 * time.Millisecond // less than what nodes wait for each other after an outage
+	mostWaiting  = 1 << 16                // received messages; with more the connection is given up
 )
 
 // Run is as cluster.Broker says.

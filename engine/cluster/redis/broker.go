@@ -113,7 +113,7 @@ func (b *Broker) set(channels []string, wanted bool) {
 
 const (
 	firstPause   = 20 * time.Millisecond
-	longestPause = time.Second
+	longestPause = 250 * time.Millisecond // less than what nodes wait for each other after an outage
 )
 
 // Run is as cluster.Broker says. After it the broker is of no use any more.
