@@ -24,3 +24,5 @@ func exchange(testing.TB) brokertest.Harness {
 func TestExchangeContract(t *testing.T) { brokertest.Contract(t, exchange) }
 
 func TestExchangeNodes(t *testing.T) { brokertest.Nodes(t, exchange) }
+
+func BenchmarkCrossNode(b *testing.B) { brokertest.Cost(b, exchange(b)) }

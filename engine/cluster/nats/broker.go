@@ -293,7 +293,9 @@ func (b *Broker) Publish(ctx context.Context, batch []cluster.Message) (settled 
 			return 0, err
 		}
 	}
-	if err := nc.FlushWithContext(ctx); err != nil {
+	within, cancel := context.WithTimeout(ctx, b.silence) // the library insists on one
+	defer cancel()
+	if err := nc.FlushWithContext(within); err != nil {
 		return 0, err
 	}
 	if refused != nil {

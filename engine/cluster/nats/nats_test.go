@@ -112,3 +112,5 @@ func harness(t testing.TB) brokertest.Harness {
 func TestContract(t *testing.T) { brokertest.Contract(t, harness) }
 
 func TestNodes(t *testing.T) { brokertest.Nodes(t, harness) }
+
+func BenchmarkCrossNode(b *testing.B) { brokertest.Cost(b, harness(b)) }
