@@ -288,8 +288,8 @@ func TestUsageErrors(t *testing.T) {
 		{args: "--allow-origin=https://a/b", says: []string{"--allow-origin", `"https://a/b"`, "https://*.example.com"}},
 		{args: "--trusted-proxy=10.0.0.0/33", says: []string{"--trusted-proxy", `"10.0.0.0/33"`, "10.0.0.0/8"}},
 		{args: "--no-such-flag", says: []string{`"no-such-flag"`, "serve --help"}},
-		{args: "-f echo", says: []string{"filter", `"echo"`, "did you mean echo_messages?", "broadcast_messages, broadcast_messages_by_token, echo_messages"}},
-		{args: "-f echo_messages nonsense", says: []string{"filter", `"nonsense"`, "broadcast_messages, broadcast_messages_by_token, echo_messages"}},
+		{args: "-f echo", says: []string{"filter", `"echo"`, "did you mean echo_messages?", "broadcast_messages, broadcast_messages_by_token, broadcast_pubsub, echo_messages"}},
+		{args: "-f echo_messages nonsense", says: []string{"filter", `"nonsense"`, "broadcast_messages, broadcast_messages_by_token, broadcast_pubsub, echo_messages"}},
 	} {
 		t.Run(tc.env+" "+tc.args, func(t *testing.T) {
 			t.Parallel()

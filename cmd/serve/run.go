@@ -12,8 +12,8 @@ import (
 	"syscall"
 
 	"github.com/penstock-ws/penstock/engine"
+	"github.com/penstock-ws/penstock/engine/cluster"
 	"github.com/penstock-ws/penstock/engine/filters"
-	"github.com/penstock-ws/penstock/engine/hub"
 )
 
 // A server is one run of the command.
@@ -34,12 +34,16 @@ func run(ctx context.Context, s server) error {
 	if err := s.registry.Check(s.filters.orDefault()); err != nil {
 		return usage(err)
 	}
+	broker, err := s.cluster.broker(s.filters.orDefault())
+	if err != nil {
+		return err
+	}
 	ln, err := listen(s.host, s.port)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = ln.Close() }() // if nobody has served it
-	return untilSignal(ctx, logger, func(ctx context.Context) error { return s.serve(ctx, cfg, ln) })
+	return untilSignal(ctx, logger, func(ctx context.Context) error { return s.serve(ctx, cfg, ln, broker) })
 }
 
 // listen explains the errors that another flag would help against.
@@ -56,13 +60,19 @@ func listen(host string, port int) (net.Listener, error) {
 }
 
 // serve runs an engine with the filters on ln.
-func (s *server) serve(ctx context.Context, cfg engine.Config, ln net.Listener) error {
+func (s *server) serve(ctx context.Context, cfg engine.Config, ln net.Listener, broker cluster.Broker) error {
 	e, err := engine.New(cfg, engine.Endpoint{})
 	if err != nil {
 		return err
 	}
-	h := hub.New(e, hub.Config{})
-	ep, err := s.registry.Build(s.filters.orDefault(), filters.Env{Engine: e, Hub: h, Logger: cfg.Logger})
+	h, node, leave, err := s.cluster.join(e, broker, cfg)
+	if err != nil {
+		return errors.Join(err, e.Shutdown(context.Background()))
+	}
+	defer leave()
+	ep, err := s.registry.Build(s.filters.orDefault(), filters.Env{
+		Engine: e, Hub: h, Node: node, Channels: s.cluster.channels.list, Logger: cfg.Logger,
+	})
 	if err != nil {
 		return errors.Join(err, e.Shutdown(context.Background()))
 	}

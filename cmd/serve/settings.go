@@ -27,6 +27,8 @@ type settings struct {
 	compress        bool
 	allowOrigins    []string
 	trustedProxies  []netip.Prefix
+
+	cluster clusterSettings
 }
 
 const (
@@ -64,6 +66,7 @@ func (s *settings) addFlags(f *pflag.FlagSet) {
 		"origin of web pages that may connect, besides the server's own;\nlike https://*.example.com, or * for all; repeatable")
 	f.Var(prefixes{&s.trustedProxies}, "trusted-proxy",
 		"addresses of proxies whose X-Forwarded-For and -Proto are believed;\nlike 10.0.0.0/8; repeatable")
+	s.cluster.addFlags(f)
 }
 
 // engineConfig puts the flags over the environment. Its errors are *UsageError.

@@ -87,13 +87,3 @@ func (g Group) local() hub.Group {
 func (g Group) leave(k kind, op frame.Opcode, payload []byte) error {
 	return g.n.outbox.add(g.n.channel(g.scope, g.name), envelope{kind: k, op: op, payload: payload})
 }
-
-// PublishPlain leaves a payload to the outbox that any client of the broker can read. It
-// comes back to this node, too, if the channel is one of Config.Plain. It is sent at
-// most once: what was on its way when the broker was lost is not sent again.
-func (n *Node) PublishPlain(channel string, payload []byte) error {
-	if err := CheckChannel(channel); err != nil {
-		return err
-	}
-	return n.outbox.addPlain(channel, payload)
-}

@@ -40,12 +40,6 @@ type Config struct {
 	// same on all nodes. Default 15 s; at least 100 ms.
 	Lease time.Duration
 
-	// Plain are channels that are subscribed always, for what others than nodes publish;
-	// OnPlain is called with that, in the order of each channel. It must not wait; the
-	// payload is valid until return.
-	Plain   []string
-	OnPlain func(channel string, payload []byte)
-
 	// OnGap is called when messages of other nodes may be missing, after the last one
 	// before the gap and before the first one behind it. It must not wait. A room with a
 	// history has the gap in its history besides, where its members are told of it by
@@ -99,9 +93,6 @@ func New(e *engine.Engine, cfg Config) (*Node, error) {
 	n.hub = hub.New(e, n.watch(cfg.Hub))
 	n.subscribe(All, "")
 	n.subscribePresence()
-	for _, c := range cfg.Plain {
-		n.subscribe(Plain, c)
-	}
 	return n, nil
 }
 
@@ -127,14 +118,6 @@ func (c *Config) complete() error {
 	}
 	if c.WhenFull > Refuse {
 		errs = append(errs, errors.New("cluster: Config.WhenFull is DropOldest or Refuse"))
-	}
-	for _, p := range c.Plain {
-		if err := CheckChannel(p); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	if len(c.Plain) > 0 && c.OnPlain == nil {
-		errs = append(errs, errors.New("cluster: Config.Plain without OnPlain: nobody would see what comes"))
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

@@ -2,9 +2,6 @@ package cluster
 
 import (
 	"context"
-	"unicode/utf8"
-
-	"github.com/penstock-ws/penstock/frame"
 )
 
 // received is told by the broker.
@@ -15,7 +12,9 @@ func (n *Node) received(m Message) {
 	}
 	if s.scope == Plain {
 		n.stats.plain.Add(1)
-		n.cfg.OnPlain(s.name, m.Payload)
+		for _, hear := range n.hearers(s) {
+			hear(m.Payload)
+		}
 		return
 	}
 	e, ok := parse(m.Payload)
@@ -78,13 +77,4 @@ func (n *Node) gapEverywhere(node string) {
 	for _, s := range all {
 		n.gap(s, node)
 	}
-}
-
-// TypeOf returns the type of the message that a plain payload makes: text if it is
-// UTF-8, else binary.
-func TypeOf(payload []byte) frame.Opcode {
-	if utf8.Valid(payload) {
-		return frame.Text
-	}
-	return frame.Binary
 }

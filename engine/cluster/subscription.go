@@ -18,8 +18,9 @@ type subscription struct {
 	heard heard // by the broker's goroutine only
 
 	// guarded by Node.mu
-	live  chan struct{} // closed while it is established
-	doubt bool          // messages may have been missed before it is live
+	live  chan struct{}          // closed while it is established
+	doubt bool                   // messages may have been missed before it is live
+	hear  []func(payload []byte) // of a plain channel; only added to
 }
 
 // watch has the hub's changes followed.

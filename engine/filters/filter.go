@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/penstock-ws/penstock/engine"
+	"github.com/penstock-ws/penstock/engine/cluster"
 	"github.com/penstock-ws/penstock/engine/hub"
 	"github.com/penstock-ws/penstock/interceptors"
 )
@@ -35,6 +36,12 @@ type Env struct {
 	// OnOpen and has left before the first OnClose. Default: a new one, so that
 	// a program which wants to look into it passes its own.
 	Hub *hub.Hub
+
+	// Node is a cluster's node whose hub is Hub. Nil: there is no cluster.
+	Node *cluster.Node
+
+	// Channels are the plain channels of BroadcastPubSub.
+	Channels []string
 
 	// Logger is for what an operator must know. Default: slog.Default().
 	Logger *slog.Logger

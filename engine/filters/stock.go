@@ -14,6 +14,7 @@ const Default = "broadcast_messages"
 //
 //   - broadcast_messages: BroadcastMessages
 //   - broadcast_messages_by_token: BroadcastMessagesByToken
+//   - broadcast_pubsub: BroadcastPubSub
 //   - echo_messages: EchoMessages
 //   - history: History
 //   - rooms: Rooms
@@ -25,6 +26,7 @@ func Stock() *Registry {
 	return &Registry{constructors: map[string]Constructor{
 		"broadcast_messages":          BroadcastMessages,
 		"broadcast_messages_by_token": BroadcastMessagesByToken,
+		"broadcast_pubsub":            BroadcastPubSub,
 		"echo_messages":               EchoMessages,
 		"history":                     History,
 		"rooms":                       Rooms,

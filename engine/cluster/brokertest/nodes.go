@@ -290,14 +290,12 @@ func nodesLostMany(t *testing.T, h Harness) {
 func nodesAgain(t *testing.T, h Harness) {
 	g := newGate(h.New(t))
 	var plain atomic.Int64
-	m, other := serve(t, g, nil), serve(t, h.New(t), func(c *cluster.Config) {
-		c.Plain = []string{"global"}
-		c.OnPlain = func(_ string, b []byte) {
-			if string(b) == "p" {
-				plain.Add(1)
-			}
+	m, other := serve(t, g, nil), serve(t, h.New(t), nil)
+	require.NoError(t, other.node.OnPlain("global", func(b []byte) {
+		if string(b) == "p" {
+			plain.Add(1)
 		}
-	})
+	}))
 	there := other.dialLive("room=r")
 	m.probe("r", there)
 	g.turn(doubtful)
@@ -448,13 +446,17 @@ func nodesCrash(t *testing.T, h Harness) {
 func nodesPlain(t *testing.T, h Harness) {
 	var mu sync.Mutex
 	got := make(map[string][]string)
-	plain := func(c *cluster.Config) {
-		c.Plain = []string{"global", "other.one"}
-		c.OnPlain = func(channel string, b []byte) {
-			mu.Lock()
-			defer mu.Unlock()
-			got[channel] = append(got[channel], string(b))
+	listen := func() *member {
+		m := serve(t, h.New(t), nil)
+		for _, channel := range []string{"global", "other.one"} {
+			require.NoError(t, m.node.OnPlain(channel, func(b []byte) {
+				mu.Lock()
+				defer mu.Unlock()
+				got[channel] = append(got[channel], string(b))
+			}))
 		}
+		require.Error(t, m.node.OnPlain("no channel", nil))
+		return m
 	}
 	count := func(channel, text string) (n int) {
 		mu.Lock()
@@ -466,7 +468,7 @@ func nodesPlain(t *testing.T, h Harness) {
 		}
 		return n
 	}
-	a, _ := serve(t, h.New(t), plain), serve(t, h.New(t), plain)
+	a, _ := listen(), listen()
 	eventually(t, "both have subscribed", func() bool {
 		before := count("global", "probe")
 		h.Publish(t, "global", "probe")
