@@ -125,6 +125,25 @@ func TestTestsOnPages(t *testing.T) {
 	}
 }
 
+// TestFailuresOnPage: each row of the failures in docs/scaling.md names a case that is run.
+func TestFailuresOnPage(t *testing.T) {
+	_, table, _ := strings.Cut(read(t, "docs/scaling.md"), "## When something fails")
+	table, _, _ = strings.Cut(table, "\n## ")
+	cases := read(t, "engine/cluster/brokertest/nodes.go") + read(t, "engine/cluster/brokertest/contract.go")
+	rows := regexp.MustCompile(`(?m)^\| [A-Z].*$`).FindAllString(table, -1)
+	require.Greater(t, len(rows), 10, "the rows have been found")
+	quoted := regexp.MustCompile(`"[^"]+"`)
+	for _, row := range rows {
+		cells := strings.Split(row, " | ")
+		require.Len(t, cells, 3, row)
+		names := quoted.FindAllString(cells[2], -1)
+		require.NotEmpty(t, names, row)
+		for _, name := range names {
+			require.Contains(t, cases, "{"+name+", ", "no such case")
+		}
+	}
+}
+
 func read(t *testing.T, file string) string {
 	t.Helper()
 	b, err := os.ReadFile(file)

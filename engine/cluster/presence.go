@@ -173,9 +173,9 @@ func sleep(ctx context.Context, d time.Duration) {
 // tell sends what has changed, and the whole to who has asked.
 func (p *presence) tell() {
 	p.mu.Lock()
-	changed := p.changed
-	if !changed.empty() {
-		p.changed = newState()
+	var changed state
+	if !p.changed.empty() {
+		changed, p.changed = p.changed, newState()
 	}
 	var whole state
 	if p.asked {

@@ -402,9 +402,13 @@ func nodesPresence(t *testing.T, h Harness) {
 	agree("all are there", func(n *cluster.Node) bool {
 		return n.Online("u") && n.Online("\xff\xfe") && !n.Online("w") && n.Members("r") == 3
 	})
+	for i := range 400 { // more names than fit in one message
+		m[1].node.Hub().Room(fmt.Sprint(strings.Repeat("n", 1000), i)).Join(slices.Collect(m[1].node.Hub().User("u").Conns())[0])
+	}
 	late := serve(t, h.New(t), nil)
 	eventually(t, "a new node learns it", func() bool {
-		return late.node.Online("u") && late.node.Online("\xff\xfe") && late.node.Members("r") == 3 && len(late.node.Nodes()) == 3
+		return late.node.Online("u") && late.node.Online("\xff\xfe") && late.node.Members("r") == 3 && len(late.node.Nodes()) == 3 &&
+			late.node.Members(strings.Repeat("n", 1000)+"0") == 1 && late.node.Members(strings.Repeat("n", 1000)+"399") == 1
 	})
 	require.NoError(t, u0.ws.Close())
 	agree("the user is still on another node", func(n *cluster.Node) bool { return n.Online("u") && n.Members("r") == 2 })
@@ -423,10 +427,6 @@ func nodesCrash(t *testing.T, h Harness) {
 	short := func(c *cluster.Config) { c.Lease = lease }
 	g := newGate(h.New(t))
 	m, other := serve(t, g, short), serve(t, h.New(t), short)
-	many := "user=u"
-	for i := range 3 {
-		many += fmt.Sprintf("&room=%s%d", strings.Repeat("n", 60<<10/3), i) // more than a part holds
-	}
 	m.dial("user=x&room=r")
 	eventually(t, "it is known", func() bool { return other.node.Online("x") && other.node.Members("r") == 1 })
 	g.turn(away)
@@ -440,7 +440,6 @@ func nodesCrash(t *testing.T, h Harness) {
 	other.mu.Lock()
 	defer other.mu.Unlock()
 	require.True(t, other.nodes[m.node.ID()])
-	_ = many
 }
 
 func nodesPlain(t *testing.T, h Harness) {
