@@ -198,7 +198,7 @@ func (o *outbox) finish(rest []waiting) {
 		rest = o.take()
 	}
 	for ; len(rest) > 0 && last.Err() == nil; rest = o.take() {
-		rest = o.sendAll(last, rest)
+		o.sendAll(last, rest)
 	}
 }
 

@@ -14,6 +14,7 @@ type gate struct {
 
 	mu    sync.Mutex
 	mode  mode
+	tries int             // in vain, while it is away
 	block chan struct{}   // of blocked: closed when it is over
 	set   map[string]bool // what is subscribed
 }
@@ -47,6 +48,9 @@ func (g *gate) turn(m mode) {
 func (g *gate) Publish(ctx context.Context, batch []cluster.Message) (int, error) {
 	g.mu.Lock()
 	m, block := g.mode, g.block
+	if m == away {
+		g.tries++
+	}
 	g.mu.Unlock()
 	switch m {
 	case away:
@@ -102,6 +106,13 @@ func (g *gate) Unsubscribe(channels ...string) {
 	}
 	g.mu.Unlock()
 	g.Broker.Unsubscribe(channels...)
+}
+
+// inVain returns how often something could not be published.
+func (g *gate) inVain() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.tries
 }
 
 func (g *gate) holds(channel string) bool {

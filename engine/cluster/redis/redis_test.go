@@ -2,6 +2,7 @@ package redis_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net"
 	"os/exec"
@@ -111,3 +112,25 @@ func TestContract(t *testing.T) { brokertest.Contract(t, harness) }
 func TestNodes(t *testing.T) { brokertest.Nodes(t, harness) }
 
 func BenchmarkCrossNode(b *testing.B) { brokertest.Cost(b, harness(b)) }
+
+// TestSetOnServer: what the server knows is the set, and nothing that has left it.
+func TestSetOnServer(t *testing.T) {
+	s := startServer(t)
+	b := s.broker(t, s.address())
+	b.Subscribe("a", "b")
+	live := make(chan string, 10)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { // until cancel
+		defer close(ended)
+		b.Run(ctx, cluster.Events{
+			Received: func(cluster.Message) {}, Live: func(channel string) { live <- channel }, Lost: func(error) {},
+		})
+	}()
+	defer func() { cancel(); <-ended }()
+	<-live
+	<-live
+	require.Equal(t, "*2", s.raw(t, "PUBSUB", "CHANNELS"))
+	b.Unsubscribe("a", "b")
+	require.Eventually(t, func() bool { return s.raw(t, "PUBSUB", "CHANNELS") == "*0" }, 20*time.Second, 5*time.Millisecond)
+}
