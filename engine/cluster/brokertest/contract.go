@@ -35,6 +35,7 @@ func Contract(t *testing.T, start func(t testing.TB) Harness) {
 		{"nothing is taken while the broker is away", mortal, contractAway},
 		{"Run waits for a broker that is not there yet", mortal, contractLate},
 		{"a silent network is noticed", networked, contractSilence},
+		{"a silent network confirms nothing", networked, contractUnconfirmed},
 		{"Run ends while the network is silent", networked, contractEndSilent},
 	}
 	able := start(t)
@@ -263,6 +264,23 @@ func contractSilence(t *testing.T, h Harness) {
 	b.waitLive("c", 2)
 	a.say("c", "heard")
 	require.Equal(t, []string{"heard"}, b.wait("c", 1))
+}
+
+func contractUnconfirmed(t *testing.T, h Harness) {
+	p := NewProxy(t, h.Address)
+	b := open(t, h.Through(t, p)).join("c")
+	p.Cut()
+	b.Subscribe("new")
+	settled, err := b.try("c", "1", "2")
+	require.Error(t, err)
+	require.Zero(t, settled, "it has been taken by nobody")
+	b.waitLost(1)
+	b.mu.Lock()
+	live := b.live["new"]
+	b.mu.Unlock()
+	require.Zero(t, live, "a channel is live of which the broker has not heard")
+	p.Heal()
+	b.waitLive("new", 1)
 }
 
 func contractEndSilent(t *testing.T, h Harness) {

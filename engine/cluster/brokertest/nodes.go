@@ -34,6 +34,7 @@ func Nodes(t *testing.T, start func(t testing.TB) Harness) {
 		{"more channels lost than can be told apart", always, nodesLostMany},
 		{"what is sent again arrives once", always, nodesAgain},
 		{"what the broker refuses is a gap", always, nodesRefused},
+		{"what the broker loses is a gap", always, nodesLost},
 		{"histories", always, nodesHistory},
 		{"presence", always, nodesPresence},
 		{"a crashed node's users disappear", always, nodesCrash},
@@ -332,6 +333,25 @@ func nodesRefused(t *testing.T, h Harness) {
 	require.EqualValues(t, 1, m.node.Stats().Dropped)
 }
 
+func nodesLost(t *testing.T, h Harness) {
+	g := newGate(h.New(t))
+	m, other := serve(t, g, nil), serve(t, h.New(t), nil)
+	there := other.dialLive("room=r")
+	m.probe("r", there)
+	require.Zero(t, other.countGaps())
+	g.turn(losing)
+	m.room("r", "never")
+	eventually(t, "it is lost", func() bool { return m.node.Stats().Waiting == 0 && g.inVain() > 0 })
+	before := g.inVain()
+	m.flood(1) // when this is taken, everything before it has been
+	eventually(t, "it is lost", func() bool { return g.inVain() > before })
+	g.turn(opened)
+	m.room("r", "m-1")
+	there.await(t, "m-1")
+	require.NotContains(t, there.got(), "never")
+	require.Equal(t, []cluster.Gap{{Scope: cluster.Room, Name: "r", Node: m.node.ID()}}, other.gapList())
+}
+
 // withHistory has the rooms that begin with h keep what is published.
 func withHistory(c *cluster.Config) {
 	c.Hub.History = func(room string) hub.History {
@@ -400,13 +420,13 @@ func nodesPresence(t *testing.T, h Harness) {
 	agree("all are there", func(n *cluster.Node) bool {
 		return n.Online("u") && n.Online("\xff\xfe") && !n.Online("w") && n.Members("r") == 3
 	})
-	for i := range 400 { // more names than fit in one message
+	for i := range 1000 { // more names than fit in one message
 		m[1].node.Hub().Room(fmt.Sprint(strings.Repeat("n", 1000), i)).Join(slices.Collect(m[1].node.Hub().User("u").Conns())[0])
 	}
 	late := serve(t, h.New(t), nil)
 	eventually(t, "a new node learns it", func() bool {
 		return late.node.Online("u") && late.node.Online("\xff\xfe") && late.node.Members("r") == 3 && len(late.node.Nodes()) == 3 &&
-			late.node.Members(strings.Repeat("n", 1000)+"0") == 1 && late.node.Members(strings.Repeat("n", 1000)+"399") == 1
+			late.node.Members(strings.Repeat("n", 1000)+"0") == 1 && late.node.Members(strings.Repeat("n", 1000)+"999") == 1
 	})
 	require.NoError(t, u0.ws.Close())
 	agree("the user is still on another node", func(n *cluster.Node) bool { return n.Online("u") && n.Members("r") == 2 })
@@ -556,6 +576,7 @@ func nodesKill(t *testing.T, h Harness) {
 		m[i].probe("r", peers[(i+1)%3])
 		m[i].probe("r", peers[(i+2)%3])
 	}
+	arrived, total := 0, counts[0]+counts[1]+counts[2]
 	for i, p := range peers {
 		for from := range m {
 			requireStream(t, p, fmt.Sprintf("n%d-", from), map[bool]int{true: counts[from], false: -1}[from == i])
@@ -564,11 +585,14 @@ func nodesKill(t *testing.T, h Harness) {
 		require.True(t, m[i].hasGap(cluster.User, fmt.Sprint("u", i)), "the user's, too")
 		require.True(t, m[i].hasGap(cluster.All, ""))
 		got := len(withoutProbes(p.got()))
+		arrived += got
 		s := m[i].node.Stats()
 		require.Zero(t, s.Waiting)
-		t.Logf("node %d: %d of %d arrived, %+v %+v", i, got, counts[0]+counts[1]+counts[2], s, m[i].node.Hub().Totals())
+		t.Logf("node %d: %d of %d arrived, %d of them again, %d gaps", i, got, total, s.Again, s.Gaps)
 		require.GreaterOrEqual(t, s.Outages, uint64(3))
 	}
+	// Nodes that do not wait for each other lose a third and more.
+	require.Greater(t, arrived, 3*total*85/100, "what waited for the broker has been lost")
 	m[0].agree(m, 3)
 }
 

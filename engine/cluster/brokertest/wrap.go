@@ -14,7 +14,7 @@ type gate struct {
 
 	mu    sync.Mutex
 	mode  mode
-	tries int             // in vain, while it is away
+	tries int             // that did not get through: the broker was away, or lost it
 	block chan struct{}   // of blocked: closed when it is over
 	set   map[string]bool // what is subscribed
 }
@@ -27,6 +27,7 @@ const (
 	doubtful      // everything is sent, and nobody knows
 	blocked       // it takes its time
 	refusing      // what is bigger than a news is refused
+	losing        // what it says that it has taken is lost
 )
 
 var errUnknown = errors.New("brokertest: nobody knows")
@@ -48,7 +49,7 @@ func (g *gate) turn(m mode) {
 func (g *gate) Publish(ctx context.Context, batch []cluster.Message) (int, error) {
 	g.mu.Lock()
 	m, block := g.mode, g.block
-	if m == away {
+	if m == away || m == losing {
 		g.tries++
 	}
 	g.mu.Unlock()
@@ -64,6 +65,8 @@ func (g *gate) Publish(ctx context.Context, batch []cluster.Message) (int, error
 		case <-ctx.Done():
 			return 0, ctx.Err()
 		}
+	case losing:
+		return len(batch), nil
 	case refusing:
 		return g.refuse(ctx, batch)
 	}
