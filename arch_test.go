@@ -28,10 +28,12 @@ var arrows = map[string][]string{
 	"engine":            {"frame", "frame/deflate", "backpressure", "interceptors"},
 	"engine/enginetest": {"engine", "frame", "backpressure", "interceptors"},
 	"engine/hub":        {"engine", "frame"},
+	"engine/prometheus": {"engine", "frame", "interceptors"},
+	"engine/otel":       {"engine", "frame", "interceptors"},
 	"engine/filters":    {"engine", "engine/hub", "frame", "interceptors"},
 	"bench":             {"frame", "frame/deflate"},
 	"cmd/bench":         {"bench", "engine"}, // for the names of its settings
-	"cmd/serve":         {"engine", "engine/hub", "engine/filters", "frame", "interceptors"},
+	"cmd/serve":         {"engine", "engine/hub", "engine/filters", "engine/prometheus", "frame", "interceptors"},
 	"cmd/penstock":      {"cmd/serve", "cmd/bench"},
 	"cmd":               {},
 }
