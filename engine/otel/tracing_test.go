@@ -45,7 +45,7 @@ type rig struct {
 func newRig(t *testing.T, cfg penstockotel.Config, inline bool) *rig {
 	t.Helper()
 	r := &rig{t: t, spans: tracetest.NewInMemoryExporter()}
-	provider := sdk.NewTracerProvider(sdk.WithSyncer(r.spans))
+	provider := sdk.NewTracerProvider(sdk.WithSyncer(r.spans), sdk.WithSampler(sdk.AlwaysSample())) // what is left out is left out here
 	t.Cleanup(func() { _ = provider.Shutdown(context.Background()) })
 	cfg.TracerProvider, cfg.Propagator = provider, propagation.TraceContext{}
 	tracing, err := penstockotel.New(cfg)
@@ -414,3 +414,17 @@ type noStore struct{}
 
 func (noStore) Get(any) any  { return nil }
 func (noStore) Set(_, _ any) {}
+
+// A span that another interceptor has begun does not become the message's parent.
+func TestMessageIsARoot(t *testing.T) {
+	spans := tracetest.NewInMemoryExporter()
+	provider := sdk.NewTracerProvider(sdk.WithSyncer(spans))
+	tracing, err := penstockotel.New(penstockotel.Config{TracerProvider: provider, Propagator: propagation.TraceContext{}, Ratio: 1})
+	require.NoError(t, err)
+	ctx, span := provider.Tracer("test").Start(t.Context(), "outer")
+	defer span.End()
+	in := interceptors.NewChain(tracing.Interceptor()).Inbound(func(context.Context, interceptors.Inbound) error { return nil })
+	require.NoError(t, in(ctx, interceptors.Inbound{Type: frame.Text}))
+	require.False(t, spans.GetSpans()[0].Parent.IsValid())
+	require.NotEqual(t, span.SpanContext().TraceID(), spans.GetSpans()[0].SpanContext.TraceID())
+}
