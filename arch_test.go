@@ -34,9 +34,11 @@ var arrows = map[string][]string{
 	"engine/relay":        {"engine", "engine/hub", "frame", "backpressure", "interceptors"},
 	"bench":               {"frame", "frame/deflate"},
 	"cmd/bench":           {"bench", "engine"}, // for the names of its settings
-	"cmd/serve":           {"engine", "engine/hub", "engine/filters", "frame", "interceptors"},
+	"cmd/serve":           {"engine", "engine/hub", "engine/filters", "frame", "interceptors", "engine/prometheus"},
 	"cmd/penstock":        {"cmd/serve", "cmd/bench"},
 	"cmd":                 {},
+	"engine/prometheus":   {"engine", "frame", "interceptors"},
+	"engine/otel":         {"engine", "frame", "interceptors"},
 }
 
 // TestImportDirection fails on an import that points upwards, and on a folder

@@ -186,11 +186,14 @@ func (e *Engine) newEndpoint(ep Endpoint) *endpoint {
 		panic(fmt.Sprintf("engine: an Endpoint's IdleTimeout, %v, is not more than its PingInterval, %v: quiet peers would be ended before they are pinged", p.idle, p.ping))
 	}
 	p.inbound, p.outboundRun = chain.Inbound(p.receive), chain.Outbound(sendOut)
-	if p.sees&interceptors.InboundData == 0 {
+	if !p.timed() {
 		p.direct = ep.Handler.OnMessage
 	}
 	return p
 }
+
+// timed reports whether it is measured when messages are read.
+func (p *endpoint) timed() bool { return p.sees&interceptors.InboundData != 0 }
 
 // receive is the end of the inbound chain.
 func (p *endpoint) receive(ctx context.Context, in Message) error {

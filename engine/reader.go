@@ -102,7 +102,7 @@ func (c *Conn) arrived(m *gws.Message) {
 	case c.ep.inline && (c.home == nil || c.home.handlesNow()):
 		c.handleInline(m)
 	case c.onLoop() && c.transport.side && c.beginAside(m):
-		c.handle(m)
+		c.handle(m, c.transport.lastWait)
 		c.endAside()
 	default:
 		c.take(m)
@@ -114,6 +114,7 @@ func (c *Conn) arrived(m *gws.Message) {
 func (c *Conn) take(m *gws.Message) {
 	if c.pending == nil {
 		c.pending = batchPool.Get().(*batch)
+		c.pending.read = c.transport.lastWait
 	}
 	b := c.pending
 	b.list[b.n] = m
@@ -269,7 +270,7 @@ func (c *Conn) handleInline(m *gws.Message) {
 		b.begin(c)
 		c.queue.Cork()
 	}
-	c.handle(m)
+	c.handle(m, c.transport.lastWait)
 }
 
 // beginAside gives the side lane, which has read m, the turn of the loop, so that a

@@ -73,7 +73,13 @@ type clock struct {
 }
 
 func (k *clock) now() int64 { return k.time.Load() }
-func (k *clock) advance()   { k.time.Store(int64(time.Since(k.start)) + 1) }
+func (k *clock) advance()   { k.time.Store(k.exact()) }
+
+// exact is the time of this moment, on the scale of now.
+func (k *clock) exact() int64 { return int64(time.Since(k.start)) + 1 }
+
+// at is a time of this scale as one of the world's.
+func (k *clock) at(t int64) time.Time { return k.start.Add(time.Duration(t - 1)) }
 
 // A sweeper holds every connection against the timeouts, one shard after the
 // other: no timer per connection.

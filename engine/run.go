@@ -150,10 +150,10 @@ func (c *Conn) handleMessages(b *burst) (n, bytes int) {
 			corked = more
 			c.cork(b, more)
 		}
-		m := c.work.pop()
+		m, read := c.work.pop()
 		n++
 		bytes += m.Data.Len()
-		c.handle(m)
+		c.handle(m, read)
 	}
 	if corked {
 		c.cork(b, false)
@@ -207,9 +207,10 @@ func (c *Conn) endTurn(n, bytes int) bool {
 	return again
 }
 
-// handle runs the chain over one message and frees it.
-func (c *Conn) handle(m *gws.Message) {
+// handle runs the chain over one message, which was read then, and frees it.
+func (c *Conn) handle(m *gws.Message, read int64) {
 	if !c.closing.Load() {
+		c.call.read = read
 		c.deliver(m)
 	}
 	c.release(m)

@@ -43,7 +43,7 @@ type transport struct {
 	length    int64  // of the message coming in, as far as its headers say
 	started   uint64 // messages of which a header has come
 	total     int64  // bytes read
-	lastWait  int64  // engine clock when the last read returned
+	lastWait  int64  // engine clock when the last read returned; exact if the endpoint is timed
 	controls  bucket
 	more      *more           // nil until it is needed
 	peerClose *gws.CloseError // from the close frame that the peer sent
@@ -62,6 +62,7 @@ func (t *transport) init(c *Conn, rules *frame.Rules, early []byte) {
 	t.c = c
 	t.scanner = frame.NewScanner(rules)
 	if len(early) > 0 {
+		t.clock()
 		t.buf = c.e.pool.Get(len(early))
 		t.buf.B = append(t.buf.B, early...)
 		t.scan(0)
@@ -175,9 +176,17 @@ func (t *transport) fill(p []byte, d *direct) (n int, err error) {
 // count takes note of n bytes that have just been read.
 func (t *transport) count(n int) {
 	t.total += int64(n)
-	t.lastWait = t.c.e.clock.now()
+	t.clock()
 	t.c.busy.Store(true) // before ending is asked: Shutdown lets either this read count or none
 	t.c.received()
+}
+
+// clock notes when something has been read.
+func (t *transport) clock() {
+	t.lastWait = t.c.e.clock.now()
+	if t.c.ep.timed() {
+		t.lastWait = t.c.e.clock.exact()
+	}
 }
 
 // refuse ends the stream with the message that gws has just given out, which is not
