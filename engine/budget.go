@@ -144,6 +144,9 @@ func (c *Conn) interrupt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.discarding {
+		if c.reader != readerGone {
+			c.reader = readerStays // its deadline is no nudge
+		}
 		_ = c.sock.setReadDeadline(longAgo) // fails if the socket is closed: then it is not needed
 	}
 }
@@ -154,6 +157,7 @@ func (c *Conn) uninterrupted() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.discarding = true
+	c.reader = readerStays
 	_ = c.sock.setReadDeadline(time.Time{})
 }
 

@@ -22,7 +22,8 @@ var (
 	// errEnding makes gws leave its loop when the connection is ending.
 	errEnding = errors.New("engine: connection is ending")
 
-	// errAtRest tells a side lane that its message is over. gws never sees it.
+	// errAtRest tells a lane to let go of its connection: a side lane's message is over,
+	// or a reader has been nudged. gws never sees it.
 	errAtRest = errors.New("engine: no message is coming in")
 )
 
@@ -148,9 +149,9 @@ func (t *transport) fill(p []byte, d *direct) (n int, err error) {
 	switch {
 	case n > 0:
 		t.count(n)
-	case errors.Is(err, os.ErrDeadlineExceeded): // interrupt
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		t.giveBack()
-		return 0, errEnding
+		return 0, t.disturbed()
 	case err != nil:
 		t.err = err
 	}
@@ -169,6 +170,18 @@ func (t *transport) fill(p []byte, d *direct) (n int, err error) {
 		return 0, errEnding
 	}
 	return n, err
+}
+
+// disturbed says how to go on when a deadline has ended a wait: it was an interrupt, or
+// a nudge.
+func (t *transport) disturbed() error {
+	switch {
+	case !t.c.nudged(), t.c.ending():
+		return errEnding
+	case t.atRest() && t.scanner.AtBoundary():
+		return errAtRest
+	}
+	return nil
 }
 
 // count takes note of n bytes that have just been read.
