@@ -27,8 +27,9 @@ var arrows = map[string][]string{
 	"interceptors":      {"frame"},
 	"engine":            {"frame", "frame/deflate", "backpressure", "interceptors"},
 	"engine/enginetest": {"engine", "frame", "backpressure", "interceptors"},
-	"engine/hub":        {"engine", "frame"},
+	"engine/hub":        {"engine", "frame", "backpressure", "interceptors"},
 	"engine/filters":    {"engine", "engine/hub", "frame", "interceptors"},
+	"engine/relay":      {"engine", "engine/hub", "frame", "backpressure", "interceptors"},
 	"bench":             {"frame", "frame/deflate"},
 	"cmd/bench":         {"bench", "engine"}, // for the names of its settings
 	"cmd/serve":         {"engine", "engine/hub", "engine/filters", "frame", "interceptors"},

@@ -9,7 +9,7 @@ func (q *Queue) admitLocked(m *Message) (v Verdict, old *item) {
 	if q.closing || q.dead {
 		return Closed, nil
 	}
-	size := wireSize(m.len(), q.cfg.ChunkSize)
+	size := q.cfg.wireSize(m.len())
 	old, ok := q.placeLocked(m, size)
 	if !ok && q.expireLocked() {
 		old, ok = q.placeLocked(m, size)
@@ -31,7 +31,7 @@ func (q *Queue) acquireLocked(m *Message) bool {
 func (q *Queue) placeLocked(m *Message, size int) (old *item, ok bool) {
 	cost := q.costOf(m)
 	if old = q.backlog.waiting(m); old != nil {
-		more, cost := size-old.size(q.cfg.ChunkSize), cost-old.charge
+		more, cost := size-old.size(q.cfg), cost-old.charge
 		if q.fitsLocked(more, cost) || q.roomLocked(m, more, cost) {
 			return old, true
 		}
@@ -56,7 +56,7 @@ func (q *Queue) fitsLocked(more, cost int) bool {
 // costOf is the memory that the queue will be charged for a message, or somewhat
 // more. It must not be less: what the budget is asked for is what bounds it.
 func (q *Queue) costOf(m *Message) int {
-	size := wireSize(m.len(), q.cfg.ChunkSize)
+	size := q.cfg.wireSize(m.len())
 	switch {
 	case q.copiesLocked(m) && q.tailTakesLocked(size):
 		return 0
@@ -125,7 +125,7 @@ func (q *Queue) dropOldestLocked(m *Message, size int) bool {
 		return q.acquireLocked(m) // the budget has got room meanwhile
 	}
 	l := q.backlog.of(m.Class)
-	last := l.enough(need, q.cfg.ChunkSize)
+	last := l.enough(need, q.cfg)
 	if last == nil {
 		q.account.Add(0) // it is not needed
 		return false

@@ -3,6 +3,7 @@
 package backpressure_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -13,15 +14,17 @@ import (
 // No message costs an allocation on any of the usual ways. (The race detector
 // makes sync.Pool forget on purpose, so this is not for it.)
 func TestAllocs(t *testing.T) {
-	for _, row := range paths {
-		t.Run(row.name, func(t *testing.T) {
-			b := newBench(row.full)
-			run := func() { row.do(b) }
-			run()
-			assert.Zero(t, testing.AllocsPerRun(1000, run))
-			assert.Zero(t, b.Pending())
-			assert.Equal(t, b.Totals().Written, b.wire.taken)
-		})
+	for _, mask := range []bool{false, true} {
+		for _, row := range paths {
+			t.Run(fmt.Sprintf("%s, mask %v", row.name, mask), func(t *testing.T) {
+				b := newBench(row.full, mask)
+				run := func() { row.do(b) }
+				run()
+				assert.Zero(t, testing.AllocsPerRun(1000, run))
+				assert.Zero(t, b.Pending())
+				assert.Equal(t, b.Totals().Written, b.wire.taken)
+			})
+		}
 	}
 }
 

@@ -72,9 +72,9 @@ func (l *classQueue) first() *item {
 
 // enough returns the last of as many of the oldest messages as are needed to free
 // n bytes; nil if all are not enough.
-func (l *classQueue) enough(n, chunk int) *item {
+func (l *classQueue) enough(n int, cfg *Config) *item {
 	for it := l.first(); it != nil; it = it.younger {
-		if n -= it.size(chunk); n <= 0 {
+		if n -= it.size(cfg); n <= 0 {
 			return it
 		}
 	}
@@ -233,7 +233,7 @@ const (
 func (q *Queue) dropLocked(it *item, why reason) {
 	class := it.class
 	lost := q.lostLocked(class, it.payload, why)
-	q.pending -= it.size(q.cfg.ChunkSize)
+	q.pending -= it.size(q.cfg)
 	q.untrackLocked(it)
 	if class.Gap == nil || why == replaced {
 		next := it.next

@@ -35,10 +35,10 @@ type bench struct {
 	wire sinkWire
 }
 
-func newBench(full bool) *bench {
+func newBench(full, mask bool) *bench {
 	b := &bench{cfg: backpressure.Config{
 		HighWater: 1 << 20, LowWater: 1 << 18, ChunkSize: 16 << 10, CorkSize: 16 << 10, Pool: new(frame.Pool),
-		Class: new(backpressure.Class), Drops: new(backpressure.Drops),
+		Class: new(backpressure.Class), Drops: new(backpressure.Drops), Mask: mask,
 	}}
 	b.wire.full = full
 	b.Init(&b.cfg, &b.wire, newFakeEvents())
@@ -106,10 +106,14 @@ var paths = []struct {
 	}},
 }
 
-func BenchmarkQueue(b *testing.B) {
+func BenchmarkQueue(b *testing.B) { benchmarkPaths(b, false) }
+
+func BenchmarkMaskingQueue(b *testing.B) { benchmarkPaths(b, true) }
+
+func benchmarkPaths(b *testing.B, mask bool) {
 	for _, row := range paths {
 		b.Run(row.name, func(b *testing.B) {
-			q := newBench(row.full)
+			q := newBench(row.full, mask)
 			b.ReportAllocs()
 			for b.Loop() {
 				row.do(q)
@@ -121,7 +125,7 @@ func BenchmarkQueue(b *testing.B) {
 
 // Senders that meet on one queue.
 func BenchmarkQueueContended(b *testing.B) {
-	q := newBench(false)
+	q := newBench(false, false)
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
@@ -142,7 +146,7 @@ func classed(op frame.Opcode, p []byte, c *backpressure.Class, key string) backp
 // full returns a queue that holds as many messages as fit and a socket that takes
 // nothing.
 func full(waiting int) *bench {
-	b := newBench(true)
+	b := newBench(true, false)
 	b.cfg.HighWater = waiting * 132
 	for range waiting {
 		b.Send(classed(frame.Binary, small128, dropOldest, ""))
@@ -165,7 +169,7 @@ func BenchmarkDropOldest(b *testing.B) {
 }
 
 func BenchmarkReplace(b *testing.B) {
-	q := newBench(true)
+	q := newBench(true, false)
 	q.Send(classed(frame.Binary, small128, keyed, ""))
 	b.ReportAllocs()
 	for b.Loop() {

@@ -157,6 +157,7 @@ func runConcurrent(t *testing.T, end string, seed uint64) {
 		HighWater: 1000 + rnd.IntN(30000),
 		ChunkSize: 200 + rnd.IntN(4000),
 		CorkSize:  200 + rnd.IntN(4000),
+		Mask:      seed%2 == 0,
 	}), pipe: newPipeWire(t, seed)}
 	c.Init(&c.cfg, c.pipe, c.events)
 	var peer sync.WaitGroup
@@ -304,7 +305,7 @@ func (c *crowd) wantAll(end string) {
 		err = errBroken
 	}
 	c.wantFinished(err)
-	tr := read(t, c.pipe.got, c.cfg.ChunkSize)
+	tr := read(t, c.pipe.got, &c.cfg)
 	var next [senders]int
 	for _, m := range tr.messages {
 		id, i := int(binary.BigEndian.Uint16(m.payload)), int(binary.BigEndian.Uint32(m.payload[2:]))

@@ -17,16 +17,16 @@ type controlLane struct {
 
 // push encodes one frame and returns by how much pending bytes have changed,
 // which is negative when older frames gave way.
-func (c *controlLane) push(pool *frame.Pool, op frame.Opcode, payload []byte) int {
+func (c *controlLane) push(cfg *Config, op frame.Opcode, payload []byte) int {
 	if c.waiting == nil {
-		c.waiting = pool.Get(frame.MaxHeaderSize + len(payload))
+		c.waiting = cfg.Pool.Get(frame.MaxHeaderSize + len(payload))
 	}
 	before := len(c.waiting.B)
-	h := frame.Header{Fin: true, Opcode: op, Length: int64(len(payload))}
+	h := frame.Header{Fin: true, Opcode: op, Masked: cfg.Mask, Length: int64(len(payload))}
 	if before+h.Size()+len(payload) > controlLimit {
 		c.waiting.B = c.waiting.B[:0]
 	}
-	c.waiting.B = append(frame.AppendHeader(c.waiting.B, h), payload...)
+	c.waiting.B = appendFrame(c.waiting.B, h, payload)
 	return len(c.waiting.B) - before
 }
 

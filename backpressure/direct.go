@@ -32,7 +32,7 @@ func (q *Queue) sendDirectLocked(m *Message) bool {
 		return false
 	}
 	d := directs.Get().(*direct)
-	wire := m.appendFrame(d.small[:0])
+	wire := m.appendFrame(d.small[:0], q.cfg.Mask)
 	if left := q.writeDirectLocked(d, wire); len(left) > 0 {
 		it := newItem()
 		it.buf = q.cfg.Pool.Get(len(left))

@@ -24,6 +24,9 @@ func (q *Queue) CostOf(m Message) int {
 	if m.Class == nil {
 		m.Class = q.class
 	}
+	if q.cfg.Mask && m.Prepared != nil {
+		m.unshare()
+	}
 	return q.costOf(&m)
 }
 
@@ -69,4 +72,15 @@ func (q *Queue) Expire() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.expireLocked()
+}
+
+// NewKey is what a frame gets.
+func NewKey() [4]byte { return newKey() }
+
+// ForgetKeys throws away the keys that have been drawn and not given out. Nobody may
+// be sending.
+func ForgetKeys() {
+	for range 1000 {
+		keyrings.Get()
+	}
 }

@@ -66,35 +66,44 @@ func (it *item) ready() int {
 }
 
 // size returns the bytes on the wire that are left of the item.
-func (it *item) size(chunk int) int {
-	return it.ready() + trainSize(it.rest.Remaining(), chunk)
+func (it *item) size(cfg *Config) int {
+	return it.ready() + cfg.trainSize(it.rest.Remaining())
 }
 
 // startTrain makes a message the content of it and its first fragment the one
 // under way.
-func (it *item) startTrain(op frame.Opcode, rsv byte, payload []byte, chunk int) {
+func (it *item) startTrain(op frame.Opcode, rsv byte, payload []byte, cfg *Config) {
 	it.train = true
-	it.rest = frame.NewFragmenter(op, payload, chunk)
+	it.rest = frame.NewFragmenter(op, payload, cfg.ChunkSize)
 	h, body, _ := it.rest.Next()
+	h.Masked = cfg.Mask
 	h.RSV = rsv // of the first fragment only (RFC 7692 §6.1)
 	it.setFragment(h, body)
 }
 
 // load makes the next fragment of a train the one under way, and reports
 // whether there was one.
-func (it *item) load() bool {
+func (it *item) load(cfg *Config) bool {
 	if !it.train {
 		return false
 	}
 	h, body, ok := it.rest.Next()
 	if ok {
+		h.Masked = cfg.Mask
 		it.setFragment(h, body)
 		it.cut = true
 	}
 	return ok
 }
 
+// setFragment makes a frame the one under way. If h says that it is masked it gets a
+// key of its own, and body, which must be the queue's memory then, is masked where
+// it is.
 func (it *item) setFragment(h frame.Header, body []byte) {
+	if h.Masked {
+		h.Mask = newKey()
+		frame.Mask(body, h.Mask, 0)
+	}
 	it.headLen = uint8(len(frame.AppendHeader(it.head[:0], h)))
 	it.headOff, it.body, it.begun = 0, body, false
 }
@@ -107,11 +116,11 @@ func (it *item) more() bool {
 // cutOff gives up all but the bytes that are being written, or else the rest of
 // a frame of which some bytes have been, and returns the bytes given up. The
 // close frame stays.
-func (it *item) cutOff(chunk int) int {
+func (it *item) cutOff(cfg *Config) int {
 	if it.final {
 		return 0
 	}
-	dropped := trainSize(it.rest.Remaining(), chunk)
+	dropped := cfg.trainSize(it.rest.Remaining())
 	it.train, it.rest = false, frame.Fragmenter{}
 	it.endStream()
 	keep := it.flying

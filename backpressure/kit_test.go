@@ -48,8 +48,13 @@ type fakeWire struct {
 	landed func(n int, err error)
 }
 
-func newFakeWire(tb testing.TB) *fakeWire {
-	return &fakeWire{tb: tb, room: unlimited, wake: make(chan struct{}, 1), scanner: frame.NewScanner(&frame.Rules{AllowRSV: frame.RSV1})}
+func newFakeWire(tb testing.TB, cfg *backpressure.Config) *fakeWire {
+	return &fakeWire{tb: tb, room: unlimited, wake: make(chan struct{}, 1), scanner: frame.NewScanner(rules(cfg))}
+}
+
+// rules are those of the peer of a queue.
+func rules(cfg *backpressure.Config) *frame.Rules {
+	return &frame.Rules{ExpectMask: cfg.Mask, AllowRSV: frame.RSV1}
 }
 
 func (w *fakeWire) Write(bufs [][]byte, wait bool) (int, error) {
@@ -270,7 +275,7 @@ func newRig(tb testing.TB, cfg backpressure.Config) *rig {
 	}
 	cfg.Drops = new(backpressure.Drops)
 	cfg.Pool = &frame.Pool{Count: true}
-	r := &rig{tb: tb, cfg: cfg, wire: newFakeWire(tb), events: newFakeEvents()}
+	r := &rig{tb: tb, cfg: cfg, wire: newFakeWire(tb, &cfg), events: newFakeEvents()}
 	r.Init(&r.cfg, r.wire, r.events)
 	return r
 }
@@ -341,7 +346,7 @@ func (r *rig) wantFinished(err error) {
 
 func (r *rig) transcript() transcript {
 	r.tb.Helper()
-	return read(r.tb, r.wire.taken(), r.cfg.ChunkSize)
+	return read(r.tb, r.wire.taken(), &r.cfg)
 }
 
 func poison(b []byte) {
@@ -363,6 +368,7 @@ func pattern(seed, n int) []byte {
 type transcript struct {
 	messages []message
 	controls []control
+	keys     [][4]byte       // of every frame, if they are masked
 	order    []string        // every frame: "binary", "continuation", "binary fin", "ping", …
 	open     []byte          // of a message that lacks its final frame; nil: there is none
 	partial  bool            // the bytes end inside a frame
@@ -384,14 +390,15 @@ type control struct {
 	after   int // data frames before it
 }
 
-// read checks that b is a valid sequence of frames of a server, of at most chunk
-// payload bytes each, with the close frame last.
-func read(tb testing.TB, b []byte, chunk int) transcript {
+// read checks that b is a valid sequence of frames of a server, or of a client if
+// they are to be masked, of at most ChunkSize payload bytes each, with the close
+// frame last, and unmasks them.
+func read(tb testing.TB, b []byte, cfg *backpressure.Config) transcript {
 	tb.Helper()
 	var t transcript
 	var current message
 	dataFrames := 0
-	scanner := frame.NewScanner(&frame.Rules{AllowRSV: frame.RSV1})
+	scanner := frame.NewScanner(rules(cfg))
 	for len(b) > 0 {
 		h, n, ok, err := scanner.Next(b)
 		require.NoError(tb, err)
@@ -399,11 +406,11 @@ func read(tb testing.TB, b []byte, chunk int) transcript {
 			t.partial = true
 			break
 		}
-		payload := b[n : n+int(h.Length)]
+		payload := t.unmask(h, b[n:n+int(h.Length)])
 		b = b[n+int(h.Length):]
 		scanner.Skip(h.Length)
 		require.False(tb, t.closed, "a frame behind the close frame")
-		require.LessOrEqual(tb, len(payload), chunk, "a fragment above ChunkSize")
+		require.LessOrEqual(tb, len(payload), cfg.ChunkSize, "a fragment above ChunkSize")
 		t.order = append(t.order, label(h))
 		switch {
 		case h.Opcode == frame.Close:
@@ -429,6 +436,16 @@ func read(tb testing.TB, b []byte, chunk int) transcript {
 		}
 	}
 	return t
+}
+
+func (t *transcript) unmask(h frame.Header, payload []byte) []byte {
+	if !h.Masked {
+		return payload
+	}
+	t.keys = append(t.keys, h.Mask)
+	payload = bytes.Clone(payload)
+	frame.Mask(payload, h.Mask, 0)
+	return payload
 }
 
 func label(h frame.Header) string {

@@ -163,7 +163,7 @@ func (q *Queue) dropFromLocked(first *item) {
 	before := q.pending
 	for it, next := first, (*item)(nil); it != nil; it = next {
 		next = it.next
-		q.pending -= it.cutOff(q.cfg.ChunkSize)
+		q.pending -= it.cutOff(q.cfg)
 		if it.ready() == 0 && !it.final {
 			q.unlinkLocked(it)
 			q.freeLocked(it)

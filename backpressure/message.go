@@ -39,6 +39,14 @@ func (m *Message) len() int {
 	return len(m.Payload)
 }
 
+// unshare makes a prepared message an ordinary one, for a queue that masks: it is
+// copied before it is masked. What others share must stay as it is, and with a key for
+// each queue there is nothing left to share.
+func (m *Message) unshare() {
+	p := m.Prepared
+	m.Opcode, m.RSV, m.Payload, m.Prepared = p.op, p.rsv, p.Payload(), nil
+}
+
 // tracked: the message may be dropped, or replaced, after it has been taken.
 func (m *Message) tracked() bool {
 	return m.Key != "" || m.Class.Overflow == DropOldest || m.Class.TTL > 0

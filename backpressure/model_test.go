@@ -60,6 +60,7 @@ type unit struct {
 	msg      *modelMessage // nil: a control frame
 	begun    bool
 	launched bool // a control frame that has been offered to the wire
+	keyed    bool // rest is masked with the key that it was first offered with
 }
 
 // A modelMessage is one message, the close frame included.
@@ -90,6 +91,12 @@ type modelStream struct {
 	msg *modelMessage
 	op  frame.Opcode
 	rsv byte
+}
+
+// A modelPrepared is a prepared message and what must stay in it.
+type modelPrepared struct {
+	p       *backpressure.Prepared
+	payload []byte
 }
 
 // A model does all that a queue does in the simplest way: a list of frames.
@@ -127,8 +134,10 @@ type model struct {
 	unfilled   bool // and a discard came meanwhile
 	gone       map[*backpressure.Class]backpressure.Lost
 	drops      [3]uint64
-	dropsTold  uint64 // at the last check
-	noticed    int    // likewise
+	dropsTold  uint64  // at the last check
+	noticed    int     // likewise
+	key        [4]byte // of the last frame that was offered for the first time
+	prepared   []*modelPrepared
 	whole      []*modelMessage
 	hooked     int // operations that came with a notice
 	lost       bool
@@ -149,6 +158,7 @@ func newModel(t *testing.T, seed uint64) *model {
 		ChunkSize: pick(125, 300, 1500, 2048, 4000, 1<<16+1),
 		CorkSize:  pick(200, 3000, 9000),
 	}
+	cfg.Mask = seed%2 == 0
 	cfg.LowWater = pick(1, cfg.HighWater/4, cfg.HighWater-1)
 	m := &model{t: t, rnd: rnd, seed: seed, gone: make(map[*backpressure.Class]backpressure.Lost)}
 	plain := rnd.IntN(4) == 0 // as it was before there were classes
@@ -219,8 +229,8 @@ func (m *model) expires() bool {
 // like a message, so that the wire's checks need not know of it.
 func (m *model) preface() {
 	msg := &modelMessage{op: frame.Text, payload: m.payload(120), begun: true}
-	encode(msg, len(msg.payload))
-	msg.units[0].begun = true
+	m.encode(msg, len(msg.payload))
+	msg.units[0].begun, msg.units[0].keyed = true, true
 	m.data = append(m.data, msg)
 	m.prefaced, m.held = true, true
 	lent := bytes.Clone(msg.units[0].rest)
@@ -460,7 +470,7 @@ func (m *model) fillGap(l backpressure.Lost) (frame.Opcode, []byte) {
 	}
 	if !m.dead && !m.unfilled {
 		msg := &modelMessage{op: m.op(), payload: p}
-		encode(msg, m.cfg.ChunkSize)
+		m.encode(msg, m.cfg.ChunkSize)
 		m.data = append([]*modelMessage{msg}, m.data...)
 		return msg.op, p
 	}
@@ -606,20 +616,24 @@ func (m *model) offerMessage(prepared bool) {
 	if msg.class.TTL > 0 {
 		msg.until = time.Now().Add(msg.class.TTL)
 	}
-	encode(msg, m.cfg.ChunkSize)
-	lent := bytes.Clone(msg.payload)
+	m.encode(msg, m.cfg.ChunkSize)
+	payload := msg.payload // msg becomes a gap when it is dropped
+	lent := bytes.Clone(payload)
 	out := backpressure.Message{Opcode: msg.op, RSV: msg.rsv, Payload: lent, Class: given, Key: msg.key, Hold: hold}
 	direct := !hold && len(lent) <= min(backpressure.SmallMessage, m.cfg.ChunkSize)
 	if prepared {
-		out = backpressure.Message{Prepared: backpressure.Prepare(msg.op, msg.rsv, lent, m.shared), Class: given, Key: msg.key, Hold: hold}
+		p := backpressure.Prepare(msg.op, msg.rsv, lent, m.shared)
+		m.prepared = append(m.prepared, &modelPrepared{p, payload})
+		out = backpressure.Message{Prepared: p, Class: given, Key: msg.key, Hold: hold}
 		poison(lent)
-		direct = !hold && len(lent) <= m.cfg.ChunkSize
+		direct = direct || !hold && len(lent) <= m.cfg.ChunkSize && !m.cfg.Mask
 	}
 	asked, expired := m.CostOf(out), m.drops[1]
 	want := m.admit(msg, func() int { return m.CostOf(out) }, direct)
 	m.note("send %d prepared %v hold %v class %p %v ttl %v key %q: %v", len(lent), prepared, hold, msg.class, msg.class.Overflow, msg.class.TTL, msg.key, want)
 	writes, held, hooked := m.wire.writes, m.Held(), m.hooked
 	got := m.maybeHeld(want, m.corked || hold, hold, func() backpressure.Verdict { return m.Send(out) })
+	assert.True(m.t, prepared || bytes.Equal(payload, lent), "the sender's memory has been written to")
 	poison(lent)
 	assert.Equal(m.t, want, got)
 	if m.wire.writes == writes && got == backpressure.Queued && m.drops[1] == expired && m.hooked == hooked {
@@ -871,17 +885,39 @@ func (m *model) cancelDrain() {
 
 // encode cuts a message into frames of at most chunk bytes (RFC 6455 §5.4), the
 // first of which has the reserved bits (RFC 7692 §6.1).
-func encode(m *modelMessage, chunk int) {
-	op, rsv, p := m.op, m.rsv, m.payload
+func (m *model) encode(msg *modelMessage, chunk int) {
+	op, rsv, p := msg.op, msg.rsv, msg.payload
 	for {
 		n := min(len(p), chunk)
-		h := frame.Header{Fin: n == len(p), RSV: rsv, Opcode: op, Length: int64(n)}
-		m.units = append(m.units, &unit{rest: append(frame.AppendHeader(nil, h), p[:n]...), msg: m})
+		h := frame.Header{Fin: n == len(p), RSV: rsv, Opcode: op}
+		msg.units = append(msg.units, m.unit(msg, h, p[:n]))
 		if p = p[n:]; len(p) == 0 {
 			return
 		}
 		op, rsv = frame.Continuation, 0
 	}
+}
+
+// unit encodes a frame. If it is to be masked its key is zero as yet.
+func (m *model) unit(msg *modelMessage, h frame.Header, p []byte) *unit {
+	h.Masked, h.Length = m.cfg.Mask, int64(len(p))
+	return &unit{rest: append(frame.AppendHeader(nil, h), p...), msg: msg}
+}
+
+// adopt masks the frame with the key with which it has been offered.
+func (m *model) adopt(u *unit, offer []byte) {
+	if !m.cfg.Mask || u.keyed {
+		return
+	}
+	h, n, err := frame.ParseHeader(offer)
+	require.NoError(m.t, err)
+	require.True(m.t, h.Masked, "an unmasked frame")
+	require.NotEqual(m.t, m.key, h.Mask, "two frames with one key: by chance once in 2^32")
+	m.key, u.keyed = h.Mask, true
+	_, own, _ := frame.ParseHeader(u.rest)
+	require.Equal(m.t, own, n, "not the frame that was sent")
+	copy(u.rest[n-4:], h.Mask[:])
+	frame.Mask(u.rest[n:], h.Mask, 0)
 }
 
 func (m *model) push(msg *modelMessage) {
@@ -891,8 +927,7 @@ func (m *model) push(msg *modelMessage) {
 }
 
 func (m *model) pushFragment(s *modelStream, p []byte, fin bool) {
-	h := frame.Header{Fin: fin, RSV: s.rsv, Opcode: s.op, Length: int64(len(p))}
-	s.msg.units = append(s.msg.units, &unit{rest: append(frame.AppendHeader(nil, h), p...), msg: s.msg})
+	s.msg.units = append(s.msg.units, m.unit(s.msg, frame.Header{Fin: fin, RSV: s.rsv, Opcode: s.op}, p))
 	s.msg.payload = append(s.msg.payload, p...)
 	s.op, s.rsv = frame.Continuation, 0
 	s.msg.open = !fin
@@ -907,15 +942,14 @@ func (m *model) pushClose(code frame.CloseCode, reason string) {
 	}
 	p := frame.AppendClose(nil, code, reason)
 	msg := &modelMessage{final: true}
-	h := frame.Header{Fin: true, Opcode: frame.Close, Length: int64(len(p))}
-	msg.units = []*unit{{rest: append(frame.AppendHeader(nil, h), p...), msg: msg}}
+	msg.units = []*unit{m.unit(msg, frame.Header{Fin: true, Opcode: frame.Close}, p)}
 	m.data = append(m.data, msg)
 	m.rose()
 }
 
 // pushControl: those that have not been offered yet give way if they are too many.
 func (m *model) pushControl(op frame.Opcode, p []byte) {
-	u := &unit{rest: append(frame.AppendHeader(nil, frame.Header{Fin: true, Opcode: op, Length: int64(len(p))}), p...)}
+	u := m.unit(nil, frame.Header{Fin: true, Opcode: op}, p)
 	waiting := len(u.rest)
 	for _, c := range m.controls {
 		if !c.launched {
@@ -1062,6 +1096,7 @@ func (m *model) match(offer []byte) (units []*unit) {
 				require.Empty(m.t, controls, "control frames behind the close frame")
 			}
 		}
+		m.adopt(u, offer)
 		require.True(m.t, bytes.HasPrefix(offer, u.rest), "the next frame is not the one that was sent: %x, not %x; %+v", head(offer), head(u.rest), m.log)
 		offer = offer[len(u.rest):]
 		units = append(units, u)
@@ -1255,6 +1290,9 @@ func (m *model) end() {
 	m.outside.Add(-m.outside.Held())
 	assert.Equal(m.t, m.members*footprint(m.budget), m.budget.Used(), "the budget leaks")
 	assert.Zero(m.t, m.shared.Used(), "prepared messages are still referred to")
+	for _, p := range m.prepared {
+		assert.True(m.t, bytes.Equal(p.payload, p.p.Payload()), "a prepared message has been written to")
+	}
 	tr := m.transcript()
 	payloads := make([][]byte, len(m.whole))
 	for i, msg := range m.whole {

@@ -7,9 +7,9 @@ import (
 )
 
 // A Prepared is a message encoded once for many queues. It is immutable and is
-// shared by reference. It counts the references of those who have it waiting:
-// the budget bears its bytes once, while there are any. The garbage collector
-// frees it.
+// shared by reference, but by queues that mask: they copy it. It counts the references
+// of those who have it waiting: the budget bears its bytes once, while there are any.
+// The garbage collector frees it.
 type Prepared struct {
 	op     frame.Opcode
 	rsv    byte

@@ -23,7 +23,7 @@ func (q *Queue) pushLocked(m *Message) {
 		return
 	}
 	it := q.itemLocked(m, q.state == idle)
-	q.linkLocked(it, it.size(q.cfg.ChunkSize))
+	q.linkLocked(it, it.size(q.cfg))
 	if m.tracked() {
 		q.trackLocked(it, m, false)
 	}
@@ -39,12 +39,12 @@ func (q *Queue) copiesLocked(m *Message) bool {
 // replaceLocked puts a message in the place of one that waits.
 func (q *Queue) replaceLocked(it *item, m *Message) {
 	q.lostLocked(m.Class, it.payload, replaced)
-	q.pending -= it.size(q.cfg.ChunkSize)
+	q.pending -= it.size(q.cfg)
 	q.emptyLocked(it)
 	q.fillLocked(it, m, false)
 	it.payload = m.len()
 	it.touch()
-	q.countLocked(it.size(q.cfg.ChunkSize))
+	q.countLocked(it.size(q.cfg))
 	q.fellLocked()
 }
 
@@ -59,36 +59,48 @@ func (q *Queue) itemLocked(m *Message, lend bool) *item {
 
 // fillLocked makes a message the content of an empty item.
 func (q *Queue) fillLocked(it *item, m *Message, lend bool) {
-	chunk := q.cfg.ChunkSize
 	if p := m.Prepared; p != nil {
 		it.shared = p // acquired when it was admitted
-		if p.Len() > chunk {
-			it.startTrain(p.op, p.rsv, p.Payload(), chunk)
+		if p.Len() > q.cfg.ChunkSize {
+			it.startTrain(p.op, p.rsv, p.Payload(), q.cfg)
 		} else {
 			it.body = p.wire
 		}
 		return
 	}
 	if len(m.Payload) > q.smallest() {
-		it.startTrain(m.Opcode, m.RSV, m.Payload, chunk)
-		q.chargeLocked(it, q.cfg.Pool.Size(len(m.Payload))) // what it will be if it must stay
-		if lend {
-			q.lent = it
-		} else {
-			q.settleItemLocked(it)
-		}
+		q.fillTrainLocked(it, m, lend)
 		return
 	}
 	it.buf = q.cfg.Pool.Get(frame.MaxHeaderSize + len(m.Payload))
-	it.buf.B = m.appendFrame(it.buf.B)
+	it.buf.B = m.appendFrame(it.buf.B, q.cfg.Mask)
 	it.body = it.buf.B
 	q.chargeLocked(it, cap(it.buf.B))
 }
 
-// appendFrame appends the whole message as one frame.
-func (m *Message) appendFrame(dst []byte) []byte {
-	h := frame.Header{Fin: true, RSV: m.RSV, Opcode: m.Opcode, Length: int64(len(m.Payload))}
-	return append(frame.AppendHeader(dst, h), m.Payload...)
+// fillTrainLocked is fillLocked for a message that is cut into fragments. What will
+// be masked is copied at once: fragments are masked where they are.
+func (q *Queue) fillTrainLocked(it *item, m *Message, lend bool) {
+	if q.cfg.Mask {
+		it.buf = q.cfg.Pool.Get(len(m.Payload))
+		it.buf.B = append(it.buf.B, m.Payload...)
+		it.startTrain(m.Opcode, m.RSV, it.buf.B, q.cfg)
+		q.chargeLocked(it, cap(it.buf.B))
+		return
+	}
+	it.startTrain(m.Opcode, m.RSV, m.Payload, q.cfg)
+	q.chargeLocked(it, q.cfg.Pool.Size(len(m.Payload))) // what it will be if it must stay
+	if lend {
+		q.lent = it
+	} else {
+		q.settleItemLocked(it)
+	}
+}
+
+// appendFrame appends the whole message as one frame, masked or not.
+func (m *Message) appendFrame(dst []byte, mask bool) []byte {
+	h := frame.Header{Fin: true, RSV: m.RSV, Opcode: m.Opcode, Masked: mask, Length: int64(len(m.Payload))}
+	return appendFrame(dst, h, m.Payload)
 }
 
 // appendLocked appends a small message to a segment.
@@ -99,9 +111,9 @@ func (q *Queue) appendLocked(m *Message) {
 		q.grownLocked(it, len(p.wire))
 		return
 	}
-	size := frame.Header{Length: int64(len(m.Payload))}.Size() + len(m.Payload)
+	size := q.cfg.frameSize(len(m.Payload))
 	it := q.segmentLocked(size, m.Hold)
-	it.buf.B = m.appendFrame(it.buf.B)
+	it.buf.B = m.appendFrame(it.buf.B, q.cfg.Mask)
 	q.grownLocked(it, size)
 }
 
@@ -177,6 +189,6 @@ func (q *Queue) pushCloseLocked(code frame.CloseCode, reason string) {
 	}
 	it.buf = q.cfg.Pool.Get(frame.MaxControlPayload)
 	it.buf.B = frame.AppendClose(it.buf.B, code, reason)
-	it.setFragment(frame.Header{Fin: true, Opcode: frame.Close, Length: int64(len(it.buf.B))}, it.buf.B)
+	it.setFragment(frame.Header{Fin: true, Opcode: frame.Close, Masked: q.cfg.Mask, Length: int64(len(it.buf.B))}, it.buf.B)
 	q.linkLocked(it, it.ready())
 }

@@ -31,6 +31,14 @@ type Config struct {
 	// CorkSize is how much a corked queue gathers before it writes all the same.
 	CorkSize int
 
+	// Mask makes every frame carry a masking key of its own, as a client's must and
+	// a server's must not (RFC 6455 §5.1, §5.3): 4 bytes a frame, which count like the
+	// rest of its header. Payloads are then copied before they are masked: a large
+	// message costs its size in memory also while the socket keeps up, and a Prepared
+	// on each queue, where without Mask senders' memory is lent and a Prepared's
+	// shared. Neither is ever written to. The default, false, is for servers.
+	Mask bool
+
 	// Class is that of messages which name none.
 	Class *Class
 
@@ -137,6 +145,9 @@ func (q *Queue) Send(m Message) Verdict {
 	if m.Class == nil {
 		m.Class = q.class
 	}
+	if q.cfg.Mask && m.Prepared != nil {
+		m.unshare()
+	}
 	if !m.Hold && q.clearLocked() && q.sendDirectLocked(&m) {
 		return Queued
 	}
@@ -156,7 +167,7 @@ func (q *Queue) Send(m Message) Verdict {
 		q.unlockAndTell()
 		return Queued
 	}
-	q.flushLocked(trainSize(m.len(), q.cfg.ChunkSize))
+	q.flushLocked(q.cfg.trainSize(m.len()))
 	return Queued
 }
 
@@ -184,7 +195,7 @@ func (q *Queue) SendControl(op frame.Opcode, payload []byte) Verdict {
 		q.mu.Unlock()
 		return Closed
 	}
-	q.pending += q.control.push(q.cfg.Pool, op, payload)
+	q.pending += q.control.push(q.cfg, op, payload)
 	q.fellLocked() // older ones may have given way
 	q.flushLocked(0)
 	return Queued

@@ -47,41 +47,44 @@ func TestShortWrites(t *testing.T) {
 		{"all but one byte", 7, func(n int) int { return max(1, n-1) }, false},
 		{"13 bytes", 13, func(int) int { return 13 }, true},
 	} {
-		t.Run(row.name, func(t *testing.T) {
-			for k := 0; k < 3000; k += row.step {
-				r := newRig(t, backpressure.Config{ChunkSize: 300, CorkSize: 1000})
-				r.wire.setRoom(k)
-				script(r)
-				if awaiting, _, _ := r.wire.state(); !awaiting {
-					r.wantFinished(nil)
-					break // all of it fits into k
-				}
-				r.wire.atMost = row.then
-				for range 3000 {
+		for _, mask := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, mask %v", row.name, mask), func(t *testing.T) {
+				for k := 0; k < 3000; k += row.step {
+					r := newRig(t, backpressure.Config{ChunkSize: 300, CorkSize: 1000, Mask: mask})
+					r.wire.setRoom(k)
+					script(r)
 					if awaiting, _, _ := r.wire.state(); !awaiting {
-						break
+						r.wantFinished(nil)
+						break // all of it fits into k
 					}
-					r.allow(unlimited, row.wait)
+					r.wire.atMost = row.then
+					for range 3000 {
+						if awaiting, _, _ := r.wire.state(); !awaiting {
+							break
+						}
+						r.allow(unlimited, row.wait)
+					}
+					r.wantFinished(nil)
+					tr := r.transcript()
+					tr.want(t, small, large, shared, small, small)
+					assert.Len(t, tr.controls, 2)
+					assert.Equal(t, frame.CloseGoingAway, tr.code)
+					assert.Equal(t, "away", tr.reason)
 				}
-				r.wantFinished(nil)
-				tr := r.transcript()
-				tr.want(t, small, large, shared, small, small)
-				assert.Len(t, tr.controls, 2)
-				assert.Equal(t, frame.CloseGoingAway, tr.code)
-				assert.Equal(t, "away", tr.reason)
-			}
-		})
+			})
+		}
 	}
 }
 
 // The wire fails after k bytes, for every k: the queue ends there, reports it
 // once, writes nothing more and gives everything back.
 func TestErrorAtEveryByte(t *testing.T) {
-	for _, full := range []bool{false, true} { // the failure comes in Resume
+	for i := range 4 {
+		inResume, mask := i%2 == 1, i >= 2
 		for k := range 2000 {
-			r := newRig(t, backpressure.Config{ChunkSize: 300, CorkSize: 1000})
+			r := newRig(t, backpressure.Config{ChunkSize: 300, CorkSize: 1000, Mask: mask})
 			r.wire.failAt(k, errBroken)
-			if full {
+			if inResume {
 				r.wire.setRoom(k / 2)
 			}
 			r.send(pattern(1, 100))

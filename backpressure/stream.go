@@ -81,7 +81,7 @@ func (s *Stream) TryWrite(p []byte, fin bool) (bool, error) {
 		q.chargeLocked(it, itemCost+cap(it.buf.B)-it.charge)
 	}
 	it.buf.B = append(it.buf.B[:0], p...)
-	it.setFragment(frame.Header{Fin: fin, RSV: s.rsv, Opcode: s.op, Length: int64(len(p))}, it.buf.B)
+	it.setFragment(frame.Header{Fin: fin, RSV: s.rsv, Opcode: s.op, Masked: q.cfg.Mask, Length: int64(len(p))}, it.buf.B)
 	s.op, s.rsv = frame.Continuation, 0
 	if fin {
 		it.stream, s.it = nil, nil

@@ -172,7 +172,7 @@ func (q *Queue) fillGapLocked(it *item) {
 	m := Message{Opcode: op, Payload: payload}
 	it = q.itemLocked(&m, false)
 	q.linkFrontLocked(it)
-	q.pending += it.size(q.cfg.ChunkSize) // not by countLocked: it makes nobody congested
+	q.pending += it.size(q.cfg) // not by countLocked: it makes nobody congested
 }
 
 // gatherLocked fills v with what may be written next and reports whether that
@@ -248,7 +248,7 @@ func (q *Queue) landLocked(v *vector) { q.consumeLocked(v, 0) }
 // advanceLocked moves on from a fragment that has been written: to the next one
 // of its message, to the stream that produces it, or to the next item.
 func (q *Queue) advanceLocked(it *item) {
-	if it.load() {
+	if it.load(q.cfg) {
 		return
 	}
 	if it.stream != nil {
@@ -316,20 +316,25 @@ func (q *Queue) failLocked(err error) {
 }
 
 // wireSize returns the bytes on the wire of a message of n payload bytes.
-func wireSize(n, chunk int) int {
+func (c *Config) wireSize(n int) int {
 	if n == 0 {
-		return frame.Header{}.Size()
+		return c.frameSize(0)
 	}
-	return trainSize(n, chunk)
+	return c.trainSize(n)
 }
 
 // trainSize returns the bytes on the wire of n payload bytes in fragments of at
-// most chunk.
-func trainSize(n, chunk int) int {
-	whole, rest := n/chunk, n%chunk
-	size := whole * (chunk + frame.Header{Length: int64(chunk)}.Size())
+// most ChunkSize.
+func (c *Config) trainSize(n int) int {
+	whole, rest := n/c.ChunkSize, n%c.ChunkSize
+	size := whole * c.frameSize(c.ChunkSize)
 	if rest > 0 {
-		size += rest + frame.Header{Length: int64(rest)}.Size()
+		size += c.frameSize(rest)
 	}
 	return size
+}
+
+// frameSize returns the bytes on the wire of a frame of n payload bytes.
+func (c *Config) frameSize(n int) int {
+	return frame.Header{Masked: c.Mask, Length: int64(n)}.Size() + n
 }

@@ -84,9 +84,20 @@ func (a *admission) enter(s *Scope) error {
 	return nil
 }
 
+// enterDialled counts a connection that this side makes. Only the budget limits it.
+func (a *admission) enterDialled() bool {
+	if !a.cfg.Budget.Join() {
+		return false
+	}
+	a.open.Add(1)
+	return true
+}
+
 func (a *admission) leave(s *Scope) {
 	a.cfg.Budget.Leave()
-	a.leaveFrom(s)
+	if !s.dialled {
+		a.leaveFrom(s)
+	}
 	a.open.Add(-1)
 }
 

@@ -46,10 +46,11 @@ func (p Prepared) With(o SendOptions) Prepared {
 // Len returns the payload's size in bytes.
 func (p Prepared) Len() int { return p.p.Len() }
 
-// SendPrepared sends p, as Send does. Where no outbound interceptor applies the
-// encoded message is shared, not copied.
+// SendPrepared sends p, as Send does. Where no interceptor sees outbound messages of
+// its type the encoded message is shared; elsewhere it passes the chain and is
+// encoded for this connection alone, and compressed, if it is.
 func (c *Conn) SendPrepared(p Prepared) error {
-	if c.ep.outboundRun != nil {
+	if c.ep.sees.SeesOutbound(p.p.Opcode()) {
 		return c.intercept(context.Background(), interceptors.Outbound{Type: p.p.Opcode(), Data: p.p.Payload()}, route{options: p.options})
 	}
 	return c.verdict(c.queue.Send(p.message(c, false)))
@@ -69,13 +70,23 @@ type Tally struct {
 // writes are held back until the last of them has been handled, so that each
 // connection is written to once.
 func Broadcast(ctx context.Context, conns iter.Seq[*Conn], p Prepared) Tally {
+	return BroadcastFunc(ctx, conns, p, nil)
+}
+
+// BroadcastFunc is Broadcast that calls missed, unless it is nil, for each connection
+// whose send was in vain, with the error.
+func BroadcastFunc(ctx context.Context, conns iter.Seq[*Conn], p Prepared, missed func(*Conn, error)) Tally {
 	var b *burst
 	if c := FromContext(ctx); c != nil {
 		b = c.burst.Load()
 	}
 	var t Tally
 	for c := range conns {
-		t.count(VerdictOf(c.sendHeld(p, b)))
+		err := c.sendHeld(p, b)
+		t.count(VerdictOf(err))
+		if err != nil && missed != nil {
+			missed(c, err)
+		}
 	}
 	return t
 }
@@ -97,7 +108,7 @@ func (t *Tally) count(v Verdict) {
 
 // sendHeld queues p and leaves the writing to the end of b, if there is a burst.
 func (c *Conn) sendHeld(p Prepared, b *burst) error {
-	if b == nil || c.ep.outboundRun != nil {
+	if b == nil || c.ep.sees.SeesOutbound(p.p.Opcode()) {
 		return c.SendPrepared(p)
 	}
 	err := c.verdict(c.queue.Send(p.message(c, true)))

@@ -17,11 +17,12 @@ const (
 	CauseBudget                    // it held too much memory
 	CauseError                     // a handler, stream or OnOpen of ours failed, panicked or took too long
 	CauseShutdown                  // the engine was shut down
+	CauseRefused                   // an interceptor refused a message, by a Refusal that closes
 	causes
 )
 
 var causeNames = [causes]string{
-	"handler", "peer", "lost", "violation", "limit", "idle", "write stall", "close timeout", "overflow", "budget", "error", "shutdown",
+	"handler", "peer", "lost", "violation", "limit", "idle", "write stall", "close timeout", "overflow", "budget", "error", "shutdown", "refused",
 }
 
 // String returns the cause's name in lower case.

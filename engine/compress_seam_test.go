@@ -152,7 +152,7 @@ func TestCompressMarksAreBounded(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, e.Shutdown(context.Background())) }()
 	c := &Conn{e: e, sock: &cutSocket{in: slices.Repeat(wire{}.frame(true, 0, frame.Text, nil), 10_000)}, deflateBits: 15}
-	c.transport.init(c, e.deflating, nil)
+	c.transport.init(c, e.server.deflating, nil)
 	c.transport.discard()
 	require.Nil(t, c.transport.more)
 }
@@ -207,7 +207,7 @@ func TestCompressReceiveAfterTheEnd(t *testing.T) {
 	stream := wire{}.frame(true, r1, frame.Text, text).frame(true, r1, frame.Text, text).frame(true, r1, frame.Text, text)
 	for _, again := range []bool{false, true} {
 		_ = e.admission.enter(&Scope{})
-		e.start(ep, &cutSocket{in: slices.Clone(stream)}, 15, nil, []byte(preface), scopeOf("Cut\n\n"))
+		e.start(ep, beginning{sock: &cutSocket{in: slices.Clone(stream)}, deflateBits: 15, response: []byte(preface), scope: scopeOf("Cut\n\n")})
 		c := <-begun
 		m, err := c.Receive(t.Context())
 		require.NoError(t, err)

@@ -106,7 +106,7 @@ type seldom struct {
 	room       chan struct{} // not nil: the reader waits for room
 	arrival    chan struct{} // not nil: Receive waits for a message
 	done       chan struct{} // closed when the context ends; made when asked for
-	values     map[any]any
+	values     values
 	outRuns    uint64  // runs of the outbound chain
 	restingRun *outRun // list of those to use again
 }
@@ -144,33 +144,6 @@ func (c *Conn) Scope() *Scope { return c.scope }
 // this side, when it fails, or when all has been handled that came before its
 // orderly end. FromContext finds the connection in it.
 func (c *Conn) Context() context.Context { return (*connContext)(c) }
-
-// Get returns the value stored under key for the connection's life, or nil.
-func (c *Conn) Get(key any) any {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.seldom == nil {
-		return nil
-	}
-	return c.seldom.values[key]
-}
-
-// Set stores value under key for the connection's life; nil deletes.
-func (c *Conn) Set(key, value any) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if value == nil {
-		if c.seldom != nil {
-			delete(c.seldom.values, key)
-		}
-		return
-	}
-	s := c.needSeldomLocked()
-	if s.values == nil {
-		s.values = make(map[any]any)
-	}
-	s.values[key] = value
-}
 
 // Go runs fn on a goroutine of its own, for work that may wait: a long stream, a
 // call to a slow service. ctx ends with the connection, and OnClose is called
@@ -285,7 +258,8 @@ func (cc *connContext) Err() error {
 
 // Value knows the connection only.
 func (cc *connContext) Value(key any) any {
-	if _, ok := key.(connKey); ok {
+	switch key.(type) {
+	case connKey, interceptors.StoreKey:
 		return (*Conn)(cc)
 	}
 	return nil

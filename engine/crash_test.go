@@ -26,6 +26,7 @@ var crashes = map[string]func(){
 
 // A crasher is an interceptor that crashes at what it is told to.
 type crasher struct {
+	interceptors.Passthrough
 	in    func(engine.Message) bool
 	out   func(interceptors.Outbound) bool
 	crash func()

@@ -25,10 +25,10 @@ type Engine struct {
 	// immutable
 	*endpoint // the one that New was given
 	cfg       Config
-	outbound  *backpressure.Config
+	server    role // what the engine is to those who connect to it
+	client    role // and to those that it dials
+	single    bool // it was made for one dialled connection, and ends with it
 	origins   origins
-	rules     *frame.Rules // of connections without compression
-	deflating *frame.Rules
 	upgrader  *gws.Upgrader
 	admission *admission
 	executor  *executor
@@ -58,13 +58,14 @@ type endpoint struct {
 	e            *Engine
 	handler      Handler
 	inline       bool
-	pull         bool // messages wait for Receive
-	events       bool // somebody wants to see pings, pongs and closes
+	pull         bool               // messages wait for Receive
+	sees         interceptors.Kinds // of the interceptors
+	chain        interceptors.Chain
 	subprotocols []string
 	class        *backpressure.Class // nil: that of Config
 	inbound      interceptors.InboundFunc
-	direct       func(context.Context, *Conn, Message) error // the handler, if there is no chain
-	outboundRun  interceptors.OutboundFunc                   // nil without interceptors
+	direct       func(context.Context, *Conn, Message) error // the handler, if no interceptor sees data
+	outboundRun  interceptors.OutboundFunc
 }
 
 // New starts an engine whose own endpoint is ep. It returns every mistake in cfg,
@@ -89,13 +90,12 @@ func New(cfg Config, ep Endpoint) (*Engine, error) {
 		stopped:  make(chan struct{}),
 	}
 	e.pool.Count = cfg.CountBuffers
-	e.outbound = cfg.outbound(&e.pool, &e.counters.drops)
+	e.server = e.newRole(false)
+	e.client = e.newRole(true)
 	e.clock.start = time.Now()
 	e.clock.advance()
 	e.admission = newAdmission(&e.cfg)
-	e.rules = scanRules(cfg, false)
-	e.deflating = scanRules(cfg, true)
-	e.upgrader = newUpgrader(cfg, e.deflating)
+	e.upgrader = gws.NewUpgrader(new(events), gwsOptions(cfg))
 	e.endpoint = e.newEndpoint(ep)
 	e.ticker = newTicker(e)
 	e.sweeper = newSweeper(e)
@@ -109,10 +109,23 @@ func New(cfg Config, ep Endpoint) (*Engine, error) {
 	return e, nil
 }
 
+// A role is an end of a connection: clients mask their frames, servers do not
+// (RFC 6455 §5.1).
+type role struct {
+	plain, deflating *frame.Rules // for what comes in, without and with compression
+	outbound         *backpressure.Config
+}
+
+func (e *Engine) newRole(client bool) role {
+	outbound := e.cfg.outbound(&e.pool, &e.counters.drops)
+	outbound.Mask = client
+	return role{scanRules(e.cfg, !client, false), scanRules(e.cfg, !client, true), outbound}
+}
+
 // scanRules are for connections with or without compression. What is compressed may
 // be a little longer than its message.
-func scanRules(cfg Config, deflating bool) *frame.Rules {
-	rules := &frame.Rules{ExpectMask: true, MaxMessage: int64(cfg.MaxMessageBytes), MaxFragments: cfg.MaxFragments}
+func scanRules(cfg Config, masked, deflating bool) *frame.Rules {
+	rules := &frame.Rules{ExpectMask: masked, MaxMessage: int64(cfg.MaxMessageBytes), MaxFragments: cfg.MaxFragments}
 	if deflating {
 		rules.AllowRSV = frame.RSV1
 		rules.MaxMessage += int64(deflateSlack(cfg.MaxMessageBytes))
@@ -120,17 +133,24 @@ func scanRules(cfg Config, deflating bool) *frame.Rules {
 	return rules
 }
 
-// newUpgrader is for all connections, because an event loop's share a gws.Conn. What
+// gwsOptions are for all connections, because an event loop's share a gws.Conn. What
 // is compressed gws must not hold against UTF-8: see gwsChecksText.
-func newUpgrader(cfg Config, widest *frame.Rules) *gws.Upgrader {
-	return gws.NewUpgrader(new(events), &gws.ServerOption{
-		ReadMaxPayloadSize: max(int(widest.MaxMessage), frame.MaxControlPayload), // gws holds control frames against it, too
+func gwsOptions(cfg Config) *gws.ServerOption {
+	return &gws.ServerOption{
+		ReadMaxPayloadSize: gwsMaxPayload(cfg),
 		ReadBufferSize:     gwsBuffer,
 		CheckUtf8Enabled:   gwsChecksText(&cfg),
 		ParallelGolimit:    1,
-		NewSession:         func() gws.SessionStorage { return nil },
+		NewSession:         noSession,
 		Logger:             gwsLogger{},
-	})
+	}
+}
+
+func noSession() gws.SessionStorage { return nil }
+
+// gwsMaxPayload: gws holds control frames against it, too.
+func gwsMaxPayload(cfg Config) int {
+	return max(int(scanRules(cfg, true, true).MaxMessage), frame.MaxControlPayload)
 }
 
 // gwsChecksText reports whether gws finds text that is not UTF-8. Where some may be
@@ -154,15 +174,14 @@ func (e *Engine) newEndpoint(ep Endpoint) *endpoint {
 		handler:      ep.Handler,
 		inline:       ep.Inline,
 		pull:         ep.Handler.OnMessage == nil,
-		events:       chain.Len() > 0,
+		chain:        chain,
+		sees:         chain.Kinds(),
 		subprotocols: slices.Clone(ep.Subprotocols),
 		class:        ep.SendClass,
 	}
-	p.inbound = chain.Inbound(p.receive)
-	if chain.Len() == 0 {
+	p.inbound, p.outboundRun = chain.Inbound(p.receive), chain.Outbound(sendOut)
+	if p.sees&interceptors.InboundData == 0 {
 		p.direct = ep.Handler.OnMessage
-	} else {
-		p.outboundRun = chain.Outbound(sendOut)
 	}
 	return p
 }
@@ -180,44 +199,65 @@ func (p *endpoint) receive(ctx context.Context, in Message) error {
 	return p.handler.OnMessage(ctx, c, in)
 }
 
-// start makes a connection of a hijacked socket. OnOpen runs first, so that the
-// connection is where its handler wants it (in a room, say) before the client can
+// A beginning is what a connection begins with.
+type beginning struct {
+	sock        socket
+	deflateBits int
+	early       []byte // what the peer has sent behind its handshake
+	response    []byte // to the handshake; nil: it was ours
+	scope       *Scope
+	values      values
+}
+
+// start makes a connection. OnOpen runs first, so that the connection is where its
+// handler wants it (in a room, say) before the client can
 // know that it is open; then the response to the handshake leaves, with
-// what OnOpen has sent behind it; then the reader starts.
-func (e *Engine) start(p *endpoint, sock socket, deflateBits int, early, response []byte, scope *Scope) {
-	c := &Conn{e: e, ep: p, sock: sock, id: e.registry.lastID.Add(1), scope: scope}
-	if home, ok := sock.(*loopSocket); ok {
+// what OnOpen has sent behind it; then the reader starts. It returns nil if Shutdown
+// has begun.
+func (e *Engine) start(p *endpoint, o beginning) *Conn {
+	c := &Conn{e: e, ep: p, sock: o.sock, id: e.registry.lastID.Add(1), scope: o.scope}
+	we := &e.server
+	if o.scope.dialled {
+		we = &e.client
+	}
+	if home, ok := o.sock.(*loopSocket); ok {
 		home.conn, c.home = c, home
 	}
 	c.call.conn = c
+	if o.values != nil {
+		c.seldom = &seldom{values: o.values}
+	}
 	if p.pull {
 		c.pulled = new(pulled)
 	}
-	c.queue.Init(e.outbound, c.sock, c)
+	c.queue.Init(we.outbound, c.sock, c)
 	if p.class != nil {
 		c.queue.SetClass(p.class)
 	}
 	c.inbound = backpressure.NewAccount(e.cfg.Budget)
-	c.queue.Preface(response)
+	if o.response != nil {
+		c.queue.Preface(o.response)
+	}
 	c.lastRead.Store(e.clock.now())
 	c.watch.moved = e.clock.now() // or the response would be late before it has begun to leave
 	c.busy.Store(true)            // until the reader first waits
-	rules := e.rules
-	if c.deflateBits = uint8(deflateBits); deflateBits != 0 {
-		rules = e.deflating
+	rules := we.plain
+	if c.deflateBits = uint8(o.deflateBits); o.deflateBits != 0 {
+		rules = we.deflating
 	}
-	c.transport.init(c, rules, early)
+	c.transport.init(c, rules, o.early)
 	if !e.admit(c) { // Shutdown has begun since the request was checked
 		c.queue.Fail(net.ErrClosed) // closes the socket, by Finished
 		c.transport.giveBack()
-		e.admission.leave(scope)
-		return
+		e.admission.leave(o.scope)
+		return nil
 	}
 	if c.home != nil {
 		c.home.watch()
 	}
 	defer c.begin() // deferred: OnOpen may end in runtime.Goexit
 	c.open()
+	return c
 }
 
 // begin lets an opened connection go.
@@ -226,7 +266,7 @@ func (c *Conn) begin() {
 	c.queue.Release()
 	c.mu.Lock()
 	c.opened = true
-	if c.sock.parks() {
+	if c.sock.parks() && !c.scope.dialled { // lanes that have let go of a connection are servers'
 		c.reader = readerReads
 	}
 	c.kickLocked()
@@ -257,6 +297,9 @@ func (e *Engine) remove(c *Conn, err *CloseError) {
 	defer e.mu.Unlock()
 	if e.registry.remove(c) == 0 && e.draining.Load() {
 		e.signalEmpty()
+	}
+	if e.single {
+		go func() { _ = e.Shutdown(context.Background()) }() // ends with what the engine has started
 	}
 }
 

@@ -45,6 +45,9 @@ var (
 	// to Conn.Go, with the context that it gets.
 	ErrOnLoop = errors.New("engine: a handler on an event loop cannot wait; use Conn.Go")
 
+	// ErrNoBudget: the memory budget does not bear another connection.
+	ErrNoBudget = errors.New("engine: the memory budget does not bear another connection")
+
 	// ErrShutdown: the engine has been shut down.
 	ErrShutdown = errors.New("engine: shut down")
 )
@@ -83,7 +86,8 @@ func (e *CloseError) Error() string {
 func (e *CloseError) Is(target error) bool { return target == net.ErrClosed }
 
 // HandshakeError refuses an upgrade. The response has the status, the headers,
-// and the reason as its plain-text body.
+// and the reason as its plain-text body. Dial returns the one that the server has
+// sent: the reason is the body's first line then, or what there is of it in 512 bytes.
 type HandshakeError struct {
 	Status int
 	Reason string

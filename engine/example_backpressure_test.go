@@ -118,7 +118,7 @@ func Example_chat() {
 		fmt.Println(err)
 		return
 	}
-	room := hub.New(e)
+	room := hub.New(e, hub.Config{})
 	srv := httptest.NewServer(e.Endpoint(engine.Endpoint{Handler: room.Handler(engine.Handler{})}))
 	defer srv.Close()
 	quick, err1 := dial(srv, nil)
@@ -130,7 +130,7 @@ func Example_chat() {
 	const messages = 600
 	picture := make([]byte, moreThanKernels/500)
 	for range messages {
-		_, _ = room.Broadcast(context.Background(), frame.Binary, picture)
+		_, _ = room.All().Broadcast(context.Background(), frame.Binary, picture)
 		_, _, _ = quick.ReadMessage()
 	}
 	_ = quick.Close()

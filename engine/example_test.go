@@ -144,7 +144,7 @@ func ExampleBroadcast() {
 		fmt.Println(err)
 		return
 	}
-	room := hub.New(e)
+	room := hub.New(e, hub.Config{})
 	srv := httptest.NewServer(e.Endpoint(engine.Endpoint{Handler: room.Handler(engine.Handler{})}))
 	defer srv.Close()
 	var clients []*websocket.Conn
@@ -157,7 +157,7 @@ func ExampleBroadcast() {
 		clients = append(clients, ws)
 	}
 
-	tally, err := room.Broadcast(context.Background(), frame.Text, []byte("news"))
+	tally, err := room.All().Broadcast(context.Background(), frame.Text, []byte("news"))
 	fmt.Printf("queued for %d, not for %d; %v\n", tally.Queued, tally.Congested, err)
 	for _, ws := range clients {
 		_, news, _ := ws.ReadMessage()

@@ -57,7 +57,7 @@ func newExecutorRig(t *testing.T, limit, conns int) *executorRig {
 	for i := range conns {
 		c := &Conn{e: e, ep: r.ep, id: uint64(i), sock: noSocket{}, scope: &Scope{}, opened: true}
 		c.call.conn = c
-		c.queue.Init(e.outbound, c.sock, c)
+		c.queue.Init(e.server.outbound, c.sock, c)
 		r.conns = append(r.conns, c)
 	}
 	r.next = make([]uint32, conns)
@@ -236,8 +236,8 @@ func TestCorkedIsNotCongested(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newExecutorRig(t, 1, 1)
 		e := r.e
-		e.outbound = Config{HighWaterBytes: 1000}.withDefaults().outbound(&e.pool, new(backpressure.Drops))
-		r.conns[0].queue.Init(e.outbound, noSocket{}, r.conns[0])
+		e.server.outbound = Config{HighWaterBytes: 1000}.withDefaults().outbound(&e.pool, new(backpressure.Drops))
+		r.conns[0].queue.Init(e.server.outbound, noSocket{}, r.conns[0])
 		refused := 0
 		r.ep.direct = func(_ context.Context, c *Conn, _ Message) error {
 			for range 20 {

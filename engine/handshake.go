@@ -3,6 +3,7 @@ package engine
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/sha1" //nolint:gosec // RFC 6455 §4.2.2 names it; nothing secret depends on it
 	"encoding/base64"
 	"errors"
@@ -13,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/penstock-ws/penstock/interceptors"
 )
 
 // ServeHTTP checks the request by RFC 6455 §4.2.1 and upgrades it, or answers
@@ -32,11 +35,19 @@ func (ep *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // refusal makes one error of all that may refuse an upgrade. What is no
-// *HandshakeError of ours comes from Admit.
+// *HandshakeError comes from Admit.
 func refusal(err error) *HandshakeError {
 	var h *HandshakeError
-	if !errors.As(err, &h) {
-		return &HandshakeError{Status: http.StatusForbidden, Reason: "not admitted", why: RefusedHandler}
+	if errors.As(err, &h) {
+		return h
+	}
+	h = &HandshakeError{Status: http.StatusForbidden, Reason: "not admitted", why: RefusedHandler}
+	var r interceptors.Refusal
+	if errors.As(err, &r) && r.Status >= 400 && r.Status <= 599 {
+		h.Status, h.Reason = r.Status, r.Message
+		if r.RetryAfter > 0 {
+			h.Header = http.Header{"Retry-After": {strconv.FormatInt(wholeSeconds(r.RetryAfter), 10)}}
+		}
 	}
 	return h
 }
@@ -74,7 +85,8 @@ func (ep *endpoint) upgrade(w http.ResponseWriter, r *http.Request) error {
 			ep.e.admission.leave(scope)
 		}
 	}()
-	if err := ep.admits(r); err != nil {
+	first, err := ep.admits(r)
+	if err != nil {
 		return err
 	}
 	deflateBits, extensions, err := ep.negotiate(r)
@@ -86,18 +98,19 @@ func (ep *endpoint) upgrade(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return &HandshakeError{Status: http.StatusInternalServerError, Reason: "this server cannot upgrade connections", why: RefusedServer}
 	}
-	if ep.outboundRun != nil {
+	if ep.sees&interceptors.Outbounds != 0 {
 		scope.header = r.Header
 	}
 	entered = true
-	ep.e.start(ep, ep.e.newSocket(conn), deflateBits, buffered(rw.Reader), response, scope)
+	ep.e.start(ep, beginning{ep.e.newSocket(conn, false), deflateBits, buffered(rw.Reader), response, scope, first})
 	return nil
 }
 
-// admits asks the handler. A panic costs this request only.
-func (ep *endpoint) admits(r *http.Request) (err error) {
-	if ep.handler.Admit == nil {
-		return nil
+// admits asks the interceptors and the handler. It returns what they have stored for
+// the connection. A panic costs this request only.
+func (ep *endpoint) admits(r *http.Request) (first values, err error) {
+	if ep.handler.Admit == nil && ep.chain.Len() == 0 {
+		return nil, nil
 	}
 	defer func() {
 		if p := recover(); p != nil {
@@ -106,14 +119,19 @@ func (ep *endpoint) admits(r *http.Request) (err error) {
 			err = &HandshakeError{Status: http.StatusInternalServerError, Reason: "internal error", why: RefusedServer}
 		}
 	}()
-	err = ep.handler.Admit(r)
+	early := new(earlyStore)
+	r = r.WithContext(context.WithValue(r.Context(), interceptors.StoreKey{}, early))
+	err = ep.chain.Admit(r)
+	if err == nil && ep.handler.Admit != nil {
+		err = ep.handler.Admit(r)
+	}
 	var h *HandshakeError
 	if errors.As(err, &h) {
 		own := *h
 		own.why = RefusedHandler
-		return &own
+		err = &own
 	}
-	return err
+	return early.take(), err
 }
 
 // maxHeaderBytes bounds the header lines of a handshake, which are kept for the

@@ -210,7 +210,7 @@ func (s *seam) see(t testing.TB, way string, bits int, stream []byte, early int,
 	}
 	_ = s.e.admission.enter(&Scope{})
 	sock := &cutSocket{tasks: &s.e.goroutines, in: stream[early:], cuts: slices.Clone(cuts)}
-	s.e.start(&ep, sock, bits, stream[:early], []byte(preface), scopeOf("Cut\n\n"))
+	s.e.start(&ep, beginning{sock: sock, deflateBits: bits, early: stream[:early], response: []byte(preface), scope: scopeOf("Cut\n\n")})
 	late := time.NewTimer(20 * time.Second)
 	defer late.Stop()
 	select {

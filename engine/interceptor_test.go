@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -28,11 +29,15 @@ func (f inFunc) InterceptInbound(ctx context.Context, in engine.Message, next in
 	return f(ctx, in, next)
 }
 
+func (inFunc) Admit(*http.Request) error { return nil }
+
 func (inFunc) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
 	return next(ctx, out)
 }
 
 type outFunc func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error
+
+func (outFunc) Admit(*http.Request) error { return nil }
 
 func (outFunc) InterceptInbound(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error {
 	return next(ctx, in)
@@ -48,6 +53,8 @@ func with(h engine.Handler, list ...interceptors.Interceptor) engine.Endpoint {
 
 // A stamp marks what passes, on its way in and on its way out.
 type stamp string
+
+func (stamp) Admit(*http.Request) error { return nil }
 
 func (s stamp) InterceptInbound(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error {
 	in.Data = append(in.Data, "<"+s...)

@@ -2,11 +2,15 @@ package engine
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"runtime/debug"
 	"time"
+
+	"github.com/lxzan/gws"
 
 	"github.com/penstock-ws/penstock/frame"
 )
@@ -34,6 +38,7 @@ type lane struct {
 	buffer int        // of the bufio.Reader under gws; 0: gwsBuffer
 	jobs   chan *Conn // a reader that has parked a connection waits here for the next
 	ready  bool       // gws's handshake is over
+	shake  *gwsShake
 }
 
 // run runs gws's read loop over the lane, on the caller's stack, until the
@@ -46,12 +51,54 @@ func (l *lane) run() {
 		}
 	}()
 	l.ready = false
-	socket, err := l.e.upgrader.UpgradeFromConn(l, bufio.NewReaderSize(l, max(l.buffer, gwsBuffer)), gwsRequest)
+	socket, err := l.shakeHands()
 	if err != nil { // gws refuses nothing of what it is asked here
 		panic(err)
 	}
 	l.ready = true
 	socket.ReadLoop()
+}
+
+// shakeHands makes gws read frames from the lane. It takes the other end of a
+// handshake, because the connection's own is over.
+func (l *lane) shakeHands() (*gws.Conn, error) {
+	if l.conn == nil || !l.conn.scope.dialled {
+		return l.e.upgrader.UpgradeFromConn(l, bufio.NewReaderSize(l, max(l.buffer, gwsBuffer)), gwsRequest)
+	}
+	l.shake = new(gwsShake)
+	defer func() { l.shake = nil }()
+	socket, _, err := gws.NewClientFromConn(new(events), &gws.ClientOption{
+		ReadMaxPayloadSize: gwsMaxPayload(l.e.cfg),
+		ReadBufferSize:     gwsBuffer,
+		CheckUtf8Enabled:   gwsChecksText(&l.e.cfg),
+		ParallelGolimit:    1,
+		NewSession:         noSession,
+		Logger:             gwsLogger{},
+		Addr:               "ws://penstock/",
+	}, l)
+	return socket, err
+}
+
+// A gwsShake answers gws's handshake where gws is the client.
+type gwsShake struct{ request, response []byte }
+
+func (s *gwsShake) write(p []byte) {
+	s.request = append(s.request, p...)
+	if !bytes.HasSuffix(s.request, []byte("\r\n\r\n")) {
+		return
+	}
+	if r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(s.request))); err == nil {
+		s.response = switchingProtocols(r.Header.Get("Sec-WebSocket-Key"), "", "", http.Header{})
+	}
+}
+
+func (s *gwsShake) read(p []byte) (int, error) {
+	if len(s.response) == 0 {
+		return 0, io.ErrUnexpectedEOF
+	}
+	n := copy(p, s.response)
+	s.response = s.response[n:]
+	return n, nil
 }
 
 func (l *lane) panicked(p any) {
@@ -79,6 +126,9 @@ var gwsRequest = &http.Request{
 
 // Read gives gws bytes that the scanner has passed.
 func (l *lane) Read(p []byte) (int, error) {
+	if l.shake != nil {
+		return l.shake.read(p)
+	}
 	if l.source != nil {
 		return l.source(p)
 	}
@@ -92,10 +142,13 @@ func (l *lane) Read(p []byte) (int, error) {
 // Write takes what gws writes: after the handshake only close frames, one for
 // each call. Their code tells what gws found.
 func (l *lane) Write(p []byte) (int, error) {
+	if l.shake != nil {
+		l.shake.write(p)
+	}
 	if l.ready {
 		h, n, err := frame.ParseHeader(p)
 		if err == nil && h.Opcode == frame.Close && len(p) >= n+2 && l.conn != nil {
-			l.conn.transport.gwsCode = frame.CloseCode(p[n])<<8 | frame.CloseCode(p[n+1])
+			l.conn.transport.gwsCode = frame.CloseCode(p[n]^h.Mask[0])<<8 | frame.CloseCode(p[n+1]^h.Mask[1])
 		}
 	}
 	return len(p), nil

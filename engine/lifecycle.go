@@ -126,9 +126,10 @@ func (c *Conn) Finished(err error) {
 	c.writeDone = true
 	over := c.readDone || err != nil
 	c.mu.Unlock()
-	if over {
+	switch {
+	case over:
 		c.closeSocket()
-	} else {
+	case !c.scope.dialled: // many servers and proxies take a client's half-close for its end
 		_ = c.sock.closeWrite() // fails if the peer is gone; then the reader sees it
 	}
 	c.kick()

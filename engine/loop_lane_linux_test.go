@@ -21,17 +21,16 @@ import (
 func oneLoop() engine.Config { return engine.Config{IO: engine.IOLoops, Loops: 1} }
 
 // A replier is an interceptor that sends to whoever pings.
-type replier struct{ reply []byte }
+type replier struct {
+	interceptors.InboundOnly
+	reply []byte
+}
 
 func (i replier) InterceptInbound(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error {
 	if in.Type == frame.Ping {
 		_ = engine.FromContext(ctx).SendBytes(i.reply)
 	}
 	return next(ctx, in)
-}
-
-func (i replier) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
-	return next(ctx, out)
 }
 
 // A connection that becomes congested between two fragments of a message keeps the
@@ -42,7 +41,7 @@ func TestLoopCongestedInsideMessage(t *testing.T) {
 	cfg.HighWaterBytes, cfg.MaxMessageBytes = 100_000, 4<<20
 	reply := pattern(4 << 20)
 	s := enginetest.Start(t, cfg, engine.Endpoint{
-		Inline: true, Handler: engine.Handler{OnMessage: echo}, Interceptors: []interceptors.Interceptor{replier{reply}},
+		Inline: true, Handler: engine.Handler{OnMessage: echo}, Interceptors: []interceptors.Interceptor{replier{reply: reply}},
 	})
 	other, c := s.Dial(), s.DialWith(enginetest.Handshake{ReceiveBuffer: 8 << 10})
 	other.SendText("before")

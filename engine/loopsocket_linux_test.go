@@ -86,7 +86,7 @@ func newLoopRig(t *testing.T) *loopRig {
 	})
 	r := &loopRig{T: t, l: l}
 	r.s, r.c, r.peer = r.connect(1)
-	r.c.queue.Init(e.outbound, r, r.c)
+	r.c.queue.Init(e.server.outbound, r, r.c)
 	return r
 }
 
@@ -104,7 +104,7 @@ func (r *loopRig) connect(id uint64) (*loopSocket, *Conn, *net.TCPConn) {
 			s.leave()
 		}
 	})
-	c.queue.Init(r.l.e.outbound, s, c)
+	c.queue.Init(r.l.e.server.outbound, s, c)
 	r.l.begin(s)
 	require.NoError(r, c.transport.err)
 	return s, c, peer

@@ -649,7 +649,7 @@ func (w *world) party() *party {
 
 // start is what an upgrade ends with.
 func (p *party) start() {
-	p.w.e.start(p.ep, p.s, 0, p.s.early, []byte(preface), scopeOf(fmt.Sprint("Party\n", p.n, "\n")))
+	p.w.e.start(p.ep, beginning{sock: p.s, early: p.s.early, response: []byte(preface), scope: scopeOf(fmt.Sprint("Party\n", p.n, "\n"))})
 }
 
 func (w *world) note(format string, args ...any) { w.log = append(w.log, fmt.Sprintf(format, args...)) }

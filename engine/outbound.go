@@ -32,7 +32,7 @@ func (r *outRun) Value(key any) any {
 	switch key.(type) {
 	case outRunKey:
 		return r
-	case connKey:
+	case connKey, interceptors.StoreKey:
 		return r.conn
 	}
 	return r.Context.Value(key)
@@ -91,7 +91,10 @@ func (c *Conn) takeRun(own bool) (*outRun, uint64) {
 
 func (c *Conn) newRun() *outRun {
 	r := &outRun{conn: c, target: c.scope.URL()}
-	if chosen := c.scope.Subprotocol(); chosen != "" {
+	switch chosen := c.scope.Subprotocol(); {
+	case c.scope.dialled:
+		r.subprotocols = elements(c.scope.header["Sec-Websocket-Protocol"])
+	case chosen != "":
 		r.subprotocols = []string{chosen}
 	}
 	return r

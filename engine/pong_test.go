@@ -134,7 +134,7 @@ func TestPongPassesLargeMessage(t *testing.T) {
 			s.moved = sync.NewCond(&s.mu)
 			require.NoError(t, e.admission.enter(&Scope{}))
 			response := []byte{0x89, 0} // a frame, so that it can be counted
-			e.start(e.endpoint, s, 0, nil, response, scopeOf(""))
+			e.start(e.endpoint, beginning{sock: s, response: response, scope: scopeOf("")})
 			c := <-opened
 			sent := make(chan struct{})
 			go func() { defer close(sent); send(c) }()

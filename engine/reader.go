@@ -362,9 +362,9 @@ func (*events) OnClose(s *gws.Conn, err error) {
 	}
 }
 
-// takeEvent shows a ping or pong to the interceptors, in order, if there are any.
+// takeEvent shows a ping or pong to the interceptors that see it, in order.
 func (c *Conn) takeEvent(op gws.Opcode, payload []byte) {
-	if c.ep.events {
+	if c.ep.sees.SeesInbound(frame.Opcode(op)) {
 		c.inlineN-- // what arrives is counted as a message, and this is none
 		c.inlineB -= int32(len(payload))
 		c.arrived(&gws.Message{Opcode: op, Data: bytes.NewBuffer(payload)})

@@ -234,7 +234,7 @@ func (c *Conn) deliver(m *gws.Message) {
 	c.seq += 2 // outbound runs have the odd numbers
 	c.call.Reset((*connContext)(c), c.id, c.seq)
 	var err error
-	if direct := c.ep.direct; direct != nil {
+	if direct := c.ep.direct; direct != nil && !in.Type.IsControl() {
 		err = direct(&c.call, c, in)
 	} else {
 		err = c.ep.inbound(&c.call, in)
@@ -268,7 +268,7 @@ func (c *Conn) close() {
 	if c.ep.handler.OnClose != nil {
 		defer c.guard(func() error { c.ep.handler.OnClose(c, err); return nil })
 	}
-	if c.ep.events {
+	if c.ep.sees&interceptors.InboundClose != 0 {
 		c.deliverClose(err)
 	}
 }

@@ -8,12 +8,16 @@ import (
 	"strings"
 )
 
-// Scope is the handshake of a connection, kept for its life and read-only.
+// Scope is the handshake of a connection, kept for its life and read-only. Of a
+// connection that was dialled it is our request, but that Header and Headers are those
+// of the server's response, and RemoteAddr is the server's.
 type Scope struct {
 	header http.Header // only for endpoints with interceptors, whose outbound side shows it
 	text   string      // everything else, one behind the other: one allocation, and no strings to point into it
 	ends   [partLines]uint32
 	secure bool
+
+	dialled bool // this side has connected
 }
 
 // The parts of a Scope's text.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
+	"time"
 	"unicode/utf8"
 	"unsafe"
 
@@ -43,7 +45,7 @@ func (c *Conn) Send(op frame.Opcode, p []byte) error {
 
 // SendWith is Send with a class or a key of the message's own.
 func (c *Conn) SendWith(o SendOptions, op frame.Opcode, p []byte) error {
-	if c.ep.outboundRun != nil {
+	if c.ep.sees.SeesOutbound(op) {
 		return c.intercept(context.Background(), interceptors.Outbound{Type: op, Data: p}, route{options: o})
 	}
 	return c.sendNow(op, p, o)
@@ -56,7 +58,7 @@ func (c *Conn) SendWait(ctx context.Context, op frame.Opcode, p []byte) error {
 	if err := mayWait(ctx); err != nil {
 		return err
 	}
-	if c.ep.outboundRun != nil {
+	if c.ep.sees.SeesOutbound(op) {
 		return c.intercept(ctx, interceptors.Outbound{Type: op, Data: p}, route{wait: ctx})
 	}
 	return c.sendWaiting(ctx, op, p)
@@ -142,7 +144,7 @@ func (c *Conn) sendError(err error) error {
 // Ping sends a ping with at most 125 bytes of payload. The peer's pong is seen by
 // interceptors. The engine pings quiet peers by itself.
 func (c *Conn) Ping(payload []byte) error {
-	if c.ep.outboundRun != nil {
+	if c.ep.sees.SeesOutbound(frame.Ping) {
 		return c.intercept(context.Background(), interceptors.Outbound{Type: frame.Ping, Data: payload}, route{control: true})
 	}
 	return c.sendControl(frame.Ping, payload)
@@ -168,7 +170,7 @@ func (c *Conn) sendControl(op frame.Opcode, p []byte) error {
 // 3000–4999) and the reason UTF-8 of at most 123 bytes. Closing again returns the
 // *CloseError of the first time.
 func (c *Conn) Close(code frame.CloseCode, reason string) error {
-	if c.ep.outboundRun == nil {
+	if !c.ep.sees.SeesOutbound(frame.Close) {
 		return c.closeNow(code, reason)
 	}
 	if err := frame.ValidateClose(code, reason); err != nil {
@@ -191,16 +193,33 @@ func (c *Conn) closeNow(code frame.CloseCode, reason string) error {
 
 // refusalMessage is how a refusal looks on the wire.
 type refusalMessage struct {
-	Type    string `json:"type"` // always "error"
-	Status  int    `json:"status"`
-	Message string `json:"message"`
+	Type       string `json:"type"` // always "error"
+	Status     int    `json:"status"`
+	Message    string `json:"message"`
+	RetryAfter int64  `json:"retry_after,omitempty"` // seconds
 }
 
 // answerRefusal tells the peer that its message was refused. A congested peer is
 // not told.
 func (c *Conn) answerRefusal(r interceptors.Refusal) {
-	b, err := json.Marshal(refusalMessage{"error", r.Status, r.Message})
+	b, err := json.Marshal(refusalMessage{"error", r.Status, r.Message, wholeSeconds(r.RetryAfter)})
 	if err == nil {
 		_ = c.Send(frame.Text, b)
 	}
+	if r.Close {
+		c.shut(&CloseError{Code: frame.ClosePolicyViolation, Reason: closeReason(r.Message), Cause: CauseRefused}, false)
+	}
+}
+
+// wholeSeconds rounds up: a peer that comes back sooner is refused again.
+func wholeSeconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
+
+// closeReason returns as much of a text as a close frame has room for.
+func closeReason(text string) string {
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	for len(text) > frame.MaxReason {
+		_, size := utf8.DecodeLastRuneInString(text)
+		text = text[:len(text)-size]
+	}
+	return text
 }

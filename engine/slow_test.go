@@ -62,7 +62,7 @@ func TestSlowMessages(t *testing.T) {
 				scope := scopeOf("Slow\n\n")
 				require.NoError(t, e.admission.enter(scope))
 				start := time.Now()
-				e.start(ep, dripSocket{&cutSocket{in: row.stream, cuts: cuts}, row.every}, 0, nil, []byte(preface), scope)
+				e.start(ep, beginning{sock: dripSocket{&cutSocket{in: row.stream, cuts: cuts}, row.every}, response: []byte(preface), scope: scope})
 				got := <-end
 				require.Equal(t, row.code, got.Code, got)
 				require.Less(t, time.Since(start), row.within)

@@ -53,7 +53,7 @@ type memory interface {
 // newSocket chooses by what the connection is: plain TCP is written without
 // blocking and read without holding memory, by a loop if there are any; anything
 // else by the means that every net.Conn has.
-func (e *Engine) newSocket(conn net.Conn) socket {
+func (e *Engine) newSocket(conn net.Conn, dialled bool) socket {
 	tasks := &e.goroutines
 	under := conn
 	if t, ok := conn.(*tls.Conn); ok {
@@ -68,8 +68,10 @@ func (e *Engine) newSocket(conn net.Conn) socket {
 	kernel := kernelOf(tcp)
 	kernel.tune(e.cfg.WriteStallTimeout)
 	if under == conn && kernel.raw != nil {
-		if s := e.newLoopSocket(tcp, kernel); s != nil {
-			return s
+		if !dialled { // a loop's gws.Conn is a server's
+			if s := e.newLoopSocket(tcp, kernel); s != nil {
+				return s
+			}
 		}
 		if s := e.newTCPSocket(tcp, kernel); s != nil {
 			return s

@@ -58,7 +58,7 @@ func TestStallOfAResponse(t *testing.T) {
 			scope := scopeOf("Late\n\n")
 			require.NoError(t, e.admission.enter(scope))
 			sock := lateSocket{&cutSocket{tasks: &e.goroutines}, wait, make(chan struct{})}
-			e.start(ep, sock, 0, nil, []byte(preface), scope)
+			e.start(ep, beginning{sock: sock, response: []byte(preface), scope: scope})
 			time.Sleep(14 * time.Second)
 			synctest.Wait()
 			if stalls {
@@ -89,7 +89,7 @@ func TestSweeperEndsAFewAtATime(t *testing.T) {
 		for range n {
 			scope := scopeOf("")
 			require.NoError(t, e.admission.enter(scope))
-			e.start(ep, lateSocket{&cutSocket{tasks: &e.goroutines}, 0, make(chan struct{})}, 0, nil, []byte("x"), scope)
+			e.start(ep, beginning{sock: lateSocket{&cutSocket{tasks: &e.goroutines}, 0, make(chan struct{})}, response: []byte("x"), scope: scope})
 		}
 		time.Sleep(idle - time.Second)
 		synctest.Wait()

@@ -32,11 +32,12 @@ const (
 
 // A trickle is a frame that is handed to gws in pieces.
 type trickle struct {
-	on   bool
-	op   frame.Opcode // of the next piece
-	fin  bool         // the frame's
-	mask [4]byte
-	left int64 // payload that gws has not been given
+	on     bool
+	op     frame.Opcode // of the next piece
+	fin    bool         // the frame's
+	masked bool
+	mask   [4]byte
+	left   int64 // payload that gws has not been given
 }
 
 // follows reports whether the frame whose header has been read, and of whose
@@ -71,7 +72,7 @@ func (t *transport) returnGrant() {
 func (t *transport) startTrickle(h frame.Header, header, at int) {
 	b := t.buf.B
 	k := &t.needMore().trickle
-	*k = trickle{on: true, op: h.Opcode, fin: h.Fin, mask: h.Mask, left: h.Length}
+	*k = trickle{on: true, op: h.Opcode, fin: h.Fin, masked: h.Masked, mask: h.Mask, left: h.Length}
 	have := len(b) - at
 	t.watch(b[at:], h.Length)
 	t.scanner.Skip(int64(have))
@@ -124,7 +125,7 @@ func pieceOf(n int) int {
 
 // header returns the header of the next piece, of so many bytes.
 func (k *trickle) header(size int) frame.Header {
-	h := frame.Header{Fin: k.fin && int64(size) == k.left, Opcode: k.op, Masked: true, Mask: k.mask, Length: int64(size)}
+	h := frame.Header{Fin: k.fin && int64(size) == k.left, Opcode: k.op, Masked: k.masked, Mask: k.mask, Length: int64(size)}
 	k.op = frame.Continuation
 	k.left -= int64(size)
 	return h

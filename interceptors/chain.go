@@ -1,8 +1,12 @@
 package interceptors
 
 import (
+	"context"
 	"fmt"
+	"net/http"
 	"slices"
+
+	"github.com/penstock-ws/penstock/frame"
 )
 
 // Chain is an ordered list of interceptors. It is immutable, any goroutine may
@@ -31,31 +35,70 @@ func (c Chain) Append(list ...Interceptor) Chain {
 // Len returns the number of interceptors.
 func (c Chain) Len() int { return len(c.list) }
 
-// Inbound returns the function that runs an inbound message through the
-// interceptors in the order of registration, and then final. Composing happens
-// here, once: call it when an endpoint is set up, not per message. Running the
-// result allocates nothing. It panics if final is nil.
+// Kinds returns what any of the interceptors sees.
+func (c Chain) Kinds() (all Kinds) {
+	for _, i := range c.list {
+		all |= kindsOf(i)
+	}
+	return all
+}
+
+// Admit asks the interceptors in the order of registration, and returns the first
+// error.
+func (c Chain) Admit(r *http.Request) error {
+	for _, i := range c.list {
+		if err := i.Admit(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Inbound returns the function that runs an inbound message through those of the
+// interceptors that see its kind, in the order of registration, and then final.
+// Composing happens here, once: call it when an endpoint is set up, not per
+// message. Running the result allocates nothing. It panics if final is nil.
 func (c Chain) Inbound(final InboundFunc) InboundFunc {
 	if final == nil {
 		panic("interceptors: Chain.Inbound needs a final function: the handler of the message")
 	}
-	run := final
-	for _, i := range slices.Backward(c.list) {
-		run = run.around(i)
-	}
-	return run
+	byType := perType(func(op frame.Opcode) InboundFunc {
+		run := final
+		for _, i := range slices.Backward(c.list) {
+			if kindsOf(i).SeesInbound(op) {
+				run = run.around(i)
+			}
+		}
+		return run
+	})
+	return func(ctx context.Context, in Inbound) error { return byType[in.Type&lastOpcode](ctx, in) }
 }
 
-// Outbound returns the function that runs an outbound message through the
-// interceptors in the reverse of the order of registration, and then final. The
-// rest is as with [Chain.Inbound].
+const lastOpcode = 0xf
+
+// perType calls compose for each value of an opcode.
+func perType[F any](compose func(frame.Opcode) F) (byType [lastOpcode + 1]F) {
+	for op := range byType {
+		byType[op] = compose(frame.Opcode(op))
+	}
+	return byType
+}
+
+// Outbound returns the function that runs an outbound message through those of the
+// interceptors that see its kind, in the reverse of the order of registration, and
+// then final. The rest is as with [Chain.Inbound].
 func (c Chain) Outbound(final OutboundFunc) OutboundFunc {
 	if final == nil {
 		panic("interceptors: Chain.Outbound needs a final function: the sending of the message")
 	}
-	run := final
-	for _, i := range c.list {
-		run = run.around(i)
-	}
-	return run
+	byType := perType(func(op frame.Opcode) OutboundFunc {
+		run := final
+		for _, i := range c.list {
+			if kindsOf(i).SeesOutbound(op) {
+				run = run.around(i)
+			}
+		}
+		return run
+	})
+	return func(ctx context.Context, out Outbound) error { return byType[out.Type&lastOpcode](ctx, out) }
 }

@@ -13,7 +13,10 @@ import (
 )
 
 // noop overrides both directions and adds nothing.
-type noop struct{ _ byte }
+type noop struct {
+	interceptors.Passthrough
+	_ byte
+}
 
 func (*noop) InterceptInbound(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
 	return next(ctx, in)

@@ -1,15 +1,26 @@
 package interceptors
 
-import "context"
+import (
+	"context"
+	"net/http"
+)
 
-// An Interceptor takes part in the handling of every message, in both
-// directions.
+// An Interceptor takes part in the opening of connections and in the handling of
+// every message, in both directions. Embed [InboundOnly], [OutboundOnly] or
+// [Passthrough] to implement a part of it.
 //
 // One value serves all connections that it is registered for, on many
 // goroutines at once: its methods must be safe for concurrent use. Within one
 // connection inbound messages come one at a time, in order.
 //
-// Both methods continue by calling next, which returns the outcome of the rest
+// Admit is asked before a connection is opened, in the order of registration,
+// until one returns an error. On a server r is the opening handshake, and an error
+// refuses it: a [Refusal] is answered with its status and message, any other error
+// with 403. On a client r is the request that is about to be sent: Admit may add
+// header fields to it, and an error is what the dialling function returns. What it
+// stores in [ConnStore] of r.Context() the connection begins with.
+//
+// The other two continue by calling next, which returns the outcome of the rest
 // of the chain, and stop the message by returning without calling it: inbound,
 // the handler never sees the message, and the peer is answered with the
 // [Refusal] that is returned; outbound, nothing is sent, and the sender is
@@ -21,6 +32,7 @@ import "context"
 // They run where messages are handled, on a bounded pool: one that waits for a
 // slow service holds a worker for as long.
 type Interceptor interface {
+	Admit(r *http.Request) error
 	InterceptInbound(ctx context.Context, in Inbound, next InboundFunc) error
 	InterceptOutbound(ctx context.Context, out Outbound, next OutboundFunc) error
 }
@@ -31,9 +43,12 @@ type InboundFunc func(ctx context.Context, in Inbound) error
 // OutboundFunc handles an outbound message: the rest of a chain, or the sending at its end.
 type OutboundFunc func(ctx context.Context, out Outbound) error
 
-// Passthrough continues in both directions. Embed it in an [Interceptor] that
-// implements only one of them.
+// Passthrough admits everybody and continues in both directions. Embed it in an
+// [Interceptor] that may do otherwise in either.
 type Passthrough struct{}
+
+// Admit returns nil.
+func (Passthrough) Admit(*http.Request) error { return nil }
 
 // InterceptInbound calls next and returns what it returns.
 func (Passthrough) InterceptInbound(ctx context.Context, in Inbound, next InboundFunc) error {
@@ -44,3 +59,15 @@ func (Passthrough) InterceptInbound(ctx context.Context, in Inbound, next Inboun
 func (Passthrough) InterceptOutbound(ctx context.Context, out Outbound, next OutboundFunc) error {
 	return next(ctx, out)
 }
+
+// InboundOnly is a [Passthrough] for interceptors of inbound messages: embed it, and
+// outbound messages pass the interceptor by. InterceptOutbound is never called.
+type InboundOnly struct{ Passthrough }
+
+func (InboundOnly) kinds() Kinds { return Inbounds }
+
+// OutboundOnly is a [Passthrough] for interceptors of outbound messages: embed it, and
+// inbound messages pass the interceptor by. InterceptInbound is never called.
+type OutboundOnly struct{ Passthrough }
+
+func (OutboundOnly) kinds() Kinds { return Outbounds }

@@ -45,7 +45,7 @@ func Logging(config LoggingConfig) Interceptor {
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
-	return &logging{config}
+	return &logging{config: config}
 }
 
 type direction string
@@ -56,6 +56,7 @@ const (
 )
 
 type logging struct {
+	Passthrough
 	config LoggingConfig
 }
 

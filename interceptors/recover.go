@@ -39,6 +39,7 @@ type PanicError struct {
 func (e *PanicError) Error() string { return fmt.Sprintf("interceptors: panic: %v", e.Value) }
 
 type recoverer struct {
+	Passthrough
 	log *slog.Logger
 }
 

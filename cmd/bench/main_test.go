@@ -12,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/gorilla/websocket"
 )
@@ -109,9 +110,10 @@ func (r *room) broadcast(w http.ResponseWriter, req *http.Request) {
 			return
 		}
 		r.mu.Lock()
-		for _, to := range r.members {
-			_ = to.WriteMessage(kind, message)
-		}
+		r.members = slices.DeleteFunc(r.members, func(to *websocket.Conn) bool {
+			_ = to.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)) // a stalled member is left behind
+			return to.WriteMessage(kind, message) != nil
+		})
 		r.mu.Unlock()
 	}
 }

@@ -61,7 +61,7 @@ func (s *server) serve(ctx context.Context, cfg engine.Config, ln net.Listener) 
 	if err != nil {
 		return err
 	}
-	h := hub.New(e)
+	h := hub.New(e, hub.Config{})
 	ep, err := s.registry.Build(s.filters.orDefault(), filters.Env{Engine: e, Hub: h, Logger: cfg.Logger})
 	if err != nil {
 		return errors.Join(err, e.Shutdown(context.Background()))

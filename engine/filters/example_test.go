@@ -17,7 +17,7 @@ import (
 func Shout(env filters.Env) (filters.Filter, error) {
 	var f filters.Filter
 	f.Handler.OnMessage = func(ctx context.Context, _ *engine.Conn, m engine.Message) error {
-		_, err := env.Hub.Broadcast(ctx, m.Type, bytes.ToUpper(m.Data))
+		_, err := env.Hub.All().Broadcast(ctx, m.Type, bytes.ToUpper(m.Data))
 		return err
 	}
 	return f, nil

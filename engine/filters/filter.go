@@ -47,7 +47,7 @@ func (e *Env) setDefaults() {
 		panic("filters: Env.Engine is nil; make one with engine.New first")
 	}
 	if e.Hub == nil {
-		e.Hub = hub.New(e.Engine)
+		e.Hub = hub.New(e.Engine, hub.Config{})
 	}
 	if e.Logger == nil {
 		e.Logger = slog.Default()

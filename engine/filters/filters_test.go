@@ -40,14 +40,14 @@ func serve(t *testing.T, cfg engine.Config, r *filters.Registry, names ...string
 	cfg.Logger = slog.New(slog.DiscardHandler) // some tests panic
 	e, err := engine.New(cfg, engine.Endpoint{})
 	require.NoError(t, err)
-	s := &server{t: t, hub: hub.New(e)}
+	s := &server{t: t, hub: hub.New(e, hub.Config{})}
 	ep, err := r.Build(names, filters.Env{Engine: e, Hub: s.hub})
 	require.NoError(t, err)
 	srv := httptest.NewServer(e.Endpoint(ep))
 	s.url = "ws" + strings.TrimPrefix(srv.URL, "http")
 	s.stop = sync.OnceFunc(func() {
 		require.NoError(t, e.Shutdown(context.Background()))
-		require.Zero(t, s.hub.Len())
+		require.Zero(t, s.hub.All().Len())
 		srv.Close()
 	})
 	t.Cleanup(s.stop) // after the clients'

@@ -28,7 +28,7 @@ func Stock() *Registry {
 // congested misses it, which Env.Hub counts and the sender does not notice.
 func BroadcastMessages(env Env) (Filter, error) {
 	broadcast := func(ctx context.Context, _ *engine.Conn, m engine.Message) error {
-		_, err := env.Hub.Broadcast(ctx, m.Type, m.Data)
+		_, err := env.Hub.All().Broadcast(ctx, m.Type, m.Data)
 		return err
 	}
 	return Filter{Handler: engine.Handler{OnMessage: broadcast}}, nil

@@ -19,7 +19,7 @@ func TestAllocations(t *testing.T) {
 	f.drain(0)
 	payload := make([]byte, 128)
 	run := func() {
-		_, _ = f.hub.Broadcast(context.Background(), frame.Binary, payload)
+		_, _ = f.room.Broadcast(context.Background(), frame.Binary, payload)
 	}
 	one := testing.AllocsPerRun(200, run)
 	f.connect(99)

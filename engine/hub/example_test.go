@@ -19,11 +19,11 @@ func Example() {
 	if err != nil {
 		panic(err)
 	}
-	room := hub.New(e)
+	chat := hub.New(e, hub.Config{})
 	mux := http.NewServeMux()
-	mux.Handle("/room", e.Endpoint(engine.Endpoint{Handler: room.Handler(engine.Handler{
+	mux.Handle("/room", e.Endpoint(engine.Endpoint{Handler: chat.Handler(engine.Handler{
 		OnMessage: func(ctx context.Context, _ *engine.Conn, m engine.Message) error {
-			_, err := room.Broadcast(ctx, m.Type, m.Data)
+			_, err := chat.All().Broadcast(ctx, m.Type, m.Data)
 			return err
 		},
 	})}))
@@ -36,10 +36,10 @@ func Example() {
 	}
 	_ = ws.WriteMessage(websocket.TextMessage, []byte("hello"))
 	_, message, err := ws.ReadMessage()
-	fmt.Println(string(message), err, room.Len())
+	fmt.Println(string(message), err, chat.All().Len())
 	_ = ws.Close()
 	_ = e.Shutdown(context.Background())
-	fmt.Println(room.Len(), room.Totals().Queued)
+	fmt.Println(chat.All().Len(), chat.Totals().Queued)
 	// Output:
 	// hello <nil> 1
 	// 0 1

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"slices"
@@ -26,6 +27,7 @@ type fixture struct {
 	t       testing.TB
 	engine  *engine.Engine
 	hub     *hub.Hub
+	room    hub.Room // everybody joins it
 	url     string
 	opened  chan *engine.Conn
 	clients []*websocket.Conn
@@ -37,9 +39,10 @@ func start(t testing.TB, cfg engine.Config) *fixture {
 	f := &fixture{t: t, opened: make(chan *engine.Conn, 1)}
 	e, err := engine.New(cfg, engine.Endpoint{})
 	require.NoError(t, err)
-	f.engine, f.hub = e, hub.New(e)
+	f.engine, f.hub = e, hub.New(e, hub.Config{})
+	f.room = f.hub.Room("room")
 	srv := httptest.NewServer(e.Endpoint(engine.Endpoint{Handler: f.hub.Handler(engine.Handler{
-		OnOpen: func(_ context.Context, c *engine.Conn) error { f.opened <- c; return nil },
+		OnOpen: func(_ context.Context, c *engine.Conn) error { f.room.Join(c); f.opened <- c; return nil },
 	})}))
 	f.url = "ws" + strings.TrimPrefix(srv.URL, "http")
 	t.Cleanup(func() {
@@ -47,7 +50,7 @@ func start(t testing.TB, cfg engine.Config) *fixture {
 			_ = ws.Close()
 		}
 		require.NoError(t, e.Shutdown(context.Background()))
-		require.Zero(t, f.hub.Len(), "members are left when every connection has ended")
+		require.Zero(t, f.room.Len()+f.hub.All().Len(), "members are left when every connection has ended")
 		srv.Close()
 	})
 	return f
@@ -81,14 +84,14 @@ func (f *fixture) read(client int, last string) []string {
 }
 
 func (f *fixture) broadcast(text string) engine.Tally {
-	tally, err := f.hub.Broadcast(context.Background(), frame.Text, []byte(text))
+	tally, err := f.room.Broadcast(context.Background(), frame.Text, []byte(text))
 	require.NoError(f.t, err)
 	return tally
 }
 
 func TestMembership(t *testing.T) {
 	f := start(t, engine.Config{}).connect(3)
-	h := f.hub
+	h := f.room
 	require.Equal(t, 3, h.Len())
 	require.Equal(t, identities(f.conns), identities(slices.Collect(h.Conns())))
 	require.False(t, h.Join(f.conns[0]))
@@ -100,7 +103,7 @@ func TestMembership(t *testing.T) {
 	require.Equal(t, engine.Tally{Queued: 3}, f.broadcast("end"))
 	require.Empty(t, f.read(0, "end"))
 	require.Equal(t, []string{"without the first"}, f.read(1, "end"))
-	require.Equal(t, hub.Totals{Broadcasts: 2, Queued: 5}, h.Totals())
+	require.Equal(t, hub.Totals{Broadcasts: 2, Queued: 5}, f.hub.Totals())
 }
 
 // identities counts connections by their numbers: they must not be looked into.
@@ -116,7 +119,7 @@ func TestBroadcastKeepsType(t *testing.T) {
 	f := start(t, engine.Config{}).connect(1)
 	for op, want := range map[frame.Opcode]int{frame.Text: websocket.TextMessage, frame.Binary: websocket.BinaryMessage} {
 		payload := []byte("payload")
-		_, err := f.hub.Broadcast(context.Background(), op, payload)
+		_, err := f.room.Broadcast(context.Background(), op, payload)
 		require.NoError(t, err)
 		clear(payload) // the caller's again
 		op, got, err := f.clients[0].ReadMessage()
@@ -128,9 +131,9 @@ func TestBroadcastKeepsType(t *testing.T) {
 
 func TestBroadcastRefusedByPrepare(t *testing.T) {
 	f := start(t, engine.Config{MaxMessageBytes: 10}).connect(1)
-	_, err := f.hub.Broadcast(context.Background(), frame.Text, []byte("eleven byte"))
+	_, err := f.room.Broadcast(context.Background(), frame.Text, []byte("eleven byte"))
 	require.ErrorIs(t, err, engine.ErrMessageTooBig)
-	_, err = f.hub.Broadcast(context.Background(), frame.Text, []byte{0xff})
+	_, err = f.room.Broadcast(context.Background(), frame.Text, []byte{0xff})
 	require.ErrorIs(t, err, engine.ErrInvalidUTF8)
 	require.Zero(t, f.hub.Totals())
 	f.broadcast("ten  bytes") // the connection is unharmed
@@ -142,20 +145,22 @@ func TestBroadcastHoldsNoLock(t *testing.T) {
 	var f *fixture
 	changing := outbound(func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
 		c := engine.FromContext(ctx)
-		f.hub.Leave(c)
-		f.hub.Join(c)
+		f.room.Leave(c)
+		f.room.Join(c)
 		return next(ctx, out)
 	})
 	f = start(t, engine.Config{Interceptors: []interceptors.Interceptor{changing}}).connect(3)
 	require.Equal(t, engine.Tally{Queued: 3}, f.broadcast("one"))
-	for c := range f.hub.Conns() {
-		f.hub.Leave(c)
+	for c := range f.room.Conns() {
+		f.room.Leave(c)
 		require.Equal(t, engine.Tally{Queued: 2}, f.broadcast("two"))
-		f.hub.Join(c)
+		f.room.Join(c)
 	}
 }
 
 type outbound func(context.Context, interceptors.Outbound, interceptors.OutboundFunc) error
+
+func (outbound) Admit(*http.Request) error { return nil }
 
 func (outbound) InterceptInbound(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
 	return next(ctx, in)
@@ -179,12 +184,12 @@ func TestEveryMemberExactlyOnce(t *testing.T) {
 			for {
 				select {
 				case <-stop:
-					f.hub.Join(c)
+					f.room.Join(c)
 					return
 				default:
-					f.hub.Leave(c)
+					f.room.Leave(c)
 					runtime.Gosched()
-					f.hub.Join(c)
+					f.room.Join(c)
 				}
 			}
 		})
@@ -302,7 +307,7 @@ func BenchmarkFanOut(b *testing.B) {
 	ctx := context.Background()
 	ways := [2]func(){
 		func() { engine.Broadcast(ctx, slices.Values(f.conns), p) },
-		func() { f.hub.BroadcastPrepared(ctx, p) },
+		func() { f.room.BroadcastPrepared(ctx, p) },
 	}
 	var spent [2]time.Duration
 	n := 0

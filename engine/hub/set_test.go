@@ -44,9 +44,9 @@ func TestSetAgainstModel(t *testing.T) {
 			require.Equal(t, model[c], s.remove(c))
 			delete(model, c)
 		case 4:
-			views = append(views, view{s.snapshot(), maps.Clone(model)})
+			views = append(views, view{s.freeze(), maps.Clone(model)})
 		}
-		require.Equal(t, len(model), s.len())
+		require.Equal(t, len(model), len(s.members))
 	}
 	for _, v := range views { // late: nothing may have written into them
 		require.Len(t, v.got, len(v.want))
@@ -63,7 +63,7 @@ func TestSetForgets(t *testing.T) {
 	for _, c := range list {
 		s.add(c)
 	}
-	before := s.snapshot()
+	before := s.freeze()
 	s.remove(list[1])
 	require.Nil(t, s.frozen, "the set keeps a connection that has left in memory")
 	for _, spare := range s.members[len(s.members):cap(s.members)] {
@@ -85,7 +85,7 @@ func TestJoiningIsNotQuadratic(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	for _, c := range list {
 		s.add(c)
-		_ = s.len()
+		_ = len(s.members)
 	}
 	runtime.ReadMemStats(&after)
 	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(4<<20))
@@ -96,9 +96,9 @@ func TestSnapshotOfUnchangedSetAllocatesNothing(t *testing.T) {
 	for _, c := range conns(1000) {
 		s.add(c)
 	}
-	first := s.snapshot()
-	require.Zero(t, testing.AllocsPerRun(100, func() { s.snapshot() }))
-	require.Same(t, &first[0], &s.snapshot()[0])
+	first := s.freeze()
+	require.Zero(t, testing.AllocsPerRun(100, func() { s.freeze() }))
+	require.Same(t, &first[0], &s.freeze()[0])
 }
 
 func BenchmarkJoinLeave(b *testing.B) {
@@ -128,7 +128,7 @@ func BenchmarkSnapshotAfterChange(b *testing.B) {
 	for b.Loop() {
 		s.remove(list[0])
 		s.add(list[0])
-		s.snapshot()
+		s.freeze()
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(list)), "ns/member")
 }

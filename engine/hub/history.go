@@ -1,0 +1,126 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/penstock-ws/penstock/engine"
+)
+
+// History is how much of a room is kept: the latest messages that all of its bounds
+// leave. The zero value keeps nothing.
+type History struct {
+	// Messages is how many are kept at the most. 0: there is no history.
+	Messages int
+
+	// Bytes is how much their payloads may take, envelopes included. Default 1 MiB;
+	// negative: any amount.
+	Bytes int
+
+	// Age is for how long a message is kept. A room without members is forgotten when
+	// its last message is. Default 5 min; negative: for ever.
+	Age time.Duration
+}
+
+func (l History) withDefaults() History {
+	if l.Bytes == 0 {
+		l.Bytes = 1 << 20
+	}
+	if l.Age == 0 {
+		l.Age = 5 * time.Minute
+	}
+	return l
+}
+
+// Position is a place in the messages of a room: that behind the message with this
+// number.
+type Position struct {
+	// Epoch tells one life of a room's history from the next: it is another after a
+	// restart, or when the room has been forgotten meanwhile.
+	Epoch uint64
+
+	// Seq is the number of the last message, which counts from 1. 0: none.
+	Seq uint64
+}
+
+// String returns "epoch-seq", the epoch in hexadecimal. ParsePosition reads it.
+func (p Position) String() string { return fmt.Sprintf("%x-%d", p.Epoch, p.Seq) }
+
+// ParsePosition reads what Position.String has written.
+func ParsePosition(s string) (p Position, err error) {
+	var rest string
+	if n, _ := fmt.Sscanf(s, "%x-%d%s", &p.Epoch, &p.Seq, &rest); n != 2 || p.String() != s {
+		return Position{}, fmt.Errorf("hub: %q is no position: \"1f-7\" would be one, epoch in hexadecimal and number", s)
+	}
+	return p, nil
+}
+
+// Published is a message of a room with a history.
+type Published struct {
+	Room    string
+	At      Position // its own
+	Type    Opcode
+	Payload []byte // valid until Envelope returns
+}
+
+// ErrNoHistory: a message was published in a room whose history keeps nothing.
+var ErrNoHistory = errors.New("hub: the room has no history; use Broadcast")
+
+// Publish sends a message to the members of a room with a history, and keeps it. What
+// is sent is what Config.Envelope makes of it. Each member gets what is published while
+// it is one, in the order of the positions, each once: one that is too slow gets it
+// when it can take more, from the history; if that does not reach back far enough, it
+// gets Config.Gap's message in the place of what it has missed. A connection's
+// SendClass has no say in it.
+//
+// The message has its position when Publish returns, but another goroutine that
+// publishes in the room may be about to send it. The caller keeps payload.
+func (r Room) Publish(ctx context.Context, op Opcode, payload []byte) (Position, error) {
+	if _, err := r.h.e.Prepare(op, payload); err != nil { // before it has a number
+		return Position{}, err
+	}
+	g, err := r.h.takeLogged(r.name)
+	if err != nil {
+		return Position{}, err
+	}
+	at := g.log.publish(op, payload)
+	g.mu.Unlock()
+	g.log.run(ctx)
+	if g.log.limits.Age > 0 {
+		r.h.sweeper.start(r.h)
+	}
+	return at, nil
+}
+
+// Resume is Join for a client that has been a member before and knows its position:
+// it first gets what has been published since, as far as the history has it, and
+// Config.Gap's message in the place of the rest. The zero Position stands for the
+// beginning: all of the history, and no gap before it.
+func (r Room) Resume(c *engine.Conn, after Position) bool { return r.h.join(r.name, c, &after) }
+
+// Position returns the position of the last message that was published in the room;
+// its zero value, if the room has no history or there is none of it.
+func (r Room) Position() Position {
+	if g := r.find(); g != nil && g.log != nil {
+		return g.log.position()
+	}
+	return Position{}
+}
+
+// takeLogged returns a room that has a history, locked.
+func (h *Hub) takeLogged(room string) (*group, error) {
+	if h.rooms.find(room) == nil && (h.cfg.History == nil || h.cfg.History(room).Messages <= 0) {
+		return nil, ErrNoHistory
+	}
+	g := h.rooms.take(room, h.preparation(room))
+	if g.log == nil {
+		g.mu.Unlock()
+		return nil, ErrNoHistory
+	}
+	return g, nil
+}
+
+func newEpoch() uint64 { return rand.Uint64() | 1 } // never that of the zero Position

@@ -1,0 +1,221 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/penstock-ws/penstock/backpressure"
+	"github.com/penstock-ws/penstock/engine"
+	"github.com/penstock-ws/penstock/engine/hub"
+	"github.com/penstock-ws/penstock/frame"
+	"github.com/penstock-ws/penstock/interceptors"
+)
+
+// Config says who is a worker.
+type Config struct {
+	// Secrets are what a worker may present, any one of them: two while one is being
+	// replaced by the other. Required. They are compared in constant time, and neither
+	// they nor what is presented is ever logged.
+	Secrets []string
+
+	// RefuseUpgrade answers a worker without a secret with 403. Default: the connection
+	// is opened and closed with 1008, which is all that a browser can see.
+	RefuseUpgrade bool
+
+	// OnClient is called for what a client sends that the protocol does not know; its
+	// error means what that of engine.Handler.OnMessage does. Default: it is dropped and
+	// counted.
+	OnClient func(ctx context.Context, c *engine.Conn, m engine.Message) error
+
+	// Logger is told of what workers send that is not relayed, without its text.
+	// Default: slog.Default().
+	Logger *slog.Logger
+}
+
+// Relay is such an endpoint. Any goroutine may call its methods.
+type Relay struct {
+	// immutable
+	e       *engine.Engine
+	cfg     Config
+	secrets secrets
+	hub     *hub.Hub
+
+	online atomic.Bool
+	stats  counters
+}
+
+// The rooms of a relay's hub.
+const (
+	clients = "clients"
+	workers = "workers"
+)
+
+// New returns a relay for connections of e. The error says which secret is missing or
+// empty.
+func New(e *engine.Engine, cfg Config) (*Relay, error) {
+	if len(cfg.Secrets) == 0 {
+		return nil, errors.New("relay: Config.Secrets is empty: give at least one that workers present")
+	}
+	for i, s := range cfg.Secrets {
+		if s == "" {
+			return nil, fmt.Errorf("relay: Config.Secrets[%d] is empty: anybody could present it", i)
+		}
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	r := &Relay{e: e, cfg: cfg, secrets: newSecrets(cfg.Secrets)}
+	r.cfg.Secrets = nil
+	r.hub = hub.New(e, hub.Config{OnRoom: r.changed})
+	return r, nil
+}
+
+// Handler returns the endpoint's handler, for engine.Endpoint.
+func (r *Relay) Handler() engine.Handler {
+	return r.hub.Handler(engine.Handler{
+		Admit: r.admit, OnOpen: r.open, OnMessage: r.message, OnDrain: r.tellOwed,
+	})
+}
+
+// WorkerOnline reports whether a worker is connected.
+func (r *Relay) WorkerOnline() bool { return r.online.Load() }
+
+// Clients returns the connected clients.
+func (r *Relay) Clients() hub.Group { return r.hub.Room(clients).Group }
+
+// Workers returns the connected workers.
+func (r *Relay) Workers() hub.Group { return r.hub.Room(workers).Group }
+
+// A role is what a peer has said and shown that it is.
+type role uint8
+
+const (
+	client role = iota
+	worker
+	impostor // a worker by its own account
+)
+
+type roleKey struct{}
+
+// admit finds out what a peer is, while its request is there.
+func (r *Relay) admit(req *http.Request) error {
+	query := req.URL.Query()
+	is := client
+	switch types := query["client_type"]; {
+	case len(types) > 1:
+		return &engine.HandshakeError{Status: http.StatusBadRequest, Reason: "client_type is given more than once"}
+	case len(types) == 0 || types[0] == "client":
+	case types[0] != "worker":
+		return &engine.HandshakeError{Status: http.StatusBadRequest, Reason: "client_type must be client or worker"}
+	case r.secrets.match(req.Header.Get("X-Worker-Secret")) || r.secrets.match(query.Get("token")):
+		is = worker
+	default:
+		is = impostor
+		r.stats.refused.Add(1)
+		r.cfg.Logger.Warn("penstock: a worker without a valid secret was refused", "remote", req.RemoteAddr)
+	}
+	if is == impostor && r.cfg.RefuseUpgrade {
+		return &engine.HandshakeError{Status: http.StatusForbidden, Reason: "not a worker"}
+	}
+	interceptors.ConnStore(req.Context()).Set(roleKey{}, is)
+	return nil
+}
+
+func (r *Relay) open(_ context.Context, c *engine.Conn) error {
+	switch c.Get(roleKey{}) {
+	case client:
+		r.hub.Room(clients).Join(c)
+	case worker:
+		r.hub.Room(workers).Join(c)
+	default:
+		return &engine.CloseError{Code: frame.ClosePolicyViolation, Reason: "not a worker"}
+	}
+	return nil
+}
+
+func (r *Relay) message(ctx context.Context, c *engine.Conn, m engine.Message) error {
+	switch {
+	case m.Type == frame.Text && string(m.Data) == "ping":
+		return c.SendText("pong")
+	case m.Type == frame.Text && string(m.Data) == "get_worker_status":
+		return r.tellStatus(c)
+	case c.Get(roleKey{}) == worker:
+		return r.relay(ctx, c, m)
+	case r.cfg.OnClient != nil:
+		return r.cfg.OnClient(ctx, c, m)
+	}
+	r.stats.unknown.Add(1)
+	return nil
+}
+
+// relay gives a worker's message to the clients.
+func (r *Relay) relay(ctx context.Context, c *engine.Conn, m engine.Message) error {
+	switch {
+	case m.Type != frame.Text || !json.Valid(m.Data):
+		r.stats.invalid.Add(1)
+	case !bytes.HasPrefix(bytes.TrimLeft(m.Data, " \t\r\n"), []byte("{")):
+		r.stats.notObjects.Add(1)
+	default:
+		r.stats.relayed.Add(1)
+		_, err := r.hub.Room(clients).Broadcast(ctx, frame.Text, m.Data)
+		return err
+	}
+	r.cfg.Logger.Warn("penstock: a worker's message is no JSON object and was dropped", "conn", c.ID(), "type", m.Type, "size", len(m.Data))
+	return nil
+}
+
+// status is how the state of the workers looks on the wire.
+func status(online bool) []byte {
+	return fmt.Appendf(nil, `{"type":"worker_status","online":%t}`, online)
+}
+
+// latest lets only the last status wait for a client.
+var latest = engine.SendOptions{Class: new(backpressure.Class), Key: "worker_status"}
+
+// owedKey marks a client that was too slow for a status.
+type owedKey struct{}
+
+// changed is told by the hub, in order, when the first worker has come or the last has
+// gone.
+func (r *Relay) changed(room string, occupied bool) {
+	if room != workers {
+		return
+	}
+	r.online.Store(occupied) // before anybody is told: see tellStatus
+	p, err := r.e.Prepare(frame.Text, status(occupied))
+	if err != nil { // MaxMessageBytes is tiny
+		r.cfg.Logger.Error("penstock: the workers' status cannot be sent", "error", err)
+		return
+	}
+	engine.BroadcastFunc(context.Background(), r.Clients().Conns(), p.With(latest), func(c *engine.Conn, _ error) {
+		c.Set(owedKey{}, true)
+		r.tellOwed(c) // it may have drained before it was marked
+	})
+}
+
+// tellOwed tells a client the status that it could not be told.
+func (r *Relay) tellOwed(c *engine.Conn) {
+	if c.Get(owedKey{}) != nil && r.tellStatus(c) == nil {
+		c.Set(owedKey{}, nil)
+	}
+}
+
+// tellStatus answers who asks. If the status changes meanwhile the news may overtake
+// the answer, so the answer is given again until it is true when it has been given.
+func (r *Relay) tellStatus(c *engine.Conn) error {
+	for {
+		online := r.online.Load()
+		if err := c.SendWith(latest, frame.Text, status(online)); err != nil {
+			return err
+		}
+		if r.online.Load() == online {
+			return nil
+		}
+	}
+}
