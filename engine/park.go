@@ -54,14 +54,18 @@ func (c *Conn) restsLocked() bool {
 }
 
 // nudged is called by the reader when a deadline has ended its wait: it takes the nudge
-// back. It returns false if there was none: then it is an interrupt.
-func (c *Conn) nudged() bool {
+// back, and from here on there is no other if the reader will let go. It returns false
+// if there was none: then it is an interrupt.
+func (c *Conn) nudged(letsGo bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.reader != readerNudged {
 		return false
 	}
 	c.reader = readerReads
+	if letsGo {
+		c.reader = readerGone
+	}
 	_ = c.sock.setReadDeadline(time.Time{})
 	return true
 }
@@ -69,9 +73,6 @@ func (c *Conn) nudged() bool {
 // park has the socket wait without a goroutine. If it returns true somebody else may
 // have the connection already.
 func (c *Conn) park() bool {
-	c.mu.Lock()
-	c.reader = readerGone
-	c.mu.Unlock()
 	if c.sock.park(c) {
 		return true
 	}

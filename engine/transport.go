@@ -175,10 +175,11 @@ func (t *transport) fill(p []byte, d *direct) (n int, err error) {
 // disturbed says how to go on when a deadline has ended a wait: it was an interrupt, or
 // a nudge.
 func (t *transport) disturbed() error {
+	rests := t.atRest() && t.scanner.AtBoundary()
 	switch {
-	case !t.c.nudged(), t.c.ending():
+	case !t.c.nudged(rests), t.c.ending():
 		return errEnding
-	case t.atRest() && t.scanner.AtBoundary():
+	case rests:
 		return errAtRest
 	}
 	return nil
