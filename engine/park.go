@@ -16,8 +16,9 @@ import (
 // is closed, a lane takes the connection over (unpark).
 
 // parkAfter is the silence after which a connection is parked, at the sweeper's next
-// visit. Parking and waking take about as long as five messages, so a connection
-// that speaks every other second pays for them each time.
+// visit. Parking and waking together take 7 µs of CPU (BenchmarkPark), about as much as
+// an echo with its client; a connection that speaks every other second pays that each
+// time.
 const parkAfter = int64(time.Second)
 
 // parksPerSecond bounds for each processor how many connections are parked: when very
