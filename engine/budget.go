@@ -139,14 +139,12 @@ func (c *Conn) hurry() {
 	c.queue.Close(frame.CloseTryAgainLater, "", true) // its own code stays
 }
 
-// interrupt makes the reader let go of a message that it has not received in full.
+// interrupt makes the reader let go of a message that it has not received in full. The
+// end must have begun: it tells an interrupt from a nudge.
 func (c *Conn) interrupt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.discarding {
-		if c.reader != readerGone {
-			c.reader = readerStays // its deadline is no nudge
-		}
 		_ = c.sock.setReadDeadline(longAgo) // fails if the socket is closed: then it is not needed
 	}
 }

@@ -549,7 +549,7 @@ func TestParkNotInMessage(t *testing.T) {
 	}
 }
 
-// An interrupt takes back a nudge that the reader has not noticed yet: what the
+// An interrupt counts even if the reader has not noticed a nudge yet: what the
 // connection has of a message is let go, not waited for.
 func TestParkInterrupt(t *testing.T) {
 	r := newParkRig(t, "inline", Config{CloseTimeout: time.Hour})

@@ -172,8 +172,8 @@ func (t *transport) fill(p []byte, d *direct) (n int, err error) {
 	return n, err
 }
 
-// disturbed says how to go on when a deadline has ended a wait: it was an interrupt, or
-// a nudge.
+// disturbed says how to go on when a deadline has ended a wait: it was a nudge, or an
+// interrupt, or one in place of the other.
 func (t *transport) disturbed() error {
 	rests := t.atRest() && t.scanner.AtBoundary()
 	switch {
