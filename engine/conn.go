@@ -58,6 +58,7 @@ type Conn struct {
 	paused     bool // the reader waits for room
 	receiving  bool // a goroutine is in Receive
 	discarding bool // what the reader still reads is dropped
+	reader     readerState
 	sockClosed bool
 	cancelled  bool
 	left       bool                 // the budget; what is inflated from here on is the garbage collector's

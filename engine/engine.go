@@ -35,10 +35,12 @@ type Engine struct {
 	ticker    *ticker
 	sweeper   *sweeper
 	loops     *loops // nil: every connection has a reader goroutine
+	lot       *lot
 
 	pool       frame.Pool
 	clock      clock
 	registry   registry
+	lanes      lanes
 	counters   counters
 	goroutines group        // everything the engine has started, workers apart
 	background atomic.Int64 // functions given to Conn.Go
@@ -98,6 +100,7 @@ func New(cfg Config, ep Endpoint) (*Engine, error) {
 	e.endpoint = e.newEndpoint(ep)
 	e.ticker = newTicker(e)
 	e.sweeper = newSweeper(e)
+	e.lot = newLot(e)
 	if err := e.startLoops(); err != nil {
 		e.goroutines.wait() // of the loops that could be started
 		return nil, errors.Join(err, x.stop(context.Background()))
@@ -276,6 +279,9 @@ func (c *Conn) begin() {
 	c.queue.Release()
 	c.mu.Lock()
 	c.opened = true
+	if c.sock.parks() && !c.scope.dialled { // lanes that have let go of a connection are servers'
+		c.reader = readerReads
+	}
 	c.kickLocked()
 	if c.home != nil {
 		c.home.start()

@@ -16,6 +16,7 @@ import (
 
 // A loopSocket is a plain TCP socket on a loop.
 type loopSocket struct {
+	neverParks
 	loop *loop
 	conn *Conn
 	fd   int

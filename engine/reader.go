@@ -9,12 +9,16 @@ import (
 	"github.com/penstock-ws/penstock/frame"
 )
 
-// read is the reader goroutine: it runs gws's loop until the connection ends. It is
-// a fresh one, because the stack that net/http's goroutine has grown would stay as
-// large for the connection's life.
+// read is the reader goroutine: it runs gws's loop until the connection ends, this one
+// or another that its lane has gone on with. It is a fresh one, because the stack that
+// net/http's goroutine has grown would stay as large for the connection's life.
 func (c *Conn) read() {
-	defer c.finishReading() // also after runtime.Goexit in an inline handler
 	l := lane{e: c.e, conn: c}
+	defer func() { // also after runtime.Goexit in an inline handler
+		if l.conn != nil {
+			l.conn.finishReading()
+		}
+	}()
 	l.run()
 }
 

@@ -22,7 +22,8 @@ var (
 	// errEnding makes gws leave its loop when the connection is ending.
 	errEnding = errors.New("engine: connection is ending")
 
-	// errAtRest tells a side lane that its message is over. gws never sees it.
+	// errAtRest tells a lane to let go of its connection: a side lane's message is over,
+	// or a reader has been nudged. gws never sees it.
 	errAtRest = errors.New("engine: no message is coming in")
 )
 
@@ -149,9 +150,9 @@ func (t *transport) fill(p []byte, d *direct) (n int, err error) {
 	switch {
 	case n > 0:
 		t.count(n)
-	case errors.Is(err, os.ErrDeadlineExceeded): // interrupt
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		t.giveBack()
-		return 0, errEnding
+		return 0, t.disturbed()
 	case err != nil:
 		t.err = err
 	}
@@ -171,6 +172,19 @@ func (t *transport) fill(p []byte, d *direct) (n int, err error) {
 		return 0, errEnding
 	}
 	return n, err
+}
+
+// disturbed says how to go on when a deadline has ended a wait: it was a nudge, or an
+// interrupt, or one in place of the other.
+func (t *transport) disturbed() error {
+	rests := t.atRest() && t.scanner.AtBoundary()
+	switch {
+	case !t.c.nudged(rests), t.c.ending():
+		return errEnding
+	case rests:
+		return errAtRest
+	}
+	return nil
 }
 
 // count takes note of n bytes that have just been read.
