@@ -11,6 +11,7 @@ import (
 // A treadmill is a socket that reads the same message again and again, one with each
 // read, and takes whatever is written: a connection without a kernel.
 type treadmill struct {
+	neverParks
 	tasks *group // for what a writer leaves to another goroutine
 	frame []byte
 	left  int
