@@ -198,17 +198,13 @@ func (c *Client) Drain(ctx context.Context) error {
 func (c *Client) awaitHanded(ctx context.Context) (*session, error) {
 	c.mu.Lock()
 	target := c.box.end() // one may be dropped; then this waits for one more, or for all
-	for c.box.base < target && c.box.len() > 0 {
-		if c.err != nil {
-			defer c.mu.Unlock()
-			return nil, c.err
-		}
+	for c.err == nil && c.box.base < target && c.box.len() > 0 {
 		if err := c.awaitChangeLocked(ctx); err != nil {
 			return nil, err
 		}
 	}
 	defer c.mu.Unlock()
-	return c.flow, nil
+	return c.flow, c.err
 }
 
 // Close ends the client. Nothing more is accepted; what has been is drained as far as ctx

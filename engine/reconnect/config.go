@@ -71,9 +71,8 @@ type Config struct {
 
 	// Ack reads an acknowledgement: how many of the messages that this client has sent
 	// the server has received, over all connections, or with AtLeastOnce all up to
-	// which. false: m is none, and goes to the handler. It runs behind the interceptors,
-	// where messages are handled; pulled messages are handled when they are received.
-	// Default nil: there are no acknowledgements.
+	// which. false: m is none, and goes to OnMessage, which there must be: Ack is called
+	// in its place. Default nil: there are no acknowledgements.
 	Ack func(m engine.Message) (received uint64, ok bool)
 
 	// OnConnect, unless nil, is called on each connection before anything of the outbox
@@ -131,8 +130,8 @@ func (o Overflow) String() string {
 	return fmt.Sprintf("Overflow(%d)", uint8(o))
 }
 
-// Delivery is what a client promises for the messages that it has accepted. All keep
-// them in order.
+// Delivery is what a client promises for the messages that it has accepted. All hand
+// them over in order.
 type Delivery uint8
 
 const (
@@ -140,7 +139,8 @@ const (
 	// sent again, so none arrives twice. Lost may be what a connection had taken when it
 	// failed and the peer had not received: at most the HighWaterBytes of the engine and
 	// one message, what the system holds for the socket, and what was on the network.
-	// What was in the outbox is not.
+	// What was in the outbox is not. What is late on one connection a server may still read
+	// after what came on the next, unless it ends the earlier one first.
 	AtMostOnce Delivery = iota
 
 	// AtLeastOnce keeps each message until it is acknowledged, and sends again on the next
@@ -226,6 +226,7 @@ func (c Config) Validate() error {
 	mistake(c.Delivery > ExactlyOnce, "Delivery", c.Delivery, "AtMostOnce, AtLeastOnce or ExactlyOnce")
 	mistake(c.Delivery != AtMostOnce && c.OutboxMessages < 0, "OutboxMessages", c.OutboxMessages, "a positive number with acknowledgements")
 	mistake(c.Delivery != AtMostOnce && c.Ack == nil, "Ack", "nil", fmt.Sprintf("a function if Delivery is %v", c.Delivery))
+	mistake(c.Ack != nil && c.Dial.Endpoint.Handler.OnMessage == nil, "Dial.Endpoint.Handler.OnMessage", "nil", "a function if there is Ack, which stands before it")
 	mistake(c.Delivery == AtMostOnce && c.Ack != nil, "Ack", "a function", "nil if Delivery is AtMostOnce")
 	return errors.Join(errs...)
 }

@@ -167,6 +167,8 @@ func (c *Client) handOverLocked(s *session, op frame.Opcode, p []byte, crashed f
 	}
 	returned = true
 	switch v {
+	case engine.Queued:
+		s.handed = true
 	case engine.Congested:
 		s.blocked = true
 	case engine.Closed:

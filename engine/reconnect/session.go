@@ -7,7 +7,6 @@ import (
 
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/frame"
-	"github.com/penstock-ws/penstock/interceptors"
 )
 
 // A session is one connection of a client.
@@ -27,6 +26,7 @@ type session struct {
 	drains  uint64        // calls of OnDrain
 	blocked bool          // congested; OnDrain will come
 	dead    bool          // it takes nothing any more; OnClose will come
+	handed  bool          // it has taken a message
 	greeted bool
 	fault   error // what this client finds wrong with it
 	err     error // how it ended; set before ended is closed
@@ -50,27 +50,15 @@ func (s *session) wrap(ep engine.Endpoint) engine.Endpoint {
 			h.OnClose(conn, err)
 		}
 	}
-	if s.c.cfg.Ack != nil {
-		list := ep.Interceptors
-		ep.Interceptors = append(list[:len(list):len(list)], acks{s: s})
-	}
-	return ep
-}
-
-// acks takes acknowledgements out of what is received.
-type acks struct {
-	interceptors.InboundOnly
-	s *session
-}
-
-// InterceptInbound keeps acknowledgements.
-func (a acks) InterceptInbound(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
-	if in.Type == frame.Text || in.Type == frame.Binary {
-		if n, ok := a.s.c.cfg.Ack(in); ok {
-			return a.s.acked(n)
+	if ack := s.c.cfg.Ack; ack != nil {
+		ep.Handler.OnMessage = func(ctx context.Context, conn *engine.Conn, m engine.Message) error {
+			if n, ok := ack(m); ok {
+				return s.acked(n)
+			}
+			return h.OnMessage(ctx, conn, m)
 		}
 	}
-	return next(ctx, in)
+	return ep
 }
 
 // acked: the server has n messages.
@@ -113,7 +101,7 @@ func (s *session) over(conn *engine.Conn, err *engine.CloseError) {
 	if c.flow == s {
 		c.flow = nil
 	}
-	if lost {
+	if lost && s.handed {
 		c.unwritten = err
 	}
 	close(s.ended)

@@ -1,0 +1,82 @@
+package reconnect_test
+
+import (
+	"context"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/penstock-ws/penstock/engine"
+	"github.com/penstock-ws/penstock/engine/enginetest"
+	"github.com/penstock-ws/penstock/engine/reconnect"
+)
+
+// A server with a thousand clients restarts: all come back, spread over MinWait.
+func TestHerd(t *testing.T) {
+	const clients = 1000
+	const window, slot = 2 * time.Second, 100 * time.Millisecond
+	first := enginetest.Start(t, engine.Config{}, silent(new(tally)))
+	var mu sync.Mutex
+	var times []time.Duration // of arrivals at the second
+	var began time.Time
+	ep := silent(new(tally))
+	ep.Handler.OnOpen = func(context.Context, *engine.Conn) error {
+		mu.Lock()
+		defer mu.Unlock()
+		times = append(times, time.Since(began))
+		return nil
+	}
+	second := enginetest.Start(t, engine.Config{}, ep)
+	var address atomic.Pointer[string]
+	at := func(s *enginetest.Server) { a := s.Addr(); address.Store(&a) }
+	at(first)
+	e := newEngine(t, engine.Config{})
+	list := make([]*reconnect.Client, clients)
+	for i := range list {
+		list[i] = start(t, reconnect.Config{
+			Target: "ws://server.invalid/", MinWait: window,
+			Dial: engine.DialConfig{Engine: e, NetDial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, network, *address.Load())
+			}},
+		})
+	}
+	first.AwaitOpen(clients)
+	for _, c := range list {
+		awaitState(t, c, reconnect.Connected)
+	}
+
+	at(second)
+	began = time.Now()
+	require.NoError(t, first.Shutdown(enginetest.Patience))
+	down := time.Since(began)
+	second.AwaitOpen(clients)
+	for _, c := range list {
+		awaitState(t, c, reconnect.Connected)
+	}
+
+	slots := make(map[time.Duration]int)
+	for _, at := range times {
+		slots[at/slot]++
+	}
+	most := 0
+	for _, n := range slots {
+		most = max(most, n)
+	}
+	t.Logf("%d clients: the shutdown took %v; %d slots of %v, at most %d in one", len(times), down, len(slots), slot, most)
+	require.Len(t, times, clients)
+	require.LessOrEqual(t, most, 3*clients*int(slot)/int(window))
+	require.GreaterOrEqual(t, len(slots), int(window/slot)*3/4)
+	var wg sync.WaitGroup
+	for _, c := range list {
+		wg.Go(func() {
+			if err := c.Close(context.Background()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
