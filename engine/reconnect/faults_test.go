@@ -50,7 +50,7 @@ func upTo(n int) []int {
 
 // requireExactlyOnce drives a client through a failing network to a server at addr.
 func requireExactlyOnce(t *testing.T, addr string, y *tally) {
-	p := newProxy(t, addr, newSeed(t))
+	p := newProxy(t, addr, 60_000, newSeed(t))
 	c := start(t, reconnect.Config{
 		Target:         p.url(),
 		Dial:           engine.DialConfig{Engine: newEngine(t, quick), Endpoint: ignoring},
@@ -134,15 +134,15 @@ func TestAtLeastOnce(t *testing.T) {
 	seen := make(map[string]bool) // guarded by y.mu
 	s := enginetest.Start(t, quick, engine.Endpoint{Handler: engine.Handler{
 		OnMessage: func(_ context.Context, c *engine.Conn, m engine.Message) error {
-			n, _ := y.take(c, string(m.Data))
+			y.take(c, string(m.Data))
 			y.mu.Lock()
 			seen[string(m.Data)] = true
-			n = len(seen)
+			n := len(seen)
 			y.mu.Unlock()
 			return c.SendText(ackText(n))
 		},
 	}})
-	p := newProxy(t, s.Addr(), newSeed(t))
+	p := newProxy(t, s.Addr(), 60_000, newSeed(t))
 	c := start(t, reconnect.Config{
 		Target: p.url(), Dial: engine.DialConfig{Engine: newEngine(t, quick), Endpoint: ignoring},
 		MinWait: time.Millisecond, MaxWait: 20 * time.Millisecond, AttemptTimeout: 500 * time.Millisecond,
@@ -185,7 +185,8 @@ func TestAtMostOnce(t *testing.T) {
 			return nil
 		},
 	}})
-	p := newProxy(t, s.Addr(), newSeed(t))
+	p := newProxy(t, s.Addr(), 6000, newSeed(t))
+	p.noHoles = true
 	c := start(t, reconnect.Config{
 		Target: p.url(), Dial: engine.DialConfig{Engine: newEngine(t, quick), Endpoint: ignoring},
 		MinWait: time.Millisecond, MaxWait: 20 * time.Millisecond, AttemptTimeout: 500 * time.Millisecond,

@@ -50,14 +50,22 @@ func TestHerd(t *testing.T) {
 	}
 
 	at(second)
+	mu.Lock()
 	began = time.Now()
+	mu.Unlock()
 	require.NoError(t, first.Shutdown(enginetest.Patience))
 	down := time.Since(began)
-	second.AwaitOpen(clients)
+	enginetest.Await(t, func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(times) >= clients
+	}, "all should come back")
 	for _, c := range list {
 		awaitState(t, c, reconnect.Connected)
 	}
 
+	mu.Lock()
+	defer mu.Unlock()
 	slots := make(map[time.Duration]int)
 	for _, at := range times {
 		slots[at/slot]++

@@ -172,8 +172,11 @@ type proxy struct {
 	t      *testing.T
 	ln     net.Listener
 	target string
-	calm   atomic.Bool
-	wg     sync.WaitGroup
+	most   int // bytes that a connection lasts for
+
+	noHoles bool // what is lost in one without acknowledgements is most of all
+	calm    atomic.Bool
+	wg      sync.WaitGroup
 
 	mu     sync.Mutex
 	rng    *rand.Rand
@@ -182,10 +185,10 @@ type proxy struct {
 	closed bool
 }
 
-func newProxy(t *testing.T, target string, rng *rand.Rand) *proxy {
+func newProxy(t *testing.T, target string, most int, rng *rand.Rand) *proxy {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	p := &proxy{t: t, ln: ln, target: target, rng: rng, open: make(map[net.Conn]bool)}
+	p := &proxy{t: t, ln: ln, target: target, most: most, rng: rng, open: make(map[net.Conn]bool)}
 	p.wg.Add(1)
 	go p.accept()
 	t.Cleanup(func() {
@@ -255,6 +258,9 @@ func (p *proxy) relay(client net.Conn) {
 	p.keep(client)
 	defer p.forget(client)
 	doom := fate(p.intn(int(fates)))
+	if doom == blackHoles && p.noHoles {
+		doom = resets
+	}
 	if doom == refuses && !p.calm.Load() {
 		p.note(doom)
 		return
@@ -268,8 +274,8 @@ func (p *proxy) relay(client net.Conn) {
 	r := &relay{p: p, doom: doom, client: client, server: server, hole: make(chan struct{})}
 	var wg sync.WaitGroup
 	wg.Add(2)
-	go func() { defer wg.Done(); r.forward(server, client, 1000+p.intn(60_000)) }()
-	go func() { defer wg.Done(); r.forward(client, server, 500+p.intn(20_000)) }()
+	go func() { defer wg.Done(); r.forward(server, client, 1000+p.intn(p.most)) }()
+	go func() { defer wg.Done(); r.forward(client, server, 500+p.intn(p.most/3)) }()
 	wg.Wait()
 }
 
