@@ -29,9 +29,6 @@ func (b *backoff) fail(lasted time.Duration) {
 func (b *backoff) most() time.Duration {
 	d := b.min
 	for n := 1; n < b.failures && d < b.max; n++ {
-		if d > b.max/2 {
-			return b.max
-		}
 		d *= 2
 	}
 	return min(d, b.max)
