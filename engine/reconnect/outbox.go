@@ -103,14 +103,8 @@ func (b *outbox) removable() (n, bytes int) {
 	return n, bytes
 }
 
-// rewind begins again on another connection. If fenced, what earlier ones were given and
-// is still here has not arrived, and never will.
-func (b *outbox) rewind(fenced bool) {
-	b.next = b.base
-	if fenced {
-		b.ever = b.base
-	}
-}
+// rewind begins again on another connection.
+func (b *outbox) rewind() { b.next = b.base }
 
 // empty takes everything out.
 func (b *outbox) empty() []waiting {

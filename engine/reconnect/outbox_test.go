@@ -75,12 +75,8 @@ func TestOutboxModel(t *testing.T) {
 				n.waiting = n.waiting[1:]
 			}
 		case 7:
-			fenced := rng.IntN(2) == 0
-			b.rewind(fenced)
+			b.rewind()
 			n.again, n.handed = append(n.handed, n.again...), nil
-			if fenced {
-				n.waiting, n.again = append(n.again, n.waiting...), nil
-			}
 		case 8:
 			if len(n.handed)+len(n.again) == 0 {
 				b.pass()

@@ -163,7 +163,7 @@ func (c *Client) join(s *session) bool {
 		c.mu.Unlock()
 		return false
 	}
-	c.box.rewind(false)
+	c.box.rewind()
 	s.since = time.Now()
 	c.flow = s
 	c.connections++

@@ -68,8 +68,8 @@ func (s *session) acked(n uint64) error {
 	b := &c.box
 	greeting := !s.greeted
 	s.greeted = true
-	fenced := greeting && c.cfg.Delivery == ExactlyOnce
-	if n > b.ever || fenced && n < b.base {
+	forgot := greeting && c.cfg.Delivery == ExactlyOnce && n < b.base
+	if n > b.ever || forgot {
 		s.fault = fmt.Errorf("%w: it has %d of %d to %d messages", ErrAck, n, b.base, b.ever)
 		c.mu.Unlock()
 		return &engine.CloseError{Code: frame.ClosePolicyViolation, Reason: "acknowledgement does not fit"}
@@ -77,9 +77,6 @@ func (s *session) acked(n uint64) error {
 	b.drop(n)
 	if greeting {
 		close(s.greets)
-	}
-	if fenced {
-		b.rewind(true)
 	}
 	c.changedLocked()
 	c.mu.Unlock()
