@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -565,4 +566,57 @@ func TestDrainTells(t *testing.T) {
 	require.Equal(t, engine.CauseWriteStall, why.Cause)
 	require.NoError(t, c.Drain(patient(t)))
 	require.NoError(t, c.Close(patient(t)))
+}
+
+// A connection is not replaced while somebody is still handing something to it, or what
+// becomes of that would be noted against the next.
+func TestNextWaitsForLast(t *testing.T) {
+	y := new(tally)
+	s := enginetest.Start(t, engine.Config{}, silent(y)) // which acknowledges nothing
+	var seen states
+	var calls, released atomic.Int32
+	slow := slowly{inside: make(chan struct{}), release: make(chan struct{})}
+	c := start(t, reconnect.Config{
+		Target: s.URL(), MinWait: 1, Delivery: reconnect.AtLeastOnce, Ack: readAck, OnState: seen.note,
+		Dial: engine.DialConfig{
+			Endpoint: engine.Endpoint{Handler: ignoring.Handler, Interceptors: []interceptors.Interceptor{&slow}},
+			NetDial: func(ctx context.Context, network, address string) (net.Conn, error) {
+				if calls.Add(1) == 2 && released.Load() == 0 {
+					t.Error("the next is dialled while the last is in use")
+				}
+				return new(net.Dialer).DialContext(ctx, network, address)
+			},
+		},
+	})
+	awaitState(t, c, connected)
+	conn := c.Conn()
+	var wg sync.WaitGroup
+	require.NoError(t, c.SendText("1-"))
+	require.NoError(t, c.SendText("2-"))
+	enginetest.Await(t, func() bool { return len(y.messages()) == 2 }, "both should come")
+	wg.Go(func() { _ = c.SendText("3-") })
+	<-slow.inside
+	_ = conn.Close(4000, "")
+	enginetest.Await(t, func() bool { return len(seen.all()) == 4 }, "it should connect again")
+	time.AfterFunc(50*time.Millisecond, func() { released.Store(1); close(slow.release) })
+	enginetest.Await(t, func() bool { return len(y.messages()) == 5 }, "all three should come again")
+	wg.Wait()
+	require.Equal(t, []int{1, 2, 1, 2, 3}, y.numbers(t))
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = c.Close(ctx)
+}
+
+// slowly holds the message 3- back, once.
+type slowly struct {
+	interceptors.OutboundOnly
+	once            sync.Once
+	inside, release chan struct{}
+}
+
+func (s *slowly) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+	if string(out.Data) == "3-" {
+		s.once.Do(func() { close(s.inside); <-s.release })
+	}
+	return next(ctx, out)
 }
