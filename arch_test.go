@@ -39,6 +39,7 @@ var arrows = map[string][]string{
 	"cmd":                 {},
 	"engine/prometheus":   {"engine", "frame", "interceptors"},
 	"engine/otel":         {"engine", "frame", "interceptors"},
+	"engine/reconnect":    {"engine", "frame", "backpressure"},
 }
 
 // TestImportDirection fails on an import that points upwards, and on a folder

@@ -169,6 +169,10 @@ func (gwsLogger) Error(...any) {}
 // PingInterval.
 func (e *Engine) Endpoint(ep Endpoint) http.Handler { return e.newEndpoint(ep) }
 
+// MaxMessageBytes returns the bound of Config, defaults applied: who queues messages
+// ahead of a connection must know what that will not take.
+func (e *Engine) MaxMessageBytes() int { return e.cfg.MaxMessageBytes }
+
 func (e *Engine) newEndpoint(ep Endpoint) *endpoint {
 	chain := interceptors.NewChain(e.cfg.Interceptors...).Append(ep.Interceptors...)
 	p := &endpoint{
