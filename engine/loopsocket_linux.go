@@ -269,6 +269,14 @@ func (s *loopSocket) unsent() (n int, lost bool) {
 	return unsentOf(s.fd)
 }
 
+func (s *loopSocket) unread() bool {
+	if !s.enter() {
+		return false
+	}
+	defer s.leave()
+	return unreadOf(s.fd)
+}
+
 func (s *loopSocket) closeWrite() error {
 	if !s.enter() {
 		return errClosedSocket

@@ -281,6 +281,7 @@ func (s *fakeSocket) Await(q *backpressure.Queue) {
 }
 
 func (s *fakeSocket) unsent() (n int, lost bool) { return 0, false }
+func (s *fakeSocket) unread() bool               { return false }
 
 // setReadDeadline is for parking: relieving the budget interrupts, too, but no step of
 // the model uses that up.

@@ -159,8 +159,10 @@ func (s *lanes) stop() {
 	s.idle = nil
 }
 
-// neverParks is for sockets that wait in a goroutine, or never.
+// neverParks is for sockets that wait in a goroutine, or never, and do not know what
+// has not been read.
 type neverParks struct{}
 
 func (neverParks) parks() bool     { return false }
 func (neverParks) park(*Conn) bool { return false }
+func (neverParks) unread() bool    { return false }

@@ -29,6 +29,10 @@ type socket interface {
 	// yet, 0 if it does not say; and whether that is because the connection is lost.
 	unsent() (n int, lost bool)
 
+	// unread reports whether bytes have come that have not been read, false if it is not
+	// known.
+	unread() bool
+
 	// closeWrite ends our direction: the peer reads to the end, then EOF.
 	closeWrite() error
 
@@ -108,6 +112,8 @@ type streamSocket struct {
 	kernel
 	tasks *group
 }
+
+func (s *streamSocket) unread() bool { return s.kernel.unread() }
 
 func (s *streamSocket) setReadDeadline(t time.Time) error { return s.conn.SetReadDeadline(t) }
 

@@ -378,9 +378,9 @@ func (t *transport) giveBack() {
 	}
 }
 
-// discard reads and drops until the peer has said its last: its close frame, or
-// EOF. Closing the socket with bytes unread would answer them with a reset, and
-// the peer might never read our close frame (RFC 6455 §7.1.1). A peer that goes on
+// discard reads and drops until the peer has said its last: its close frame with
+// nothing behind it, or EOF. Closing the socket with bytes unread would answer them
+// with a reset, and the peer might never read our close frame (RFC 6455 §7.1.1). A peer that goes on
 // sending is read from at discardPause a buffer, so that a flood which has been
 // refused does not cost as much as one that has not.
 func (t *transport) discard() {
@@ -423,5 +423,5 @@ func (t *transport) peerDone() bool {
 	if t.fault != nil { // t.err is the fault, or nil
 		return false
 	}
-	return t.err != nil || t.closeSeen && t.scanner.Remaining() == 0
+	return t.err != nil || t.closeSeen && t.scanner.Remaining() == 0 && !t.c.sock.unread()
 }
