@@ -65,7 +65,8 @@ type Tally struct {
 	Queued, Congested, Dropped, Closed, Refused int
 }
 
-// Broadcast sends p to every connection of conns. It waits for none of them. If
+// Broadcast sends p to every connection of conns. It waits for none of them, and the
+// panic of an interceptor of one ends that one with 1011. If
 // ctx is that of a callback that handles one of several waiting messages, the
 // writes are held back until the last of them has been handled, so that each
 // connection is written to once.
@@ -106,9 +107,26 @@ func (t *Tally) count(v Verdict) {
 	}
 }
 
+// sendGuarded runs the chain of one of many: if an interceptor panics, that connection
+// ends, and neither the others' message nor who sends it.
+func (c *Conn) sendGuarded(p Prepared) (err error) {
+	crashed := true
+	c.guard(func() error {
+		err, crashed = c.SendPrepared(p), false
+		return nil
+	})
+	if crashed {
+		return c.closedError()
+	}
+	return err
+}
+
 // sendHeld queues p and leaves the writing to the end of b, if there is a burst.
 func (c *Conn) sendHeld(p Prepared, b *burst) error {
-	if b == nil || c.ep.sees.SeesOutbound(p.p.Opcode()) {
+	if c.ep.sees.SeesOutbound(p.p.Opcode()) {
+		return c.sendGuarded(p)
+	}
+	if b == nil {
 		return c.SendPrepared(p)
 	}
 	err := c.verdict(c.queue.Send(p.message(c, true)))
