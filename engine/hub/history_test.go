@@ -252,3 +252,29 @@ func (a *archive) follow(from hub.Position, to uint64, every int) *reader {
 		_ = r.ws.NetConn().Close()
 	}
 }
+
+// A member that does not read at all delays nobody: Publish returns, others get every
+// message when it is published. When it reads again, it is told what it has missed.
+func TestStalledFollower(t *testing.T) {
+	a := startArchive(t, engine.Config{HighWaterBytes: 32 << 10, WriteStallTimeout: -1}, withHistory(hub.History{Messages: 10, Bytes: -1}))
+	stalled, quick := a.client("join"), a.client("join")
+	text := strings.Repeat("x", 32<<10)
+	const n = 1000
+	begin := time.Now()
+	for range n {
+		a.publish(text)
+		require.NoError(t, quick.read())
+		require.False(t, quick.gap)
+	}
+	require.Less(t, time.Since(begin), 10*time.Second)
+	require.Positive(t, a.hub.Totals().Congested)
+	gaps := 0
+	for stalled.at.Seq < n {
+		require.NoError(t, stalled.read())
+		if stalled.gap {
+			gaps++
+		}
+	}
+	require.Equal(t, 1, gaps)
+	require.Less(t, len(stalled.got), n)
+}
