@@ -58,13 +58,16 @@ func TestSweeper(t *testing.T) {
 		h.Room("h2").Join(c)
 		first := h.publish(t, "h1")
 		time.Sleep(50 * time.Second)
+		synctest.Wait()
 		second := h.publish(t, "h1")
 		require.Equal(t, Position{first.Epoch, 2}, second)
 		g := h.rooms.find("h1")
 		time.Sleep(11*time.Second + time.Millisecond)
+		synctest.Wait()
 		require.Len(t, g.log.entries, 1, "the first has been kept for too long")
 		require.True(t, h.sweeper.armed.Load())
 		time.Sleep(50 * time.Second)
+		synctest.Wait()
 		require.Equal(t, 1, h.count(), "the room has been kept for too long, or the other not")
 		require.Nil(t, g.log.entries)
 		require.False(t, h.sweeper.armed.Load(), "nothing can age, and the timer runs")
@@ -184,4 +187,19 @@ func TestNoHistory(t *testing.T) {
 	require.Equal(t, Position{}, h.Room("none").Position())
 	h.exit(c)
 	require.Zero(t, h.count())
+}
+
+// A join that meets the end of its connection leaves nobody in the room.
+func TestJoinMeetsTheEnd(t *testing.T) {
+	h, e := newKeeping(t, History{Messages: 10})
+	defer func() { _ = e.Shutdown(context.Background()) }()
+	c := new(engine.Conn)
+	h.enter(c)
+	h.cfg.History = func(string) History { // asked when the member has been found
+		h.exit(c)
+		return History{}
+	}
+	require.False(t, h.Room("plain").Join(c))
+	require.Zero(t, h.count())
+	require.False(t, h.Identify(c, "user"))
 }
