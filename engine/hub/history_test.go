@@ -259,14 +259,12 @@ func TestStalledFollower(t *testing.T) {
 	a := startArchive(t, engine.Config{HighWaterBytes: 32 << 10, WriteStallTimeout: -1}, withHistory(hub.History{Messages: 10, Bytes: -1}))
 	stalled, quick := a.client("join"), a.client("join")
 	text := strings.Repeat("x", 32<<10)
-	const n = 1000
-	begin := time.Now()
+	const n = 500
 	for range n {
 		a.publish(text)
 		require.NoError(t, quick.read())
 		require.False(t, quick.gap)
 	}
-	require.Less(t, time.Since(begin), 10*time.Second)
 	require.Positive(t, a.hub.Totals().Congested)
 	gaps := 0
 	for stalled.at.Seq < n {
