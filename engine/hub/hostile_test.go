@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 
+	"github.com/gorilla/websocket"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/penstock-ws/penstock/engine"
@@ -457,26 +460,54 @@ func TestPosition(t *testing.T) {
 	}
 }
 
-// A handler on a loop or a reader may publish.
-func TestPublishInline(t *testing.T) {
-	h := (*hub.Hub)(nil)
-	w := gather(t, engine.Config{}, numbered(hub.History{Messages: 10}), engine.Handler{
-		OnMessage: func(ctx context.Context, _ *engine.Conn, m engine.Message) error {
-			_, err := h.Room("room").Publish(ctx, m.Type, m.Data)
-			return err
-		},
-	})
-	h = w.hub
-	b := w.mailbox()
-	h.Room("room").Join(b.far)
-	var want []string
-	for i := range 100 {
-		require.NoError(t, b.near.SendText("x"))
-		want = append(want, fmt.Sprintf("%d x", i+1))
+// Handlers on loops, on readers and on workers may publish; whoever is at it sends for
+// the others.
+func TestPublishByHandlers(t *testing.T) {
+	for name, c := range map[string]struct {
+		cfg    engine.Config
+		inline bool
+	}{
+		"workers": {},
+		"readers": {inline: true},
+		"loops":   {engine.Config{IO: engine.IOLoops, Loops: 2}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const clients, messages = 6, 100
+			e, err := engine.New(c.cfg, engine.Endpoint{})
+			require.NoError(t, err)
+			h := hub.New(e, withHistory(hub.History{Messages: clients * messages}))
+			a := &archive{t: t, hub: h, room: h.Room("room")}
+			srv := httptest.NewServer(e.Endpoint(engine.Endpoint{Inline: c.inline, Handler: h.Handler(engine.Handler{
+				OnOpen: func(_ context.Context, c *engine.Conn) error { a.room.Join(c); return nil },
+				OnMessage: func(ctx context.Context, _ *engine.Conn, m engine.Message) error {
+					_, err := a.room.Publish(ctx, m.Type, m.Data)
+					return err
+				},
+			})}))
+			defer srv.Close()
+			defer func() { require.NoError(t, e.Shutdown(context.Background())) }()
+			a.url = "ws" + strings.TrimPrefix(srv.URL, "http")
+			var wg sync.WaitGroup
+			var readers []*reader
+			for range clients {
+				ws, _, err := websocket.DefaultDialer.Dial(a.url, nil)
+				require.NoError(t, err)
+				defer func() { _ = ws.Close() }()
+				readers = append(readers, &reader{ws: ws, t: t})
+			}
+			for _, r := range readers {
+				wg.Go(func() {
+					for range messages {
+						assert.NoError(t, r.ws.WriteMessage(websocket.TextMessage, []byte("x")))
+					}
+					for len(r.got) < clients*messages {
+						if !assert.NoError(t, r.read()) {
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+		})
 	}
-	b.gets(want...)
-	other := w.mailbox()
-	_, err := w.hub.Room("room").Publish(other.far.Context(), frame.Text, []byte("x"))
-	require.NoError(t, err)
-	b.gets(append(want, "101 x")...)
 }
