@@ -171,6 +171,20 @@ func TestHistoryBounds(t *testing.T) {
 	}
 }
 
+// What the history has forgotten is not kept by the slice that it was in.
+func TestForgottenEntries(t *testing.T) {
+	h, e := newKeeping(t, History{Messages: 3})
+	defer func() { _ = e.Shutdown(context.Background()) }()
+	for range 3 {
+		h.publish(t, "h")
+	}
+	l := h.rooms.find("h").log
+	require.Greater(t, cap(l.entries), 3, "the next one is not appended in place")
+	first := &l.entries[0]
+	h.publish(t, "h")
+	require.Equal(t, entry{}, *first)
+}
+
 func TestNoHistory(t *testing.T) {
 	h, e := newKeeping(t, History{Messages: 10})
 	defer func() { _ = e.Shutdown(context.Background()) }()

@@ -154,6 +154,37 @@ func TestGapThatCannotBeTold(t *testing.T) {
 	}
 }
 
+// A gap that the member cannot take yet is told later.
+func TestGapWhileCongested(t *testing.T) {
+	w := gather(t, engine.Config{HighWaterBytes: 4096, Logger: silent}, numbered(hub.History{Messages: 1}), engine.Handler{})
+	room := w.hub.Room("room")
+	first := publish(t, room, "one")
+	publish(t, room, "two")
+	publish(t, room, "three")
+	read := make(chan struct{})
+	var mu sync.Mutex
+	var got []string
+	_, far := w.connect("slow", engine.Handler{OnMessage: func(_ context.Context, _ *engine.Conn, m engine.Message) error {
+		<-read
+		mu.Lock()
+		defer mu.Unlock()
+		if len(m.Data) < 100 {
+			got = append(got, string(m.Data))
+		}
+		return nil
+	}})
+	text := strings.Repeat("x", 1000)
+	enginetest.Await(t, func() bool { return far.SendText(text) == engine.ErrCongested }, "it takes any number of bytes")
+	require.True(t, room.Resume(far, first))
+	close(read)
+	enginetest.Await(t, func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(got) == 2
+	}, "it has not come")
+	require.Equal(t, []string{"gap 1-2", "3 three"}, got)
+}
+
 // A panic in a presence callback hits nobody, and what comes after it is told.
 func TestPanicInPresence(t *testing.T) {
 	for name, misbehave := range map[string]func(){
