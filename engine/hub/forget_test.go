@@ -185,6 +185,21 @@ func TestForgottenEntries(t *testing.T) {
 	require.Equal(t, entry{}, *first)
 }
 
+// Nor is an errand that is done, while others wait.
+func TestErrandsForget(t *testing.T) {
+	var e errands[*int]
+	for range 3 {
+		e.add(new(int))
+	}
+	first := &e.list[0]
+	require.True(t, e.begin())
+	_, ok := e.next()
+	require.True(t, ok)
+	require.Nil(t, *first)
+	require.Len(t, e.list, 2)
+	require.False(t, e.begin(), "two at a time")
+}
+
 func TestNoHistory(t *testing.T) {
 	h, e := newKeeping(t, History{Messages: 10})
 	defer func() { _ = e.Shutdown(context.Background()) }()
