@@ -253,21 +253,22 @@ func (l *log) sendNext(c *engine.Conn, f *follower) engine.Verdict {
 // tellGap sends Config.Gap's message. Whoever cannot be told is disconnected: it would
 // not know that it has missed anything.
 func (l *log) tellGap(c *engine.Conn, f *follower) (v engine.Verdict) {
-	from, told := *f.lost, false
+	from, told := f.lost, false
+	f.lost = nil // it is tried once
 	defer func() {
 		if !told {
 			_ = c.Close(frame.CloseInternalError, "internal error") // fails if it is closing, which will do
 		}
 	}()
-	message, op := l.h.cfg.Gap(nil, l.room, from, Position{l.epoch, f.next - 1})
+	message, op := l.h.cfg.Gap(nil, l.room, *from, Position{l.epoch, f.next - 1})
 	p, err := l.h.e.Prepare(op, message)
 	if err != nil {
 		l.h.cfg.Logger.Error("penstock: a gap cannot be told", "room", l.room, "conn", c.ID(), "error", err)
 		return engine.Closed
 	}
 	told = true
-	if v = l.sendOne(c, p.With(engine.SendOptions{Class: patient})); v != engine.Congested {
-		f.lost = nil
+	if v = l.sendOne(c, p.With(engine.SendOptions{Class: patient})); v == engine.Congested {
+		f.lost = from
 	}
 	return v
 }
