@@ -73,6 +73,18 @@ func median(list []float64) float64 {
 	return list[len(list)/2]
 }
 
+// BenchmarkPublish is what a message of 128 bytes costs a room without members: what
+// Publish does beside sending.
+func BenchmarkPublish(b *testing.B) {
+	w := gather(b, engine.Config{}, numbered(hub.History{Messages: 100}), engine.Handler{})
+	room, payload := w.hub.Room("room"), make([]byte, 128)
+	b.ReportAllocs()
+	for b.Loop() {
+		_, err := room.Publish(context.Background(), frame.Binary, payload)
+		require.NoError(b, err)
+	}
+}
+
 // BenchmarkMembership is a join and a leave of one of 1000 members.
 func BenchmarkMembership(b *testing.B) {
 	for _, kind := range []string{"plain", "history"} {
