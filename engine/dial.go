@@ -93,7 +93,7 @@ func (e *Engine) dial(ctx context.Context, target string, cfg DialConfig) (*Conn
 	if err := d.request(ctx, target); err != nil {
 		return nil, err
 	}
-	values, err := d.ep.admits(d.r)
+	_, values, err := d.ep.admits(d.r)
 	if err != nil {
 		return nil, err
 	}
