@@ -28,6 +28,7 @@ var arrows = map[string][]string{
 	"engine":            {"frame", "frame/deflate", "backpressure", "interceptors"},
 	"engine/enginetest": {"engine", "frame", "backpressure", "interceptors"},
 	"engine/hub":        {"engine", "frame"},
+	"engine/auth":       {"engine", "frame", "interceptors"},
 	"engine/filters":    {"engine", "engine/hub", "frame", "interceptors"},
 	"bench":             {"frame", "frame/deflate"},
 	"cmd/bench":         {"bench", "engine"}, // for the names of its settings
