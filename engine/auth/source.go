@@ -139,7 +139,6 @@ func (s Source) takeCookie(r *http.Request, yield func(string)) {
 		for pair := range strings.SplitSeq(line, ";") {
 			pair = textproto.TrimString(pair)
 			if name, value, _ := strings.Cut(pair, "="); textproto.TrimString(name) == s.name {
-				value = textproto.TrimString(value)
 				if n := len(value); n > 1 && value[0] == '"' && value[n-1] == '"' {
 					value = value[1 : n-1]
 				}
