@@ -102,8 +102,8 @@ func New(cfg Config, of engine.Config) (*Auth, error) {
 		return nil, err
 	}
 	a := &Auth{cfg: cfg, cookie: slices.ContainsFunc(cfg.Sources, Source.isCookie)}
-	a.sessions = sessions{byUser: newIndex(0), bySession: newIndex(1), end: a.end}
-	a.sessions.revoked = revocations{keep: cfg.keep(), most: cfg.MaxRevocations, at: make(map[revocation]time.Time), full: a.full}
+	a.sessions = sessions{byUser: newIndex(0), bySession: newIndex(1), end: a.end, full: a.full}
+	a.sessions.revoked = revocations{keep: cfg.keep(), most: cfg.MaxRevocations, at: make(map[revocation]time.Time)}
 	return a, nil
 }
 

@@ -190,6 +190,22 @@ func TestJWTSignatureHasOneSpelling(t *testing.T) {
 	assert.Equal(t, 1, spellings)
 }
 
+// believer is a signing method that believes everything.
+type believer struct{ *jwt.SigningMethodHMAC }
+
+func (believer) Verify(string, []byte, any) error { return nil }
+
+// The library's table of methods is open to every package of a program.
+func TestJWTMethodsAreBound(t *testing.T) {
+	jwt.RegisterSigningMethod("HS384", func() jwt.SigningMethod { return believer{jwt.SigningMethodHS384} })
+	t.Cleanup(func() {
+		jwt.RegisterSigningMethod("HS384", func() jwt.SigningMethod { return jwt.SigningMethodHS384 })
+	})
+	v := newJWT(t, JWTConfig{Algorithms: []Algorithm{HS384}, Keys: []Key{{Secret: ring().hmac}}})
+	_, err := v.Verify(sign(t, HS384, []byte("somebody else's"), nil, claimsOf(nil)), time.Now())
+	assert.ErrorIs(t, err, ErrInvalid)
+}
+
 func TestJWTKeyIDs(t *testing.T) {
 	v := newJWT(t, JWTConfig{Algorithms: everyAlgorithm, KeyFile: keyFileOf(t, jwkOf(RS256, "r"), jwkOf(ES256, "e"), jwkOf(HS256, "h"))})
 	rsaToken := func(header map[string]any) string { return sign(t, RS256, ring().rsa, header, claimsOf(nil)) }

@@ -45,13 +45,16 @@ func (f *keyFile) poll(now time.Time, within time.Duration) {
 	if f.path == "" || f.every < 0 || now.Sub(time.Unix(0, f.read.Load())) < within || !f.mu.TryLock() {
 		return
 	}
-	defer f.mu.Unlock()
 	f.read.Store(now.UnixNano())
 	err := f.loadLocked()
-	if err == nil {
-		f.told = ""
-	} else if err.Error() != f.told {
-		f.told = err.Error()
+	mistake := ""
+	if err != nil {
+		mistake = err.Error()
+	}
+	tell := mistake != "" && mistake != f.told
+	f.told = mistake
+	f.mu.Unlock()
+	if tell {
 		f.log.Error("auth: the JWK Set cannot be read; the keys stay as they are", "file", f.path, "error", err)
 	}
 }

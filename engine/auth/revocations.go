@@ -17,7 +17,6 @@ type revocations struct {
 	// floor is the latest of those that there was no room for: what was issued until
 	// then is refused, whoever's it is.
 	floor time.Time
-	full  func() // tells the operator
 }
 
 // has reports whether id was issued before it was revoked. Issuers write whole
@@ -38,19 +37,21 @@ func (r *revocations) past(at, now time.Time) bool {
 	return r.keep > 0 && now.Sub(at) > r.keep
 }
 
-func (r *revocations) add(by revocation, now time.Time) {
+// add reports whether the floor had to rise for it.
+func (r *revocations) add(by revocation, now time.Time) (full bool) {
 	if by == (revocation{}) {
-		return
+		return false
 	}
 	if len(r.at) >= r.most {
-		r.shrink(now)
+		full = r.shrink(now)
 	}
 	r.at[by] = now.Round(0) // tokens have no monotonic clock
+	return full
 }
 
 // shrink forgets what is past and, if that makes hardly any room, the older half of
-// the rest, at the price of the floor.
-func (r *revocations) shrink(now time.Time) {
+// the rest, at the price of the floor; then it returns true.
+func (r *revocations) shrink(now time.Time) bool {
 	var rest []time.Time
 	for by, at := range r.at {
 		if r.past(at, now) {
@@ -60,7 +61,7 @@ func (r *revocations) shrink(now time.Time) {
 		}
 	}
 	if len(rest) <= min(r.most-r.most/8, r.most-1) {
-		return
+		return false
 	}
 	slices.SortFunc(rest, time.Time.Compare)
 	r.floor = rest[len(rest)/2]
@@ -69,5 +70,5 @@ func (r *revocations) shrink(now time.Time) {
 			delete(r.at, by)
 		}
 	}
-	r.full()
+	return true
 }

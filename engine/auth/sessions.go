@@ -19,7 +19,8 @@ const clockChecked = time.Minute
 // all of them, and no goroutine waits.
 type sessions struct {
 	// immutable
-	end func(c *engine.Conn, why error) // closes; called without the lock
+	end  func(c *engine.Conn, why error) // closes; called without the lock
+	full func()                          // MaxRevocations are there; likewise
 
 	// guarded by mu
 	mu        sync.Mutex
@@ -146,28 +147,28 @@ func (t *sessions) expire() {
 	}
 }
 
-// revokeUser refuses what has been issued to a user, and ends the user's sessions.
+// revokeUser refuses what has been issued to a user, and ends the user's sessions. It
+// returns how many there were.
 func (t *sessions) revokeUser(user string) int {
-	t.mu.Lock()
-	t.revoked.add(revocation{user: user}, time.Now())
-	return t.endAllUnlocking(t.byUser, user)
+	return t.revoke(revocation{user: user}, t.byUser, user)
 }
 
 // revokeSession is revokeUser for one of the issuer's sessions.
 func (t *sessions) revokeSession(session string) int {
-	t.mu.Lock()
-	t.revoked.add(revocation{session: session}, time.Now())
-	return t.endAllUnlocking(t.bySession, session)
+	return t.revoke(revocation{session: session}, t.bySession, session)
 }
 
-// endAllUnlocking ends those of an index that have this name, and returns how many
-// there were. It unlocks.
-func (t *sessions) endAllUnlocking(x index, name string) int {
+func (t *sessions) revoke(r revocation, x index, name string) int {
+	t.mu.Lock()
+	full := t.revoked.add(r, time.Now())
 	var due []*engine.Conn
 	for s := x.first[name]; s != nil; s = x.first[name] {
 		due = append(due, t.overLocked(s))
 	}
 	t.mu.Unlock()
+	if full {
+		t.full()
+	}
 	for _, c := range due {
 		t.end(c, ErrRevoked)
 	}
