@@ -41,11 +41,11 @@ func (i interceptor) Admit(r *http.Request) error {
 	}
 	s := &session{}
 	s.identity.Store(&id)
-	store := interceptors.ConnStore(r.Context())
 	opened := func(c *engine.Conn) error { return a.opened(s, c, p.source) }
-	if store == nil || !engine.Attend(r.Context(), opened, func(*engine.Conn) { a.sessions.close(s) }) {
+	if !engine.Attend(r.Context(), opened, func(*engine.Conn) { a.sessions.close(s) }) {
 		return errors.New("auth: Admit was not called by an engine")
 	}
+	store := interceptors.ConnStore(r.Context())
 	store.Set(sessionKey{}, s)
 	store.Set(a, s)
 	interceptors.SetUser(r.Context(), id.User)

@@ -19,7 +19,7 @@ const mostKeys = 256
 // uses than signatures, or for algorithms that are not pinned are left out; anything
 // else that is wrong is an error, which names the key by its position and has nothing
 // of it in it. A set without a usable key is an error.
-func parseJWKS(text []byte, pinned []Algorithm) ([]key, error) {
+func parseJWKS(text []byte, pinned []Algorithm) ([]*key, error) {
 	set, err := parseObject(text)
 	if err != nil {
 		return nil, err
@@ -28,7 +28,7 @@ func parseJWKS(text []byte, pinned []Algorithm) ([]key, error) {
 	if !ok || len(list) > mostKeys {
 		return nil, fmt.Errorf("no array \"keys\", or of more than %d", mostKeys)
 	}
-	var keys []key
+	var keys []*key
 	for i, v := range list {
 		k, err := parseJWK(v, pinned)
 		if err == nil {
@@ -49,10 +49,10 @@ type jwk struct {
 	err     error // the first
 }
 
-func parseJWK(v any, pinned []Algorithm) (key, error) {
+func parseJWK(v any, pinned []Algorithm) (*key, error) {
 	members, ok := v.(map[string]any)
 	if !ok {
-		return key{}, errNotObject
+		return nil, errNotObject
 	}
 	j := &jwk{members: members}
 	kty, use := j.text("kty"), j.text("use")
@@ -62,10 +62,10 @@ func parseJWK(v any, pinned []Algorithm) (key, error) {
 	}
 	verifies := j.verifies()
 	if j.err != nil {
-		return key{}, j.err
+		return nil, j.err
 	}
 	if use != "" && use != "sig" || !verifies {
-		return key{}, errUnusable
+		return nil, errUnusable
 	}
 	switch kty {
 	case "RSA":
@@ -77,13 +77,13 @@ func parseJWK(v any, pinned []Algorithm) (key, error) {
 	case "oct":
 		own.Secret = j.bytes("k")
 	default:
-		return key{}, errUnusable
+		return nil, errUnusable
 	}
 	if j.err != nil {
-		return key{}, j.err
+		return nil, j.err
 	}
 	if _, private := members["d"]; private {
-		return key{}, errors.New("a private key: only public ones belong here")
+		return nil, errors.New("a private key: only public ones belong here")
 	}
 	return newKey(own, pinned)
 }

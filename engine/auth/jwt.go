@@ -126,7 +126,7 @@ func (c *JWTConfig) check() error {
 	return errors.Join(errs...)
 }
 
-func (c *JWTConfig) fixedKeys() (keys []key, err error) {
+func (c *JWTConfig) fixedKeys() (keys []*key, err error) {
 	var errs []error
 	for i, k := range c.Keys {
 		own, err := newKey(k, c.Algorithms)

@@ -38,7 +38,8 @@ func (Key) LogValue() slog.Value { return slog.StringValue(redacted) }
 // MarshalText returns [redacted].
 func (Key) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// key is a Key that has been checked.
+// key is a Key that has been checked. Others refer to it by a pointer: printing them
+// does not print it.
 type key struct {
 	id         string
 	algorithms []Algorithm // that are pinned, and that it fits
@@ -47,7 +48,7 @@ type key struct {
 
 // keySet does not change.
 type keySet struct {
-	keys []key
+	keys []*key
 	byID map[string]int
 }
 
@@ -57,30 +58,30 @@ var (
 )
 
 // newKey checks k. It returns errUnusable for a key that is right and of no use.
-func newKey(k Key, pinned []Algorithm) (key, error) {
+func newKey(k Key, pinned []Algorithm) (*key, error) {
 	material := any(k.Public)
 	if k.Secret != nil {
 		if k.Public != nil {
-			return key{}, errors.New("both Secret and Public")
+			return nil, errors.New("both Secret and Public")
 		}
 		material = bytes.Clone(k.Secret)
 	}
 	if err := checkMaterial(material); err != nil {
-		return key{}, err
+		return nil, err
 	}
-	own := key{id: k.ID, material: material}
+	own := &key{id: k.ID, material: material}
 	for _, a := range pinned {
 		if by, ok := schemes[a]; ok && (k.Algorithm == "" || k.Algorithm == a) && by.fits(material) {
 			own.algorithms = append(own.algorithms, a)
 		}
 	}
 	if own.algorithms == nil {
-		return key{}, errUnusable
+		return nil, errUnusable
 	}
 	return own, nil
 }
 
-func newKeySet(keys []key) (*keySet, error) {
+func newKeySet(keys []*key) (*keySet, error) {
 	s := &keySet{keys: keys, byID: make(map[string]int)}
 	for i, k := range keys {
 		if k.id == "" {

@@ -282,3 +282,10 @@ func keyFileOf(t testing.TB, keys ...map[string]any) string {
 	putFile(t, path, jwksOf(keys...))
 	return path
 }
+
+// sessionsOf counts the open ones.
+func sessionsOf(a *Auth) int {
+	a.sessions.mu.Lock()
+	defer a.sessions.mu.Unlock()
+	return a.sessions.open
+}
