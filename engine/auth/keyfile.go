@@ -25,7 +25,7 @@ type keyFile struct {
 	// immutable
 	path   string
 	every  time.Duration // negative: never
-	fixed  []*key         // besides those in the file
+	fixed  []*key        // besides those in the file
 	pinned []Algorithm
 	log    *slog.Logger
 
