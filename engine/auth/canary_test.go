@@ -47,7 +47,7 @@ func TestNothingTellsATokenOrSecret(t *testing.T) {
 		secret, secret + "x", canary, canary + "." + canary + "." + canary, "!" + canary + "!.e30.AA",
 		token(nil), token(jwt.MapClaims{"exp": now - 60}), token(jwt.MapClaims{"nbf": now + 60}), token(jwt.MapClaims{"aud": canary}), token(jwt.MapClaims{"iss": canary}),
 		token(jwt.MapClaims{"exp": canary}), token(jwt.MapClaims{"sub": "bob"}), token(jwt.MapClaims{"sub": []string{canary}}), token(nil) + "x", token(nil) + canary,
-		base64Of(`{"alg":"`+canary+`"}`) + ".e30.AA", base64Of(`{"alg":"HS256","kid":"`+canary+`"}`) + ".e30.AA", base64Of(canary) + ".e30.AA",
+		base64Of(`{"alg":"`+canary+`"}`) + ".e30.AA", base64Of(`{"alg":"EdDSA","kid":"`+canary+`"}`) + ".e30.AA", base64Of(`{"alg":"HS256","kid":"`+canary+`"}`) + ".e30.AA", base64Of(canary) + ".e30.AA",
 		head + "." + base64Of(`{"sub":"`+canary) + ".AA", head + "." + base64Of(canary) + ".AA", raw(t, `{"alg":"HS256"}`, `{"`+canary+`":1,"`+canary+`":1}`),
 		raw(t, `{"alg":"HS256"}`, `{"exp":`+canary+`}`), raw(t, `{"alg":"HS256","kid":"`+canary+`"}`, `{}`), canary + strings.Repeat("x", 9<<10), canary + "%00", canary + "%zz",
 	}

@@ -224,6 +224,36 @@ func TestSessionBeginsTooLate(t *testing.T) {
 	assert.ErrorIs(t, a.sessions.renew(s, &Identity{User: "bob"}), ErrExpired)
 }
 
+// A refresh holds neither after the expiry, though the timer may be late, nor after the end.
+func TestRefreshTooLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAuth(t, Config{})
+		for _, ended := range []bool{false, true} {
+			id := Identity{User: "ann", Expires: time.Now().Add(time.Second)}
+			s := new(session)
+			s.identity.Store(&id)
+			require.NoError(t, a.sessions.begin(s, nil))
+			a.sessions.timer.Stop()
+			if ended {
+				a.sessions.close(s)
+			} else {
+				time.Sleep(time.Second)
+			}
+			assert.ErrorIs(t, a.sessions.renew(s, &Identity{User: "ann"}), ErrExpired)
+			a.sessions.close(s)
+		}
+	})
+}
+
+func TestRevokeNobody(t *testing.T) {
+	v, err := Secrets(Secret{Token: canary + "-shared-secret", Group: "red"})
+	require.NoError(t, err)
+	a := newAuth(t, Config{Verifiers: []Verifier{v}})
+	assert.Zero(t, a.RevokeUser("")+a.RevokeSession(""))
+	_, err = a.Verify(canary + "-shared-secret")
+	assert.NoError(t, err)
+}
+
 func TestRevocationsAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAuth(t, Config{MaxRevocations: 8, Verifiers: []Verifier{newJWT(t, JWTConfig{MaxLifetime: time.Hour, Leeway: -1})}})
