@@ -40,6 +40,7 @@ var arrows = map[string][]string{
 	"engine/prometheus":   {"engine", "frame", "interceptors"},
 	"engine/otel":         {"engine", "frame", "interceptors"},
 	"engine/reconnect":    {"engine", "frame", "backpressure"},
+	"engine/auth":         {"engine", "frame", "interceptors"},
 }
 
 // TestImportDirection fails on an import that points upwards, and on a folder

@@ -164,6 +164,10 @@ type gwsLogger struct{}
 // Error drops the message.
 func (gwsLogger) Error(...any) {}
 
+// AllowedOrigins returns a copy of those of the engine's Config: whoever trusts cookies
+// wants to know.
+func (e *Engine) AllowedOrigins() []string { return slices.Clone(e.cfg.AllowedOrigins) }
+
 // Endpoint returns an http.Handler that upgrades requests for another use of the
 // engine. It panics if an interceptor is nil, or if IdleTimeout is not more than
 // PingInterval.

@@ -263,7 +263,7 @@ func (c *Conn) tap(b []byte) {
 }
 
 func (c *Conn) open() {
-	if c.ep.handler.OnOpen != nil {
+	if c.openAttended() && c.ep.handler.OnOpen != nil {
 		c.guard(func() error { return c.ep.handler.OnOpen(c.Context(), c) })
 	}
 }
@@ -273,7 +273,11 @@ func (c *Conn) open() {
 func (c *Conn) close() {
 	err := c.closeError()
 	defer c.e.remove(c, err) // deferred: what comes before may end in runtime.Goexit
-	if c.ep.handler.OnClose != nil {
+	all := c.attendants()
+	if all != nil {
+		defer c.closeAttended(all)
+	}
+	if c.ep.handler.OnClose != nil && (all == nil || !all.turnedAway) {
 		defer c.guard(func() error { c.ep.handler.OnClose(c, err); return nil })
 	}
 	if c.ep.sees&interceptors.InboundClose != 0 {
