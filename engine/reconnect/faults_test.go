@@ -186,7 +186,7 @@ func TestAtMostOnce(t *testing.T) {
 		},
 	}})
 	p := newProxy(t, s.Addr(), 6000, newSeed(t))
-	p.noHoles = true
+	p.noHoles.Store(true)
 	c := start(t, reconnect.Config{
 		Target: p.url(), Dial: engine.DialConfig{Engine: newEngine(t, quick), Endpoint: ignoring},
 		MinWait: time.Millisecond, MaxWait: 20 * time.Millisecond, AttemptTimeout: 500 * time.Millisecond,

@@ -174,7 +174,7 @@ type proxy struct {
 	target string
 	most   int // bytes that a connection lasts for
 
-	noHoles bool // what is lost in one without acknowledgements is most of all
+	noHoles atomic.Bool // what is lost in one without acknowledgements is most of all
 	calm    atomic.Bool
 	wg      sync.WaitGroup
 
@@ -258,7 +258,7 @@ func (p *proxy) relay(client net.Conn) {
 	p.keep(client)
 	defer p.forget(client)
 	doom := fate(p.intn(int(fates)))
-	if doom == blackHoles && p.noHoles {
+	if doom == blackHoles && p.noHoles.Load() {
 		doom = resets
 	}
 	if doom == refuses && !p.calm.Load() {

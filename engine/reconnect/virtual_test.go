@@ -161,7 +161,7 @@ func TestWaitsBeginAgain(t *testing.T) {
 	}{
 		"long enough":      {10 * time.Second, 0, true},
 		"not long enough":  {9900 * time.Millisecond, 0, false},
-		"any will do":      {0, -1, true},
+		"any will do":      {time.Millisecond, -1, true},
 		"longer than that": {time.Minute, time.Hour, false},
 	} {
 		t.Run(name, func(t *testing.T) {
