@@ -4,8 +4,8 @@ import (
 	"context"
 	"net"
 	"sync"
-	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -15,31 +15,31 @@ import (
 	"github.com/penstock-ws/penstock/engine/reconnect"
 )
 
-// A server with a thousand clients restarts: all come back, spread over MinWait: their calls are,
-// for how fast they are answered is another matter.
-func TestHerd(t *testing.T) {
+// A server with a thousand clients restarts: all come back, their calls spread over
+// MinWait. In virtual time, in which calls come when they are due.
+func TestHerd(t *testing.T) { synctest.Test(t, testHerd) }
+
+func testHerd(t *testing.T) {
 	const clients = 1000
 	const window, slot = 2 * time.Second, 100 * time.Millisecond
-	first := enginetest.Start(t, engine.Config{}, silent(new(tally)))
+	first := enginetest.StartMemory(t, engine.Config{}, silent(new(tally)))
+	second := enginetest.StartMemory(t, engine.Config{}, silent(new(tally)))
 	var mu sync.Mutex
-	var times []time.Duration // at which they call the second; when it answers depends on the processor, too
+	var times []time.Duration // of the calls to the second
 	var began time.Time
-	second := enginetest.Start(t, engine.Config{}, silent(new(tally)))
-	var address atomic.Pointer[string]
-	at := func(s *enginetest.Server) { a := s.Addr(); address.Store(&a) }
-	at(first)
 	e := newEngine(t, engine.Config{})
 	list := make([]*reconnect.Client, clients)
 	for i := range list {
 		list[i] = start(t, reconnect.Config{
 			Target: "ws://server.invalid/", MinWait: window,
-			Dial: engine.DialConfig{Engine: e, NetDial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			Dial: engine.DialConfig{Engine: e, NetDial: func(ctx context.Context, network, address string) (net.Conn, error) {
 				mu.Lock()
-				if !began.IsZero() {
-					times = append(times, time.Since(began))
+				defer mu.Unlock()
+				if began.IsZero() {
+					return first.NetDial(ctx, network, address)
 				}
-				mu.Unlock()
-				return new(net.Dialer).DialContext(ctx, network, *address.Load())
+				times = append(times, time.Since(began))
+				return second.NetDial(ctx, network, address)
 			}},
 		})
 	}
@@ -51,7 +51,6 @@ func TestHerd(t *testing.T) {
 	mu.Lock()
 	began = time.Now()
 	mu.Unlock()
-	at(second)
 	require.NoError(t, first.Shutdown(enginetest.Patience))
 	down := time.Since(began)
 	second.AwaitOpen(clients)
