@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -36,11 +37,14 @@ const (
 	beta = `{"slug": "beta", "auth_required": false, "websockets": {"realtime": {"path": "/beta"}}}`
 )
 
-// byQuery takes the user from the query: package auth is tested elsewhere.
-type byQuery struct{ interceptors.Passthrough }
+// canary begins all tokens of these tests, which nobody may log.
+const canary = "canary-token-of-"
 
-func (byQuery) Admit(r *http.Request) error {
-	interceptors.SetUser(r.Context(), r.URL.Query().Get("user"))
+// byToken takes the user from a token in the query: authentication is tested elsewhere.
+type byToken struct{ interceptors.Passthrough }
+
+func (byToken) Admit(r *http.Request) error {
+	interceptors.SetUser(r.Context(), strings.TrimPrefix(r.URL.Query().Get("token"), canary))
 	return nil
 }
 
@@ -49,25 +53,44 @@ type fixture struct {
 	s    *enginetest.Server
 	apps *app.Apps
 	logs *locked
+
+	opening func() // is called while a connection opens
 }
 
 func start(t *testing.T, handlers map[string]app.Handler) *fixture {
+	return startWith(t, engine.Config{}, handlers)
+}
+
+func startWith(t *testing.T, ec engine.Config, handlers map[string]app.Handler) *fixture {
 	f := &fixture{t: t, logs: new(locked)}
-	f.s = enginetest.Start(t, engine.Config{}, engine.Endpoint{})
+	ec.Logger = slog.New(slog.NewTextHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	f.s = enginetest.Start(t, ec, engine.Endpoint{})
+	t.Cleanup(func() { require.NotContains(t, f.logs.String(), canary, "a token was logged") })
 	apps, err := app.New(f.s.Engine, app.Config{
 		Manifests: []app.Manifest{manifest(t, alpha), manifest(t, beta)},
-		Auth:      func(string, string) interceptors.Interceptor { return byQuery{} },
-		Email:     func(c *engine.Conn) string { return interceptors.User(c.Context()) + "@example.com" },
-		Logger:    slog.New(slog.NewTextHandler(f.logs, nil)),
+		Auth:      func(string, string) interceptors.Interceptor { return byToken{} },
+		Email: func(c *engine.Conn) string {
+			if f.opening != nil {
+				f.opening()
+			}
+			return interceptors.User(c.Context()) + "@example.com"
+		},
+		Logger: ec.Logger,
 	})
 	require.NoError(t, err)
 	f.apps = apps
 	for name, h := range handlers {
 		slug, endpoint, _ := strings.Cut(name, "/")
-		require.NoError(t, apps.Handle(slug, endpoint, h))
+		require.NoError(t, f.app(slug).Handle(endpoint, h))
 	}
 	apps.Mount(app.RouterFunc(f.s.HandleHTTP))
 	return f
+}
+
+func (f *fixture) app(slug string) *app.App {
+	a, err := f.apps.App(slug)
+	require.NoError(f.t, err)
+	return a
 }
 
 type locked struct {
@@ -93,6 +116,7 @@ type client struct {
 }
 
 func (f *fixture) dial(path string) client {
+	path = strings.Replace(path, "?user=", "?token="+canary, 1)
 	ws, _, err := websocket.DefaultDialer.Dial(strings.TrimSuffix(f.s.URL(), "/")+path, nil)
 	require.NoError(f.t, err)
 	f.t.Cleanup(func() { _ = ws.Close() })
@@ -188,10 +212,7 @@ func TestC1SeveralApps(t *testing.T) {
 func TestC2C3Isolation(t *testing.T) {
 	f := start(t, nil)
 	ann, bob, other := f.open("/alpha?user=ann"), f.open("/alpha/open?user=bob"), f.open("/beta?user=ann")
-	a, err := f.apps.App("alpha")
-	require.NoError(t, err)
-	b, err := f.apps.App("beta")
-	require.NoError(t, err)
+	a, b := f.app("alpha"), f.app("beta")
 	for c := range a.All().Connections() {
 		c.Subscribe("news")
 	}
@@ -203,12 +224,13 @@ func TestC2C3Isolation(t *testing.T) {
 		send func(message any) (engine.Tally, error)
 		to   []client
 	}{
-		{func(m any) (engine.Tally, error) { return f.apps.Broadcast(ctx, "alpha", "", m) }, []client{ann, bob}},
-		{func(m any) (engine.Tally, error) { return f.apps.Broadcast(ctx, "alpha", "ann", m) }, []client{ann}},
-		{func(m any) (engine.Tally, error) { return f.apps.Broadcast(ctx, "beta", "ann", m) }, []client{other}},
+		{func(m any) (engine.Tally, error) { return a.All().Broadcast(ctx, m) }, []client{ann, bob}},
+		{func(m any) (engine.Tally, error) { return a.User("ann").Broadcast(ctx, m) }, []client{ann}},
+		{func(m any) (engine.Tally, error) { return b.User("ann").Broadcast(ctx, m) }, []client{other}},
 		{func(m any) (engine.Tally, error) { return a.Channel("news").Broadcast(ctx, m) }, []client{ann, bob}},
 		{func(m any) (engine.Tally, error) { return b.Channel("news").Broadcast(ctx, m) }, []client{other}},
-		{func(m any) (engine.Tally, error) { return f.apps.Broadcast(ctx, "alpha", "nobody", m) }, nil},
+		{func(m any) (engine.Tally, error) { return a.User("nobody").Broadcast(ctx, m) }, nil},
+		{func(m any) (engine.Tally, error) { return a.User("").Broadcast(ctx, m) }, nil}, // nobody, and not everybody
 	} {
 		tally, err := step.send(map[string]any{"type": "x", "app_slug": "forged"})
 		require.NoError(t, err)
@@ -226,12 +248,12 @@ func TestC2C3Isolation(t *testing.T) {
 		c.say(`{"type":"ping"}`)
 		require.Equal(t, "error", c.hear()["type"])
 	}
-	_, err = f.apps.Broadcast(ctx, "gamma", "", nil)
+	_, err := f.apps.App("gamma")
 	var unknown *app.UnknownError
 	require.ErrorAs(t, err, &unknown)
 	require.Equal(t, []string{"alpha", "beta"}, unknown.Known)
 	for _, bad := range []any{nil, 1, "x", []int{1}, json.RawMessage("null")} {
-		_, err = f.apps.Broadcast(ctx, "alpha", "", bad)
+		_, err = a.All().Broadcast(ctx, bad)
 		require.ErrorIs(t, err, app.ErrNotObject)
 	}
 }
@@ -239,14 +261,20 @@ func TestC2C3Isolation(t *testing.T) {
 // C4: handlers that come too late, twice or for nothing.
 func TestC4Registration(t *testing.T) {
 	f := start(t, map[string]app.Handler{"alpha/realtime": echo})
-	require.ErrorIs(t, f.apps.Handle("alpha", "open", echo), app.ErrMounted)
+	require.ErrorIs(t, f.app("alpha").Handle("open", echo), app.ErrMounted)
 	apps, err := app.New(f.s.Engine, app.Config{Manifests: []app.Manifest{manifest(t, beta)}})
 	require.NoError(t, err)
-	require.NoError(t, apps.Handle("beta", "realtime", echo))
-	require.ErrorIs(t, apps.Handle("beta", "realtime", echo), app.ErrHandled)
-	require.ErrorAs(t, apps.Handle("alpha", "realtime", echo), new(*app.UnknownError))
-	require.ErrorAs(t, apps.Handle("beta", "other", echo), new(*app.UnknownError))
-	require.Error(t, apps.Handle("beta", "realtime", nil))
+	b, err := apps.App("beta")
+	require.NoError(t, err)
+	require.Error(t, b.Handle("realtime", nil))
+	require.NoError(t, b.Handle("realtime", echo))
+	require.ErrorIs(t, b.Handle("realtime", echo), app.ErrHandled)
+	var unknown *app.UnknownError
+	require.ErrorAs(t, b.Handle("other", echo), &unknown)
+	require.Equal(t, app.UnknownError{Kind: "endpoint of beta", Name: "other", Known: []string{"realtime"}}, *unknown)
+	_, err = apps.App("alpha")
+	require.ErrorAs(t, err, &unknown)
+	require.Equal(t, app.UnknownError{Kind: "app", Name: "alpha", Known: []string{"beta"}}, *unknown)
 }
 
 // C5: a handler gets the message and its type; a type that nobody knows is answered.
@@ -295,21 +323,201 @@ func TestC6FailingHandler(t *testing.T) {
 		m := c.hear()
 		require.Equal(t, "error", m["type"])
 		require.Equal(t, want, m["message"])
+		require.Equal(t, "beta", m["app_slug"])
 	}
 	c.say(`{"type":"fine"}`)
 	require.Equal(t, "fine", c.hear()["type"])
 	require.Contains(t, f.logs.String(), inside, "an operator must know")
 }
 
-// C6: a handler that means to ends it.
-func TestC6CloseError(t *testing.T) {
+// C6: a refusal is answered with all that it says.
+func TestC6Refusal(t *testing.T) {
 	f := start(t, map[string]app.Handler{"beta/realtime": func(context.Context, *app.Connection, app.Message) error {
-		return &engine.CloseError{Code: 4000, Reason: "enough"}
+		return interceptors.Refusal{Status: 429, Message: "slowly", RetryAfter: 1500 * time.Millisecond}
 	}})
 	c := f.open("/beta")
 	c.say(`{"type":"x"}`)
-	_, _, err := c.ws.ReadMessage()
-	require.True(t, websocket.IsCloseError(err, 4000))
+	require.Equal(t, map[string]any{"type": "error", "app_slug": "beta", "status": 429.0, "message": "slowly", "retry_after": 2.0}, c.hear())
+	require.NotContains(t, f.logs.String(), "failed")
+}
+
+// C6: a handler that means to ends it.
+func TestC6MeantToEnd(t *testing.T) {
+	f := start(t, map[string]app.Handler{"beta/realtime": func(_ context.Context, _ *app.Connection, m app.Message) error {
+		if m.Type == "refuse" {
+			return fmt.Errorf("wrapped: %w", interceptors.Refusal{Status: 403, Message: "go", Close: true})
+		}
+		return fmt.Errorf("wrapped: %w", &engine.CloseError{Code: 4000, Reason: "enough"})
+	}})
+	c := f.open("/beta")
+	c.say(`{"type":"x"}`)
+	c.hearEnd(4000)
+	c = f.open("/beta")
+	c.say(`{"type":"refuse"}`)
+	c.hearEnd(websocket.ClosePolicyViolation)
+}
+
+// hearEnd reads until the end, which has this code.
+func (c client) hearEnd(code int) {
+	_ = c.ws.SetReadDeadline(time.Now().Add(enginetest.Patience))
+	for {
+		if _, _, err := c.ws.ReadMessage(); err != nil {
+			require.True(c.t, websocket.IsCloseError(err, code), "%v", err)
+			return
+		}
+	}
+}
+
+// C6: what has gone wrong with another connection does not end one's own.
+func TestC6OtherConnectionsError(t *testing.T) {
+	first := make(chan *app.Connection, 1)
+	var other *app.Connection
+	f := start(t, map[string]app.Handler{"beta/realtime": func(_ context.Context, c *app.Connection, m app.Message) error {
+		if m.Type == "here" {
+			first <- c
+			return nil
+		}
+		return other.Send(map[string]any{"type": "x"})
+	}})
+	gone := f.open("/beta")
+	gone.say(`{"type":"here"}`)
+	other = <-first
+	require.NoError(t, other.Conn().Close(4000, "go"))
+	gone.hearEnd(4000)
+	enginetest.Await(t, func() bool { return f.app("beta").All().Len() == 0 }, "it has gone")
+	c := f.open("/beta")
+	for range 2 {
+		c.say(`{"type":"x"}`)
+		require.Equal(t, "internal error", c.hear()["message"])
+	}
+	require.Contains(t, f.logs.String(), "failed")
+}
+
+// C6: a client that is too slow for its replies is not left without one: it is ended.
+func TestC6OwnConnectionsError(t *testing.T) {
+	f := startWith(t, engine.Config{HighWaterBytes: 64 << 10}, map[string]app.Handler{"beta/realtime": func(_ context.Context, c *app.Connection, m app.Message) error {
+		if m.Type == "close" {
+			require.NoError(t, c.Conn().Close(4000, "go"))
+			return c.Send(map[string]any{"type": "x"})
+		}
+		for {
+			if err := c.Send(map[string]any{"type": strings.Repeat("x", 32<<10)}); err != nil {
+				return err
+			}
+		}
+	}})
+	c := f.open("/beta")
+	c.say(`{"type":"x"}`)
+	c.hearEnd(websocket.CloseTryAgainLater)
+	c = f.open("/beta")
+	c.say(`{"type":"close"}`)
+	c.hearEnd(4000)
+	require.NotContains(t, f.logs.String(), "failed")
+}
+
+// C5, C6: nothing that a client chooses makes an answer, or a line of the log, too long.
+func TestLongTypes(t *testing.T) {
+	f := start(t, map[string]app.Handler{"beta/realtime": func(_ context.Context, c *app.Connection, m app.Message) error {
+		switch m.Type {
+		case "long":
+			return app.Errorf("%s", strings.Repeat("\x00", 1<<20))
+		case strings.Repeat("y", 200):
+			return c.Send(m.Data)
+		}
+		return errors.New("unexpected")
+	}})
+	c := f.open("/beta")
+	for _, kind := range []string{strings.Repeat("x", 1<<20-20), strings.Repeat(`\u0000`, 1000), strings.Repeat("y", 201)} {
+		c.say(`{"type":"` + kind + `"}`)
+		require.Equal(t, "a message must have a type, a string of 1 to 200 bytes", c.hear()["message"])
+	}
+	c.say(`{"type":"` + strings.Repeat("y", 200) + `"}`)
+	require.Len(t, c.hear()["type"], 200)
+	c.say(`{"type":"long"}`)
+	require.Len(t, c.hear()["message"], 1000)
+	require.Empty(t, f.logs.String())
+}
+
+// Only "type" is the type, and the last one counts, as it does for everybody else who
+// reads JSON.
+func TestType(t *testing.T) {
+	f := start(t, map[string]app.Handler{"beta/realtime": func(_ context.Context, c *app.Connection, m app.Message) error {
+		return c.Send(map[string]any{"type": "got", "got": m.Type})
+	}})
+	c := f.open("/beta")
+	for text, want := range map[string]any{
+		`{"type":"a","TYPE":"b","Type":1}`:   "a",
+		`{"TYPE":"b"}`:                       nil,
+		`{"type":"a","type":"b","x":[{}]}`:   "b",
+		`{"x":{"type":"a"},"typ\u0065":"b"}`: "b",
+	} {
+		c.say(text)
+		require.Equal(t, want, c.hear()["got"], text)
+	}
+}
+
+// A message with very many fields is read without a table of them.
+func TestManyFields(t *testing.T) {
+	f := start(t, map[string]app.Handler{"beta/realtime": func(_ context.Context, c *app.Connection, _ app.Message) error {
+		return c.Send(map[string]any{"type": "ok"})
+	}})
+	c := f.open("/beta")
+	var text strings.Builder
+	text.WriteString(`{"type":"x"`)
+	for i := 0; text.Len() < 1<<20-100; i++ {
+		fmt.Fprintf(&text, `,"%x":1`, i)
+	}
+	text.WriteString("}")
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	c.say(text.String())
+	require.Equal(t, "ok", c.hear()["type"])
+	runtime.ReadMemStats(&after)
+	t.Logf("%d bytes allocated", after.TotalAlloc-before.TotalAlloc)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(16<<20))
+}
+
+// C11: whatever is broadcast meanwhile, the confirmation comes first.
+func TestC11ConfirmationComesFirst(t *testing.T) {
+	f := start(t, nil)
+	b := f.app("beta")
+	f.opening = func() {
+		_, err := b.All().Broadcast(context.Background(), map[string]any{"type": "news"})
+		require.NoError(t, err)
+		for c := range b.All().Connections() {
+			require.NotNil(t, c)
+		}
+	}
+	require.Equal(t, "connected", f.dial("/beta").hear()["type"])
+}
+
+// A manifest that nobody has read would let everybody in; a prefix that is no path would
+// be taken for a host.
+func TestBadConfig(t *testing.T) {
+	f := start(t, nil)
+	byHand := app.Manifest{Slug: "a", Endpoints: []app.Endpoint{{Name: "w", Path: "/w"}}}
+	_, err := app.New(f.s.Engine, app.Config{Manifests: []app.Manifest{byHand}})
+	require.Error(t, err)
+	broken, err := app.ParseManifest("x", []byte(`{"slug":"a","auth_required":false,"websockets":{"w":{"path":"/w"}},"x":1}`))
+	require.Error(t, err)
+	require.Zero(t, broken)
+	for prefix, ok := range map[string]bool{"": true, "/a": true, "a": false, "/a/": false, "/{x}": false, "GET /a": false} {
+		_, err = app.New(f.s.Engine, app.Config{Manifests: []app.Manifest{manifest(t, beta)}, Prefix: func(string) string { return prefix }})
+		require.Equal(t, ok, err == nil, prefix)
+	}
+}
+
+// What a caller does to a manifest changes nothing.
+func TestManifestIsCopied(t *testing.T) {
+	f := start(t, nil)
+	m := manifest(t, beta)
+	apps, err := app.New(f.s.Engine, app.Config{Manifests: []app.Manifest{m}})
+	require.NoError(t, err)
+	b, err := apps.App("beta")
+	require.NoError(t, err)
+	m.Endpoints[0].Path = "/x"
+	b.Manifest().Endpoints[0].Path = "/y"
+	require.Equal(t, "/beta", b.Manifest().Endpoints[0].Path)
 }
 
 // C7, C8: the manager counts, lists, finds and sends; it knows who they are.
@@ -318,8 +526,7 @@ func TestC7C8Manager(t *testing.T) {
 	before := time.Now()
 	first, second, third := f.open("/alpha?user=ann"), f.open("/alpha/open?user=ann"), f.open("/alpha/open")
 	f.open("/beta?user=ann")
-	a, err := f.apps.App("alpha")
-	require.NoError(t, err)
+	a := f.app("alpha")
 	require.Equal(t, []int{3, 2, 0}, []int{a.All().Len(), a.User("ann").Len(), a.User("bob").Len()})
 	require.Equal(t, []string{"ann"}, slices.Collect(a.Users()))
 	anonymous := 0
@@ -361,7 +568,7 @@ func TestC10Channels(t *testing.T) {
 	require.Equal(t, "private is ann's", bob.hear()["message"])
 	ann.say(`{"type":"subscribe","channel":"private"}`)
 	require.Equal(t, "subscribed", ann.hear()["type"])
-	b, _ := f.apps.App("beta")
+	b := f.app("beta")
 	require.Equal(t, []int{2, 1}, []int{b.Channel("news").Len(), b.Channel("private").Len()})
 	bob.say(`{"type":"unsubscribe","channel":"news"}`)
 	require.Equal(t, "unsubscribed", bob.hear()["type"])
@@ -396,7 +603,7 @@ func TestC11Confirmation(t *testing.T) {
 	id := m["connection_id"].(string)
 	delete(m, "connection_id")
 	require.Equal(t, map[string]any{"type": "connected", "app_slug": "alpha", "endpoint": "realtime", "authenticated": true, "user_id": "ann"}, m)
-	a, _ := f.apps.App("alpha")
+	a := f.app("alpha")
 	require.Equal(t, "ann", a.Connection(id).UserID)
 }
 

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -54,6 +55,10 @@ func TestManifestMistakes(t *testing.T) {
 		"slug too long":            {`{"slug":"` + strings.Repeat("x", 64) + `","websockets":{"w":{"path":"/w"}}}`, map[string]int{"slug": 1}},
 		"unknown field":            {"{\"slug\":\"a\",\n\"websocket\":{},\n\"websockets\":{\"w\":{\"path\":\"/w\"}}}", map[string]int{"websocket": 2}},
 		"field twice":              {"{\"slug\":\"a\",\n\"slug\":\"b\",\"websockets\":{\"w\":{\"path\":\"/w\"}}}", map[string]int{"slug": 2}},
+		"field twice below":        {"{\"slug\":\"a\",\"websockets\":{\"w\":{\"path\":\"/w\",\n\"path\":\"/v\"}}}", map[string]int{"websockets.w.path": 2}},
+		"endpoint twice":           {"{\"slug\":\"a\",\"websockets\":{\"w\":{\"path\":\"/w\"},\n\"w\":{\"path\":\"/w\"}}}", map[string]int{"websockets.w": 2}},
+		"slug with - before":       {`{"slug":"-a","websockets":{"w":{"path":"/w"}}}`, map[string]int{"slug": 1}},
+		"schema no string":         {`{"$schema":1,"slug":"a","websockets":{"w":{"path":"/w"}}}`, map[string]int{"$schema": 1}},
 		"no endpoints":             {`{"slug":"a","websockets":{}}`, map[string]int{"websockets": 1}},
 		"endpoints in an array":    {`{"slug":"a","websockets":[]}`, map[string]int{"websockets": 1}},
 		"endpoint no object":       {`{"slug":"a","websockets":{"w":"/w"}}`, map[string]int{"websockets.w": 1}},
@@ -62,6 +67,12 @@ func TestManifestMistakes(t *testing.T) {
 		"path without slash":       {`{"slug":"a","websockets":{"w":{"path":"w"}}}`, map[string]int{"websockets.w.path": 1}},
 		"path with a query":        {`{"slug":"a","websockets":{"w":{"path":"/w?x"}}}`, map[string]int{"websockets.w.path": 1}},
 		"path that climbs":         {`{"slug":"a","websockets":{"w":{"path":"/../w"}}}`, map[string]int{"websockets.w.path": 1}},
+		"path of a subtree":        {`{"slug":"a","websockets":{"w":{"path":"/w/"}}}`, map[string]int{"websockets.w.path": 1}},
+		"path of everything":       {`{"slug":"a","websockets":{"w":{"path":"/"}}}`, map[string]int{"websockets.w.path": 1}},
+		"path of two slashes":      {`{"slug":"a","websockets":{"w":{"path":"//w"}}}`, map[string]int{"websockets.w.path": 1}},
+		"path with a pattern":      {`{"slug":"a","websockets":{"w":{"path":"/:w"}}}`, map[string]int{"websockets.w.path": 1}},
+		"path with a control":      {`{"slug":"a","websockets":{"w":{"path":"/w\u0000"}}}`, map[string]int{"websockets.w.path": 1}},
+		"path that stays":          {`{"slug":"a","websockets":{"w":{"path":"/w/."}}}`, map[string]int{"websockets.w.path": 1}},
 		"path of another type":     {`{"slug":"a","websockets":{"w":{"path":null}}}`, map[string]int{"websockets.w.path": 1}},
 		"one path twice":           {`{"slug":"a","websockets":{"v":{"path":"/w"},"w":{"path":"/w"}}}`, map[string]int{"websockets.w.path": 1}},
 		"ping as a string":         {"{\"slug\":\"a\",\"websockets\":{\"w\":{\"path\":\"/w\",\n\"ping_interval\":\"30\"}}}", map[string]int{"websockets.w.ping_interval": 2}},
@@ -81,6 +92,31 @@ func TestManifestMistakes(t *testing.T) {
 			require.Equal(t, row.want, mistakes(t, parse(row.text)))
 		})
 	}
+}
+
+// A mistake is told once, and shortly.
+func TestMistakesAreShort(t *testing.T) {
+	err := parse(`{"slug":"` + strings.Repeat("X", 1000) + `","x":1,"x":2,"websockets":{
+		"w":{"path":"` + strings.Repeat("x", 1000) + `","ping_interval":` + strings.Repeat("9", 1000) + `}}}`)
+	list := err.(interface{ Unwrap() []error }).Unwrap()
+	require.Len(t, list, 5) // x is unknown, and stands there twice
+	for _, one := range list {
+		require.Less(t, len(one.Error()), 250)
+	}
+}
+
+// A whole number is one, however it is written.
+func TestPingInterval(t *testing.T) {
+	for text, want := range map[string]time.Duration{"5": 5 * time.Second, "30.0": 30 * time.Second, "3e1": 30 * time.Second, "300": 300 * time.Second} {
+		m := manifest(t, `{"slug":"a","websockets":{"w":{"path":"/w","ping_interval":`+text+`}}}`)
+		require.Equal(t, want, m.Endpoints[0].PingInterval)
+	}
+}
+
+// Names and descriptions are kept; $schema is for editors.
+func TestManifestTexts(t *testing.T) {
+	m := manifest(t, `{"$schema":"x","slug":"a","name":"A","description":"does","websockets":{"w":{"path":"/w.x~/_-Z9","description":"too"}}}`)
+	require.Equal(t, []string{"A", "does", "too"}, []string{m.Name, m.Description, m.Endpoints[0].Description})
 }
 
 func parse(text string) error {
@@ -132,9 +168,12 @@ func TestLoad(t *testing.T) {
 	write("two.json", `{"slug":"b"}`)
 	_, err = app.Load(dir)
 	require.Equal(t, map[string]int{"": 1, "websockets": 1}, mistakes(t, err))
-	write("two.json", strings.Repeat(" ", 2<<20))
-	_, err = app.Load(filepath.Join(dir, "two.json"))
-	require.Error(t, err)
+	two := write("two.json", beta+strings.Repeat(" ", 1<<20-len(beta)))
+	_, err = app.Load(two)
+	require.NoError(t, err)
+	write("two.json", beta+strings.Repeat(" ", 1<<20+1-len(beta)))
+	_, err = app.Load(two)
+	require.ErrorAs(t, err, new(*app.ManifestError))
 	_, err = app.Load(filepath.Join(dir, "absent.json"))
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
