@@ -395,6 +395,7 @@ func TestC6OtherConnectionsError(t *testing.T) {
 
 // C6: a client that is too slow for its replies is not left without one: it is ended.
 func TestC6OwnConnectionsError(t *testing.T) {
+	slow := make(chan struct{})
 	f := startWith(t, engine.Config{HighWaterBytes: 64 << 10}, map[string]app.Handler{"beta/realtime": func(_ context.Context, c *app.Connection, m app.Message) error {
 		if m.Type == "close" {
 			require.NoError(t, c.Conn().Close(4000, "go"))
@@ -402,12 +403,14 @@ func TestC6OwnConnectionsError(t *testing.T) {
 		}
 		for {
 			if err := c.Send(map[string]any{"type": strings.Repeat("x", 32<<10)}); err != nil {
+				close(slow)
 				return err
 			}
 		}
 	}})
 	c := f.open("/beta")
 	c.say(`{"type":"x"}`)
+	<-slow // only now it reads
 	c.hearEnd(websocket.CloseTryAgainLater)
 	c = f.open("/beta")
 	c.say(`{"type":"close"}`)
