@@ -37,6 +37,11 @@ var arrows = map[string][]string{
 	"cmd/serve":           {"engine", "engine/hub", "engine/filters", "frame", "interceptors"},
 	"cmd/penstock":        {"cmd/serve", "cmd/bench"},
 	"cmd":                 {},
+
+	"docs/examples/chat":          {"engine", "engine/hub", "frame", "interceptors"},
+	"docs/examples/dashboard":     {"engine", "engine/relay"},
+	"docs/examples/notifications": {"engine", "engine/hub", "frame", "interceptors"},
+	"docs/examples/apps":          {"engine", "engine/app", "interceptors"},
 }
 
 // TestImportDirection fails on an import that points upwards, and on a folder
