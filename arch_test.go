@@ -34,9 +34,13 @@ var arrows = map[string][]string{
 	"engine/relay":        {"engine", "engine/hub", "frame", "backpressure", "interceptors"},
 	"bench":               {"frame", "frame/deflate"},
 	"cmd/bench":           {"bench", "engine"}, // for the names of its settings
-	"cmd/serve":           {"engine", "engine/hub", "engine/filters", "frame", "interceptors"},
+	"cmd/serve":           {"engine", "engine/hub", "engine/filters", "frame", "interceptors", "engine/prometheus"},
 	"cmd/penstock":        {"cmd/serve", "cmd/bench"},
 	"cmd":                 {},
+	"engine/prometheus":   {"engine", "frame", "interceptors"},
+	"engine/otel":         {"engine", "frame", "interceptors"},
+	"engine/reconnect":    {"engine", "frame", "backpressure"},
+	"engine/auth":         {"engine", "frame", "interceptors"},
 
 	"docs/examples/chat":          {"engine", "engine/hub", "frame", "interceptors"},
 	"docs/examples/dashboard":     {"engine", "engine/relay"},

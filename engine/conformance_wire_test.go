@@ -142,10 +142,12 @@ type session struct {
 	patience time.Duration
 
 	status  int
-	answer  []string // Sec-WebSocket-Extensions of the response
-	agreed  bool     // on compression
-	fresh   bool     // the server takes over no context
-	history []byte   // else what its next message may refer to
+	answer  []string        // Sec-WebSocket-Extensions of the response
+	agreed  bool            // on compression
+	fresh   bool            // the server takes over no context
+	turned  bool            // this is the server, and what is tested the client
+	keys    map[[4]byte]int // with which the client has masked
+	history []byte          // else what its next message may refer to
 
 	raw    []byte // all that came after the response
 	said   []said
@@ -181,10 +183,7 @@ func openSession(addr, path string, offer []string, patience time.Duration) (*se
 	if err != nil {
 		return nil, err
 	}
-	s := &session{
-		conn: conn.(*net.TCPConn), r: bufio.NewReader(conn), patience: patience,
-		events: make(chan struct{}, 1<<14), closed: make(chan struct{}), slow: make(chan struct{}), over: make(chan struct{}), sent: make(chan struct{}),
-	}
+	s := newSession(conn, patience)
 	request := "GET " + path + " HTTP/1.1\r\nHost: " + addr + "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 	for _, line := range offer {
@@ -206,6 +205,13 @@ func openSession(addr, path string, offer []string, patience time.Duration) (*se
 	s.agreed = strings.Contains(all, "permessage-deflate")
 	s.fresh = strings.Contains(all, "server_no_context_takeover")
 	return s, nil
+}
+
+func newSession(conn net.Conn, patience time.Duration) *session {
+	return &session{
+		conn: conn.(*net.TCPConn), r: bufio.NewReader(conn), patience: patience, keys: make(map[[4]byte]int),
+		events: make(chan struct{}, 1<<14), closed: make(chan struct{}), slow: make(chan struct{}), over: make(chan struct{}), sent: make(chan struct{}),
+	}
 }
 
 // run sends what p wants sent, in pieces, and reads to the end, or until more
@@ -305,9 +311,12 @@ func (s *session) readFrame() (b0 byte, payload []byte, err error) {
 		}
 	}()
 	b0 = head[0]
+	if s.turned {
+		s.raw[len(s.raw)-1] &= 0x7f // as if it were a server's
+	}
 	length := uint64(head[1] & 0x7f)
-	if head[1]&0x80 != 0 {
-		s.objects("a masked frame (§5.1)")
+	if masked := head[1]&0x80 != 0; masked != s.turned {
+		s.objects("a frame that is masked: %v (§5.1)", masked)
 		return b0, nil, nil
 	}
 	least := uint64(0)
@@ -332,8 +341,29 @@ func (s *session) readFrame() (b0 byte, payload []byte, err error) {
 		s.objects("a frame of %d bytes", length)
 		return b0, nil, nil
 	}
+	if s.turned {
+		return s.unmask(b0, int(length))
+	}
 	payload, err = s.bytes(int(length))
 	return b0, payload, err
+}
+
+// unmask reads the rest of a client's frame, and leaves the key out of raw.
+func (s *session) unmask(b0 byte, length int) (byte, []byte, error) {
+	size := len(s.raw)
+	b, err := s.bytes(4 + length)
+	s.raw = s.raw[:size]
+	if err != nil {
+		return b0, nil, err
+	}
+	key := [4]byte(b)
+	s.keys[key]++
+	payload := b[4:]
+	for i := range payload {
+		payload[i] ^= key[i%4]
+	}
+	s.raw = append(s.raw, payload...)
+	return b0, payload, nil
 }
 
 // bytes reads n bytes. Those of a frame that is cut off count as read.

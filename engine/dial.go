@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,7 +94,7 @@ func (e *Engine) dial(ctx context.Context, target string, cfg DialConfig) (*Conn
 	if err := d.request(ctx, target); err != nil {
 		return nil, err
 	}
-	values, err := d.ep.admits(d.r)
+	values, err := d.admits()
 	if err != nil {
 		return nil, err
 	}
@@ -114,13 +115,20 @@ func (e *Engine) dial(ctx context.Context, target string, cfg DialConfig) (*Conn
 // start connects, shakes hands and begins.
 func (d *dialling) start(ctx context.Context, first values) (*Conn, error) {
 	o := beginning{scope: &Scope{dialled: true}, values: first}
-	if err := d.open(ctx, &o); err != nil {
+	opened := false
+	defer func() { // deferred: NetDial and Proxy may panic
+		if opened {
+			return
+		}
 		d.e.admission.leave(o.scope)
 		if d.conn != nil {
 			_ = d.conn.Close()
 		}
+	}()
+	if err := d.open(ctx, &o); err != nil {
 		return nil, err
 	}
+	opened = true
 	if d.ep.sees&interceptors.Outbounds != 0 {
 		o.scope.header = d.r.Header
 	}
@@ -129,6 +137,14 @@ func (d *dialling) start(ctx context.Context, first values) (*Conn, error) {
 		return c, nil
 	}
 	return nil, ErrShutdown
+}
+
+// admits shows the request, whose URL is a copy: where Dial connects is decided.
+func (d *dialling) admits() (values, error) {
+	shown, u := *d.r, *d.url
+	shown.URL = &u
+	_, first, err := d.ep.admits(&shown)
+	return first, err
 }
 
 // open gets d a connection that is open, and fills in o.
@@ -156,19 +172,14 @@ func (d *dialling) request(ctx context.Context, target string) error {
 		return err
 	}
 	d.url = u
-	for name := range d.cfg.Header {
-		if reserved(name) {
-			return fmt.Errorf("engine: DialConfig.Header has %s, which Dial sets itself", http.CanonicalHeaderKey(name))
+	for i, p := range d.ep.subprotocols {
+		if !isToken(p) || slices.Contains(d.ep.subprotocols[:i], p) {
+			return fmt.Errorf("engine: Subprotocols[%d] is %q: a token as in RFC 9110 §5.6.2, once, would be right", i, p)
 		}
 	}
-	for i, p := range d.cfg.Endpoint.Subprotocols {
-		if !isToken(p) {
-			return fmt.Errorf("engine: Subprotocols[%d] is %q: a token as in RFC 9110 §5.6.2 would be right", i, p)
-		}
-	}
-	header := d.cfg.Header.Clone()
-	if header == nil {
-		header = make(http.Header)
+	header, err := d.givenHeader()
+	if err != nil {
+		return err
 	}
 	if user := u.User; user != nil && header.Get("Authorization") == "" {
 		header.Set("Authorization", basic(user))
@@ -179,6 +190,22 @@ func (d *dialling) request(ctx context.Context, target string) error {
 		header.Del("Host")
 	}
 	return nil
+}
+
+// givenHeader returns a copy of DialConfig.Header, its names in the canonical form.
+func (d *dialling) givenHeader() (http.Header, error) {
+	header := make(http.Header)
+	for name, values := range d.cfg.Header {
+		if reserved(name) {
+			return nil, fmt.Errorf("engine: DialConfig.Header has %s, which Dial sets itself", http.CanonicalHeaderKey(name))
+		}
+		if !isToken(name) || slices.ContainsFunc(values, func(v string) bool { return strings.ContainsAny(v, "\r\n\x00") }) {
+			return nil, fmt.Errorf("engine: DialConfig.Header has the name %q, or a value for it, that is none by RFC 9110 §5", name)
+		}
+		key := http.CanonicalHeaderKey(name)
+		header[key] = append(header[key], values...)
+	}
+	return header, nil
 }
 
 // parseTarget reads a URL by RFC 6455 §3. Its errors do not quote it: it may hold a
@@ -227,13 +254,13 @@ func (d *dialling) handshakeHeader() {
 	d.key = base64.StdEncoding.EncodeToString(nonce[:])
 	h := d.r.Header
 	for name := range h {
-		if reserved(name) {
+		if reserved(name) || strings.EqualFold(name, "Host") {
 			delete(h, name)
 		}
 	}
 	h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
 	h["Sec-Websocket-Version"], h["Sec-Websocket-Key"] = []string{"13"}, []string{d.key}
-	if list := d.cfg.Endpoint.Subprotocols; len(list) > 0 {
+	if list := d.ep.subprotocols; len(list) > 0 {
 		h["Sec-Websocket-Protocol"] = []string{strings.Join(list, ", ")}
 	}
 	if d.e.cfg.Compress {

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -29,13 +28,17 @@ func (d *dialling) connect(ctx context.Context) error {
 	return d.secure(ctx, d.cfg.TLS, d.url.Hostname())
 }
 
-func (d *dialling) connectTo(ctx context.Context, u *url.URL) (err error) {
+func (d *dialling) connectTo(ctx context.Context, u *url.URL) error {
 	dial := d.cfg.NetDial
 	if dial == nil {
 		dial = new(net.Dialer).DialContext
 	}
-	d.conn, err = dial(ctx, "tcp", addressOf(u))
-	return err
+	conn, err := dial(ctx, "tcp", addressOf(u))
+	if err != nil {
+		return err // conn may be a nil pointer then
+	}
+	d.conn = conn
+	return nil
 }
 
 // addressOf returns host and port, the scheme's own if u has none.
@@ -82,6 +85,8 @@ func (d *dialling) proxy() (*url.URL, error) {
 		return nil, nil
 	case proxy.Scheme != "http" && proxy.Scheme != "https":
 		return nil, fmt.Errorf("the proxy for it has the scheme %q: http and https are possible, others by NetDial", proxy.Scheme)
+	case proxy.Hostname() == "":
+		return nil, errors.New("the proxy for it has no host: http://host:port would be right")
 	}
 	return proxy, nil
 }
@@ -114,8 +119,7 @@ func (d *dialling) askForTunnel(proxy *url.URL) error {
 	if err := r.Write(d.conn); err != nil {
 		return fmt.Errorf("proxy: %w", err)
 	}
-	br := bufio.NewReader(&responder{d.conn, maxResponseBytes})
-	resp, err := finalResponse(br, r)
+	resp, br, err := finalResponse(d.conn, r)
 	switch {
 	case err != nil:
 		return fmt.Errorf("proxy: %w", err)

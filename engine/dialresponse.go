@@ -5,11 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"net"
 	"net/http"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/penstock-ws/penstock/frame/deflate"
 )
@@ -26,14 +29,19 @@ var errLongResponse = fmt.Errorf("%w: its header is longer than %d bytes", errRe
 type responder struct {
 	net.Conn
 	left int
+	err  error // why no more could be read; nil at the end
 }
 
-func (r *responder) Read(p []byte) (int, error) {
+func (r *responder) Read(p []byte) (n int, err error) {
 	if r.left <= 0 {
-		return 0, errLongResponse
+		r.err = errLongResponse
+		return 0, r.err
 	}
-	n, err := r.Conn.Read(p[:min(len(p), r.left)])
+	n, err = r.Conn.Read(p[:min(len(p), r.left)])
 	r.left -= n
+	if err != nil && err != io.EOF {
+		r.err = err
+	}
 	return n, err
 }
 
@@ -48,16 +56,14 @@ func (d *dialling) exchange(o *beginning) error {
 	if err := d.r.Write(d.conn); err != nil {
 		return err
 	}
-	br := bufio.NewReaderSize(&responder{d.conn, maxResponseBytes}, 4<<10)
-	resp, err := finalResponse(br, d.r)
+	resp, br, err := finalResponse(d.conn, d.r)
 	if err != nil {
 		return err
 	}
 	if resp.StatusCode != http.StatusSwitchingProtocols {
-		defer func() { _ = resp.Body.Close() }()
-		return &HandshakeError{Status: resp.StatusCode, Reason: firstLine(resp), Header: resp.Header}
+		return &HandshakeError{Status: resp.StatusCode, Reason: d.reason(resp), Header: resp.Header}
 	}
-	chosen, err := d.check(resp.Header)
+	chosen, err := d.check(resp)
 	if err != nil {
 		return err
 	}
@@ -74,35 +80,95 @@ func (d *dialling) exchange(o *beginning) error {
 // mostInterim is how many interim responses (RFC 9110 §15.2) a server may send.
 const mostInterim = 8
 
-func finalResponse(br *bufio.Reader, r *http.Request) (*http.Response, error) {
-	for range mostInterim {
+// finalResponse returns the response without reading its body, which need not come,
+// and what it has been read from.
+func finalResponse(conn net.Conn, r *http.Request) (*http.Response, *bufio.Reader, error) {
+	from := &responder{Conn: conn, left: maxResponseBytes}
+	br := bufio.NewReaderSize(from, 4<<10)
+	for range mostInterim + 1 {
 		resp, err := http.ReadResponse(br, r)
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return nil, fmt.Errorf("%w: it ends before it is whole", errResponse)
-		}
-		if err != nil || resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols {
-			return resp, err
+		switch {
+		case err != nil:
+			return nil, nil, from.why(err)
+		case resp.StatusCode >= 200, resp.StatusCode == http.StatusSwitchingProtocols:
+			return resp, br, nil
 		}
 	}
-	return nil, fmt.Errorf("%w: more than %d interim responses", errResponse, mostInterim)
+	return nil, nil, fmt.Errorf("%w: more than %d interim responses", errResponse, mostInterim)
 }
 
-// firstLine returns what a server says about a refusal, or else the status in words.
-func firstLine(resp *http.Response) string {
-	b, _ := io.ReadAll(io.LimitReader(resp.Body, 512)) // what there is of it
-	line, _, _ := strings.Cut(strings.TrimSpace(strings.ToValidUTF8(string(b), "")), "\n")
-	if line = strings.TrimSpace(line); line == "" {
+// why says why there is no response. Errors of package net/http are not for others:
+// they quote what has been read, which may be our own request, sent back.
+func (r *responder) why(err error) error {
+	switch {
+	case r.err != nil:
+		return r.err
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("%w: it ends before it is whole", errResponse)
+	}
+	return fmt.Errorf("%w: it is not HTTP", errResponse)
+}
+
+// reason returns what a server says about a refusal: the first line of the body that
+// is not empty. It returns the status in words if there is none, or if it tells what
+// the request had in it: many servers quote the path, and redirections do.
+func (d *dialling) reason(resp *http.Response) string {
+	line := firstLine(io.LimitReader(resp.Body, maxReasonBytes))
+	if line == "" || resp.StatusCode/100 == 3 || d.tells(line) {
 		return http.StatusText(resp.StatusCode)
 	}
 	return line
 }
 
+// maxReasonBytes is how much of a refusal's body is read.
+const maxReasonBytes = 512
+
+// firstLine reads no further than to its end: the rest may be long in coming.
+func firstLine(body io.Reader) string {
+	for br := bufio.NewReader(body); ; {
+		line, err := br.ReadString('\n')
+		line = strings.Map(func(r rune) rune {
+			if r == utf8.RuneError || !unicode.IsPrint(r) {
+				return -1
+			}
+			return r
+		}, strings.TrimSpace(line))
+		if line != "" || err != nil {
+			return line
+		}
+	}
+}
+
+// leastSecret is the length from which a part of the target counts as one.
+const leastSecret = 3
+
+// tells reports whether a text has some of the target in it that no error may show.
+func (d *dialling) tells(text string) bool {
+	text = html.UnescapeString(text)
+	secrets := []string{strings.Trim(d.url.Path, "/"), strings.Trim(d.url.EscapedPath(), "/"), d.url.RawQuery}
+	if d.url.User != nil {
+		password, _ := d.url.User.Password()
+		secrets = append(secrets, password)
+	}
+	for _, values := range d.url.Query() {
+		secrets = append(secrets, values...)
+	}
+	for _, authorization := range d.r.Header["Authorization"] {
+		_, credentials, _ := strings.Cut(authorization, " ")
+		secrets = append(secrets, authorization, credentials)
+	}
+	return slices.ContainsFunc(secrets, func(s string) bool { return len(s) >= leastSecret && strings.Contains(text, s) })
+}
+
 // check holds the response's header against RFC 6455 §4.1 and returns the subprotocol.
-func (d *dialling) check(h http.Header) (subprotocol string, err error) {
+func (d *dialling) check(resp *http.Response) (subprotocol string, err error) {
+	h := resp.Header
 	accept := h["Sec-Websocket-Accept"]
 	chosen := h["Sec-Websocket-Protocol"]
 	switch {
-	case !hasToken(h["Upgrade"], "websocket"):
+	case resp.ProtoMajor != 1 || resp.ProtoMinor != 1:
+		return "", fmt.Errorf("%w: it is not HTTP/1.1", errResponse)
+	case !hasToken(h["Upgrade"], "websocket") || len(elements(h["Upgrade"])) != 1:
 		return "", fmt.Errorf("%w: Upgrade is not websocket", errResponse)
 	case !hasToken(h["Connection"], "upgrade"):
 		return "", fmt.Errorf("%w: Connection is not Upgrade", errResponse)
@@ -110,7 +176,7 @@ func (d *dialling) check(h http.Header) (subprotocol string, err error) {
 		return "", fmt.Errorf("%w: Sec-WebSocket-Accept does not belong to the key", errResponse)
 	case len(chosen) == 0:
 		return "", nil
-	case len(chosen) > 1 || !slices.Contains(d.cfg.Endpoint.Subprotocols, chosen[0]):
+	case len(chosen) > 1 || !slices.Contains(d.ep.subprotocols, chosen[0]):
 		return "", fmt.Errorf("%w: it chooses a subprotocol that was not offered", errResponse)
 	}
 	return chosen[0], nil

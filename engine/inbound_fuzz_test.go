@@ -43,7 +43,7 @@ func (s seams) check(t testing.TB, stream []byte, deflates bool, seed uint64) er
 	if deflates {
 		bits = []int{9, 12, 15}[rnd.IntN(3)]
 	}
-	x := reference{limit: InboundLimit, fragments: InboundFragments, deflates: deflates, ratio: defaultInflateRatio}.expect(stream)
+	x := reference{limit: InboundLimit, fragments: InboundFragments, deflates: deflates, ratio: defaultInflateRatio, client: s[0].client}.expect(stream)
 	ways := [...]string{"inline", "inline, direct", seamWays[2+rnd.IntN(3)]}
 	first := frame.CloseCode(0)
 	for i, way := range ways {

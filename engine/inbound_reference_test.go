@@ -15,7 +15,8 @@ type reference struct {
 	limit     int // Config.MaxMessageBytes
 	fragments int // Config.MaxFragments
 	deflates  bool
-	ratio     int // Config.MaxInflateRatio
+	ratio     int  // Config.MaxInflateRatio
+	client    bool // who reads: a server's frames are not masked
 }
 
 // An expectation is what must come of a stream.
@@ -168,7 +169,7 @@ func (r reference) header(b []byte, inside, packed bool, frames int, announced u
 	if len(broken) > 0 || len(b) < 2 {
 		return h, broken, false
 	}
-	bad(1002, b[1] < 0x80)
+	bad(1002, b[1] >= 0x80 == r.client)
 	bad(1002, control && b[1]%128 > 125)
 	if len(broken) > 0 {
 		return h, broken, false
@@ -189,9 +190,12 @@ func (r reference) header(b []byte, inside, packed bool, frames int, announced u
 	bad(1002, digits == 2 && most < 126)
 	bad(1002, digits == 8 && most < 65536)
 	bad(1002, digits == 8 && least>>63 != 0)
-	h.length, h.size = least, 2+digits+4
+	h.length, h.size = least, 2+digits
+	if !r.client {
+		h.size += 4
+	}
 	whole = len(b) >= h.size
-	if whole {
+	if whole && !r.client {
 		h.mask = [4]byte(b[h.size-4:])
 	}
 	if !control {

@@ -26,6 +26,7 @@ import (
 // A cutSocket is a peer in memory whose bytes come in pieces, and then the end. It
 // takes everything that it is sent, and keeps it.
 type cutSocket struct {
+	neverParks
 	tasks *group // for what a writer leaves to another goroutine
 	mu    sync.Mutex
 	in    []byte
@@ -107,8 +108,9 @@ type sightings struct {
 // A seam runs byte streams through an engine in memory: everything of the inbound
 // path but the system calls. Handlers send every message back.
 type seam struct {
-	e   *Engine
-	eps map[string]*endpoint
+	e      *Engine
+	eps    map[string]*endpoint
+	client bool // the connections are dialled
 }
 
 type seamKey struct{}
@@ -207,9 +209,16 @@ func (s *seam) see(t testing.TB, way string, bits int, stream []byte, early int,
 		}
 		return nil
 	}
-	_ = s.e.admission.enter(&Scope{})
+	o := beginning{deflateBits: bits, early: stream[:early], response: []byte(preface), scope: scopeOf("Cut\n\n")}
+	if s.client {
+		s.e.admission.enterDialled()
+		o.scope.dialled, o.response = true, nil
+	} else {
+		_ = s.e.admission.enter(&Scope{})
+	}
 	sock := &cutSocket{tasks: &s.e.goroutines, in: stream[early:], cuts: slices.Clone(cuts)}
-	s.e.start(&ep, beginning{sock: sock, deflateBits: bits, early: stream[:early], response: []byte(preface), scope: scopeOf("Cut\n\n")})
+	o.sock = sock
+	s.e.start(&ep, o)
 	late := time.NewTimer(20 * time.Second)
 	defer late.Stop()
 	select {
@@ -221,6 +230,11 @@ func (s *seam) see(t testing.TB, way string, bits int, stream []byte, early int,
 	sock.mu.Lock()
 	r.out = sock.out
 	sock.mu.Unlock()
+	if s.client {
+		out, err := unmasked(r.out)
+		require.NoError(t, err)
+		r.out = append([]byte(preface), out...)
+	}
 	return r
 }
 

@@ -46,6 +46,8 @@ func (e *Engine) finish() error {
 	if e.loops != nil {
 		e.loops.stop()
 	}
+	e.lot.stop()
+	e.lanes.stop()
 	e.goroutines.wait()
 	return e.executor.stop(context.Background())
 }

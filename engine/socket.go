@@ -2,6 +2,7 @@ package engine
 
 import (
 	"crypto/tls"
+	"io"
 	"net"
 	"syscall"
 	"time"
@@ -28,8 +29,20 @@ type socket interface {
 	// yet, 0 if it does not say; and whether that is because the connection is lost.
 	unsent() (n int, lost bool)
 
+	// unread reports whether bytes have come that have not been read, false if it is not
+	// known.
+	unread() bool
+
 	// closeWrite ends our direction: the peer reads to the end, then EOF.
 	closeWrite() error
+
+	// parks reports whether park is worth trying. Its answer may turn to false.
+	parks() bool
+
+	// park has c.unpark called, once and by another goroutine, when there is something
+	// to read, the end included, or the socket is closed. It returns false if it does
+	// not. The reader calls it with nothing held.
+	park(c *Conn) bool
 
 	// close ends both directions and makes pending reads and writes return.
 	close() error
@@ -47,10 +60,7 @@ type memory interface {
 // else by the means that every net.Conn has.
 func (e *Engine) newSocket(conn net.Conn, dialled bool) socket {
 	tasks := &e.goroutines
-	under := conn
-	if t, ok := conn.(*tls.Conn); ok {
-		under = t.NetConn()
-	}
+	under := underTLS(conn)
 	tcp, ok := under.(*net.TCPConn)
 	if !ok {
 		e.fallBack("the connection is not TCP")
@@ -65,7 +75,7 @@ func (e *Engine) newSocket(conn net.Conn, dialled bool) socket {
 				return s
 			}
 		}
-		if s := newTCPSocket(tcp, kernel, tasks); s != nil {
+		if s := e.newTCPSocket(tcp, kernel); s != nil {
 			return s
 		}
 	}
@@ -97,21 +107,34 @@ const streamRead = 4 << 10
 // A streamSocket serves TLS and other connections that can only block. All
 // writing is done by a goroutine that lives while there is something to write.
 type streamSocket struct {
+	neverParks
 	conn net.Conn
 	kernel
 	tasks *group
 }
 
+func (s *streamSocket) unread() bool { return s.kernel.unread() }
+
 func (s *streamSocket) setReadDeadline(t time.Time) error { return s.conn.SetReadDeadline(t) }
 
 func (s *streamSocket) read(m memory) (int, error) {
-	n, err := s.conn.Read(m.lend(streamRead))
-	if n > 0 {
-		return n, nil // an error comes again
+	for range mostEmptyReads {
+		n, err := s.conn.Read(m.lend(streamRead))
+		if n > 0 {
+			return n, nil // an error comes again
+		}
+		if err != nil {
+			m.giveBack()
+			return 0, err
+		}
 	}
 	m.giveBack()
-	return 0, err
+	return 0, io.ErrNoProgress
 }
+
+// mostEmptyReads is how often in a row a connection may have read nothing without an
+// error, which an io.Reader is allowed to and a net.Pipe does.
+const mostEmptyReads = 100
 
 // Write writes a piece at a time, so that progress shows on a slow connection.
 // TLS gives no way to ask whether the socket has room.
@@ -136,9 +159,15 @@ func (s *streamSocket) closeWrite() error {
 }
 
 // close closes what is under TLS, because tls.Conn.Close waits for a writer.
-func (s *streamSocket) close() error {
-	if c, ok := s.conn.(*tls.Conn); ok {
-		return c.NetConn().Close()
+func (s *streamSocket) close() error { return underTLS(s.conn).Close() }
+
+// underTLS returns what carries conn: through an https proxy there are two of TLS.
+func underTLS(conn net.Conn) net.Conn {
+	for {
+		t, ok := conn.(*tls.Conn)
+		if !ok {
+			return conn
+		}
+		conn = t.NetConn()
 	}
-	return s.conn.Close()
 }

@@ -24,7 +24,8 @@ flag are filters, too. Filters that can be named:
 %s
 
 The first line on standard output is "listening on" and the URL; logs go to
-standard error. SIGINT and SIGTERM close every connection with 1001 and wait for
+standard error. With --metrics-addr a second listener serves Prometheus metrics at
+/metrics. SIGINT and SIGTERM close every connection with 1001 and wait for
 the peers; a second signal ends the process at once.
 
 Each limit can also be set in the environment. A flag wins over its variable;

@@ -34,12 +34,21 @@ func run(ctx context.Context, s server) error {
 	if err := s.registry.Check(s.filters.orDefault()); err != nil {
 		return usage(err)
 	}
+	metricsAddr, err := s.metricsAddr()
+	if err != nil {
+		return err
+	}
 	ln, err := listen(s.host, s.port)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = ln.Close() }() // if nobody has served it
-	return untilSignal(ctx, logger, func(ctx context.Context) error { return s.serve(ctx, cfg, ln) })
+	m, err := newMetrics(metricsAddr, &cfg)
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	return untilSignal(ctx, logger, func(ctx context.Context) error { return s.serve(ctx, cfg, ln, m) })
 }
 
 // listen explains the errors that another flag would help against.
@@ -55,12 +64,17 @@ func listen(host string, port int) (net.Listener, error) {
 	return ln, err
 }
 
-// serve runs an engine with the filters on ln.
-func (s *server) serve(ctx context.Context, cfg engine.Config, ln net.Listener) error {
+// serve runs an engine with the filters on ln, and shows it to m.
+func (s *server) serve(ctx context.Context, cfg engine.Config, ln net.Listener, m *metrics) error {
 	e, err := engine.New(cfg, engine.Endpoint{})
 	if err != nil {
 		return err
 	}
+	stop, err := m.serve(e)
+	if err != nil {
+		return errors.Join(err, e.Shutdown(context.Background()))
+	}
+	defer stop()
 	h := hub.New(e, hub.Config{})
 	ep, err := s.registry.Build(s.filters.orDefault(), filters.Env{Engine: e, Hub: h, Logger: cfg.Logger})
 	if err != nil {

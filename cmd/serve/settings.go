@@ -19,6 +19,7 @@ type settings struct {
 	inline  bool
 	io      engine.IO // zero: not given
 	loops   int
+	metrics string // host:port; empty: no metrics
 
 	maxMessageBytes int
 	sendChunkBytes  int
@@ -62,6 +63,8 @@ func (s *settings) addFlags(f *pflag.FlagSet) {
 		fmt.Sprintf("memory that peers may cost; short of it the largest holders are closed with 1013\n(default %d here; environment WS_MEMORY_BUDGET_BYTES)", engine.DefaultMemoryBudget()))
 	f.Var(origins{&s.allowOrigins}, "allow-origin",
 		"origin of web pages that may connect, besides the server's own;\nlike https://*.example.com, or * for all; repeatable")
+	f.Var(hostPort{&s.metrics}, "metrics-addr",
+		"address like 127.0.0.1:9100 to serve Prometheus metrics on, at /metrics; port 0 picks a free one\n(default off; environment WS_METRICS_ADDR)")
 	f.Var(prefixes{&s.trustedProxies}, "trusted-proxy",
 		"addresses of proxies whose X-Forwarded-For and -Proto are believed;\nlike 10.0.0.0/8; repeatable")
 }

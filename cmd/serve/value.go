@@ -3,6 +3,7 @@ package serve
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -86,6 +87,34 @@ func (v host) Set(s string) error {
 		s = strings.TrimSuffix(inner, "]")
 	}
 	if s == "" || strings.ContainsAny(s, "[]/ ") {
+		return errNotAllowed
+	}
+	*v.p = s
+	return nil
+}
+
+// hostPort is a flag that takes an address to listen on. An empty host, which would
+// show metrics to everybody, is more likely a slip.
+const hostPortAllowed = "a host and a port, like 127.0.0.1:9100 or [::1]:9100"
+
+type hostPort struct{ p *string }
+
+func (v hostPort) Type() string    { return "host:port" }
+func (v hostPort) allowed() string { return hostPortAllowed }
+
+func (v hostPort) String() string {
+	if v.p == nil {
+		return ""
+	}
+	return *v.p
+}
+
+func (v hostPort) Set(s string) error {
+	name, port, err := net.SplitHostPort(s)
+	if err != nil || (host{new(string)}).Set(name) != nil {
+		return errNotAllowed
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
 		return errNotAllowed
 	}
 	*v.p = s

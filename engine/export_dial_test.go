@@ -1,0 +1,7 @@
+package engine
+
+// For tests outside of the package.
+var (
+	ErrResponse     = errResponse
+	ErrLongResponse = errLongResponse
+)
