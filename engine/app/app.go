@@ -63,10 +63,7 @@ func (a *App) Manifest() Manifest {
 	return m
 }
 
-// Handle has h handle the messages to an endpoint. It must be called before the app
-// is mounted, and once for an endpoint: else the error is ErrMounted or ErrHandled, or
-// an *UnknownError.
-func (a *App) Handle(endpoint string, h Handler) error {
+func (a *App) handle(endpoint string, h Handler) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var names []string

@@ -81,7 +81,7 @@ func startWith(t *testing.T, ec engine.Config, handlers map[string]app.Handler) 
 	f.apps = apps
 	for name, h := range handlers {
 		slug, endpoint, _ := strings.Cut(name, "/")
-		require.NoError(t, f.app(slug).Handle(endpoint, h))
+		require.NoError(t, apps.Handle(slug, endpoint, h))
 	}
 	apps.Mount(app.RouterFunc(f.s.HandleHTTP))
 	return f
@@ -261,19 +261,16 @@ func TestC2C3Isolation(t *testing.T) {
 // C4: handlers that come too late, twice or for nothing.
 func TestC4Registration(t *testing.T) {
 	f := start(t, map[string]app.Handler{"alpha/realtime": echo})
-	require.ErrorIs(t, f.app("alpha").Handle("open", echo), app.ErrMounted)
+	require.ErrorIs(t, f.apps.Handle("alpha", "open", echo), app.ErrMounted)
 	apps, err := app.New(f.s.Engine, app.Config{Manifests: []app.Manifest{manifest(t, beta)}})
 	require.NoError(t, err)
-	b, err := apps.App("beta")
-	require.NoError(t, err)
-	require.Error(t, b.Handle("realtime", nil))
-	require.NoError(t, b.Handle("realtime", echo))
-	require.ErrorIs(t, b.Handle("realtime", echo), app.ErrHandled)
+	require.Error(t, apps.Handle("beta", "realtime", nil))
+	require.NoError(t, apps.Handle("beta", "realtime", echo))
+	require.ErrorIs(t, apps.Handle("beta", "realtime", echo), app.ErrHandled)
 	var unknown *app.UnknownError
-	require.ErrorAs(t, b.Handle("other", echo), &unknown)
+	require.ErrorAs(t, apps.Handle("beta", "other", echo), &unknown)
 	require.Equal(t, app.UnknownError{Kind: "endpoint of beta", Name: "other", Known: []string{"realtime"}}, *unknown)
-	_, err = apps.App("alpha")
-	require.ErrorAs(t, err, &unknown)
+	require.ErrorAs(t, apps.Handle("alpha", "realtime", echo), &unknown)
 	require.Equal(t, app.UnknownError{Kind: "app", Name: "alpha", Known: []string{"beta"}}, *unknown)
 }
 
@@ -533,10 +530,12 @@ func TestC7C8Manager(t *testing.T) {
 	require.Equal(t, []int{3, 2, 0}, []int{a.All().Len(), a.User("ann").Len(), a.User("bob").Len()})
 	require.Equal(t, []string{"ann"}, slices.Collect(a.Users()))
 	anonymous := 0
+	var ids []string
 	for c := range a.All().Connections() {
 		require.Equal(t, "alpha", c.AppSlug)
 		require.WithinRange(t, c.ConnectedAt, before, time.Now())
 		require.Same(t, c, a.Connection(c.ID))
+		ids = append(ids, c.ID)
 		require.NotNil(t, c.Conn())
 		if c.UserID == "" {
 			anonymous++
@@ -552,6 +551,9 @@ func TestC7C8Manager(t *testing.T) {
 	enginetest.Await(t, func() bool { return a.All().Len() == 1 }, "two have left")
 	require.Zero(t, a.User("ann").Len())
 	require.Nil(t, a.Connection("no such"))
+	enginetest.Await(t, func() bool {
+		return !slices.ContainsFunc(ids, func(id string) bool { c := a.Connection(id); return c != nil && c.UserID == "ann" })
+	}, "ann's connections cannot be found any more")
 }
 
 // C10: clients subscribe to channels of their app, if they may.

@@ -114,6 +114,17 @@ func (s *Apps) Slugs() (list []string) {
 	return list
 }
 
+// Handle has h handle the messages to an endpoint. It must be called before the app
+// is mounted, and once for an endpoint: else the error is ErrMounted or ErrHandled, or
+// an *UnknownError.
+func (s *Apps) Handle(slug, endpoint string, h Handler) error {
+	a, err := s.App(slug)
+	if err != nil {
+		return err
+	}
+	return a.handle(endpoint, h)
+}
+
 // Mount puts all endpoints of all apps on r.
 func (s *Apps) Mount(r Router) {
 	for _, slug := range s.Slugs() {

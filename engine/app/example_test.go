@@ -110,7 +110,7 @@ func Example() {
 			return c.Send(map[string]any{"type": "ordered", "product": o.Product})
 		},
 	}
-	if err := s.app("shop").Handle("orders", routes.Handle); err != nil {
+	if err := s.apps.Handle("shop", "orders", routes.Handle); err != nil {
 		panic(err)
 	}
 	s.start()
@@ -151,7 +151,7 @@ func ExampleParseManifest() {
 // A client is told what Errorf says; anything else is only logged. It stays connected.
 func ExampleErrorf() {
 	s := newSite(app.Config{}, shop)
-	_ = s.app("shop").Handle("orders", func(_ context.Context, _ *app.Connection, m app.Message) error {
+	_ = s.apps.Handle("shop", "orders", func(_ context.Context, _ *app.Connection, m app.Message) error {
 		switch m.Type {
 		case "told":
 			return app.Errorf("there is no tea left")
@@ -180,7 +180,7 @@ func ExampleErrorf() {
 func ExampleChannels() {
 	s := newSite(app.Config{}, shop)
 	a := s.app("shop")
-	_ = a.Handle("orders", app.Channels(func(_ context.Context, c *app.Connection, channel string) error {
+	_ = s.apps.Handle("shop", "orders", app.Channels(func(_ context.Context, c *app.Connection, channel string) error {
 		if channel == "staff" && c.UserID == "" {
 			return app.Errorf("staff only")
 		}

@@ -86,13 +86,13 @@ func handle(apps *app.Apps) error {
 	if err != nil {
 		return err
 	}
-	if err := shop.Handle("orders", app.Routes{"order": order(shop)}.Handle); err != nil {
+	if err := apps.Handle("shop", "orders", app.Routes{"order": order(shop)}.Handle); err != nil {
 		return err
 	}
-	if err := shop.Handle("prices", app.Channels(nil).Handle); err != nil {
+	if err := apps.Handle("shop", "prices", app.Channels(nil).Handle); err != nil {
 		return err
 	}
-	return support.Handle("chat", app.Routes{"say": say(support)}.Handle)
+	return apps.Handle("support", "chat", app.Routes{"say": say(support)}.Handle)
 }
 
 type orderMessage struct {
