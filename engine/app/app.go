@@ -63,6 +63,17 @@ func (a *App) Manifest() Manifest {
 	return m
 }
 
+// Mount puts the app's endpoints on r. Handlers must be registered before. An endpoint without a handler only sends: what
+// comes in is answered with an error.
+func (a *App) Mount(r Router) {
+	a.mu.Lock()
+	a.mounted = true
+	a.mu.Unlock()
+	for _, ep := range a.endpoints {
+		r.Handle(ep.pattern, a.apps.e.Endpoint(ep.forEngine()))
+	}
+}
+
 func (a *App) handle(endpoint string, h Handler) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -84,17 +95,6 @@ func (a *App) handle(endpoint string, h Handler) error {
 		return nil
 	}
 	return &UnknownError{"endpoint of " + a.manifest.Slug, endpoint, names}
-}
-
-// Mount puts the app's endpoints on r. An endpoint without a handler only sends: what
-// comes in is answered with an error.
-func (a *App) Mount(r Router) {
-	a.mu.Lock()
-	a.mounted = true
-	a.mu.Unlock()
-	for _, ep := range a.endpoints {
-		r.Handle(ep.pattern, a.apps.e.Endpoint(ep.forEngine()))
-	}
 }
 
 func (ep *endpoint) forEngine() engine.Endpoint {

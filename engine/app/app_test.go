@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -21,6 +22,7 @@ import (
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/engine/app"
 	"github.com/penstock-ws/penstock/engine/enginetest"
+	"github.com/penstock-ws/penstock/frame"
 	"github.com/penstock-ws/penstock/interceptors"
 )
 
@@ -341,8 +343,13 @@ func TestC6Refusal(t *testing.T) {
 // C6: a handler that means to ends it.
 func TestC6MeantToEnd(t *testing.T) {
 	f := start(t, map[string]app.Handler{"beta/realtime": func(_ context.Context, _ *app.Connection, m app.Message) error {
-		if m.Type == "refuse" {
+		switch m.Type {
+		case "refuse":
 			return fmt.Errorf("wrapped: %w", interceptors.Refusal{Status: 403, Message: "go", Close: true})
+		case "congested":
+			return engine.ErrCongested
+		case "dropped":
+			return engine.ErrDropped
 		}
 		return fmt.Errorf("wrapped: %w", &engine.CloseError{Code: 4000, Reason: "enough"})
 	}})
@@ -352,6 +359,41 @@ func TestC6MeantToEnd(t *testing.T) {
 	c = f.open("/beta")
 	c.say(`{"type":"refuse"}`)
 	c.hearEnd(websocket.ClosePolicyViolation)
+	c = f.open("/beta")
+	c.say(`{"type":"dropped"}`) // which is nobody's matter
+	c.say(`{"type":"congested"}`)
+	c.hearEnd(websocket.CloseTryAgainLater)
+	require.NotContains(t, f.logs.String(), "failed")
+}
+
+// noSecrets lets nothing out that says so.
+type noSecrets struct{ interceptors.OutboundOnly }
+
+func (noSecrets) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+	if bytes.Contains(out.Data, []byte("secret")) {
+		return errors.New("it is secret")
+	}
+	return next(ctx, out)
+}
+
+// C6: a reply that an interceptor does not let out ends nothing.
+func TestC6RefusedReply(t *testing.T) {
+	f := start(t, nil)
+	apps, err := app.New(f.s.Engine, app.Config{
+		Manifests: []app.Manifest{manifest(t, `{"slug": "gamma", "auth_required": false, "websockets": {"w": {"path": "/gamma"}}}`)},
+		Auth:      func(string, string) interceptors.Interceptor { return noSecrets{} },
+		Logger:    slog.New(slog.NewTextHandler(f.logs, nil)),
+	})
+	require.NoError(t, err)
+	require.NoError(t, apps.Handle("gamma", "w", func(_ context.Context, c *app.Connection, _ app.Message) error {
+		return c.Send(map[string]any{"type": "secret"})
+	}))
+	apps.Mount(app.RouterFunc(f.s.HandleHTTP))
+	c := f.open("/gamma")
+	for range 2 {
+		c.say(`{"type":"x"}`)
+		require.Equal(t, "internal error", c.hear()["message"])
+	}
 }
 
 // hearEnd reads until the end, which has this code.
@@ -398,6 +440,9 @@ func TestC6OwnConnectionsError(t *testing.T) {
 			require.NoError(t, c.Conn().Close(4000, "go"))
 			return c.Send(map[string]any{"type": "x"})
 		}
+		if m.Type == "big" {
+			return c.Send(map[string]any{"type": strings.Repeat("x", 2<<20)})
+		}
 		for {
 			if err := c.Send(map[string]any{"type": strings.Repeat("x", 32<<10)}); err != nil {
 				close(slow)
@@ -412,6 +457,9 @@ func TestC6OwnConnectionsError(t *testing.T) {
 	c = f.open("/beta")
 	c.say(`{"type":"close"}`)
 	c.hearEnd(4000)
+	c = f.open("/beta")
+	c.say(`{"type":"big"}`)
+	c.hearEnd(websocket.CloseMessageTooBig)
 	require.NotContains(t, f.logs.String(), "failed")
 }
 
@@ -617,4 +665,21 @@ func TestEndpointWithoutHandler(t *testing.T) {
 	c := start(t, nil).open("/beta")
 	c.say(`{"type":"x"}`)
 	require.Equal(t, "this endpoint takes no messages", c.hear()["message"])
+}
+
+// C1: a peer that keeps quiet is pinged after the interval, and given up after two and a
+// half of it.
+func TestC1PingInterval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := enginetest.StartMemory(t, engine.Config{}, engine.Endpoint{})
+		apps, err := app.New(s.Engine, app.Config{Manifests: []app.Manifest{manifest(t, `{"slug": "a", "auth_required": false, "websockets": {"w": {"path": "/w", "ping_interval": 20}}}`)}})
+		require.NoError(t, err)
+		apps.Mount(app.RouterFunc(s.HandleHTTP))
+		start := time.Now()
+		c := s.DialWith(enginetest.Handshake{Target: "/w"})
+		require.Contains(t, c.ReadText(), "connected")
+		c.ExpectClose(frame.CloseGoingAway)
+		require.InDelta(t, 50, time.Since(start).Seconds(), 1.5)
+		require.Len(t, c.Pinged, 2, "after 20 and 40 seconds")
+	})
 }

@@ -104,6 +104,8 @@ func TestMistakesAreShort(t *testing.T) {
 		"w":{"path":"` + strings.Repeat("x", 1000) + `","ping_interval":` + strings.Repeat("9", 1000) + `}}}`)
 	list := err.(interface{ Unwrap() []error }).Unwrap()
 	require.Len(t, list, 5) // x is unknown, and stands there twice
+	both := parse(`{"slug":"a","websockets":{"v":{},"w":{}}}`).(interface{ Unwrap() []error }).Unwrap()
+	require.Len(t, both, 2, "two that have no path do not have the same")
 	for _, one := range list {
 		require.Less(t, len(one.Error()), 250)
 	}

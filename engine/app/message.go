@@ -164,7 +164,6 @@ func (ep *endpoint) decode(in engine.Message) (Message, error) {
 	case json.Unmarshal(in.Data, &fields) != nil || fields == nil:
 		return m, Errorf("a message must be a JSON object")
 	case json.Unmarshal(fields[true], &m.Type) != nil || m.Type == "" || len(m.Type) > mostType:
-		m.Type = ""
 		return m, Errorf("a message must have a type, a string of 1 to %d bytes", mostType)
 	}
 	return m, nil
