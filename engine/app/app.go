@@ -63,8 +63,8 @@ func (a *App) Manifest() Manifest {
 	return m
 }
 
-// Mount puts the app's endpoints on r. Handlers must be registered before. An endpoint without a handler only sends: what
-// comes in is answered with an error.
+// Mount puts the app's endpoints on r. Handlers must be registered before. An endpoint
+// without a handler only sends: what comes in is answered with an error.
 func (a *App) Mount(r Router) {
 	a.mu.Lock()
 	a.mounted = true
