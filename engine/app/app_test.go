@@ -460,6 +460,7 @@ func TestC6OwnConnectionsError(t *testing.T) {
 	c = f.open("/beta")
 	c.say(`{"type":"big"}`)
 	c.hearEnd(websocket.CloseMessageTooBig)
+	enginetest.Await(t, func() bool { return f.app("beta").All().Len() == 0 }, "the handlers have returned")
 	require.NotContains(t, f.logs.String(), "failed")
 }
 
