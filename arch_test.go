@@ -41,6 +41,11 @@ var arrows = map[string][]string{
 	"engine/otel":         {"engine", "frame", "interceptors"},
 	"engine/reconnect":    {"engine", "frame", "backpressure"},
 	"engine/auth":         {"engine", "frame", "interceptors"},
+
+	"docs/examples/chat":          {"engine", "engine/hub", "frame", "interceptors"},
+	"docs/examples/dashboard":     {"engine", "engine/relay"},
+	"docs/examples/notifications": {"engine", "engine/hub", "frame", "interceptors"},
+	"docs/examples/apps":          {"engine", "engine/app", "interceptors"},
 }
 
 // TestImportDirection fails on an import that points upwards, and on a folder

@@ -3,6 +3,7 @@ package relay_test
 import (
 	"bytes"
 	"context"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -133,10 +134,13 @@ func TestE1ClientType(t *testing.T) {
 		say(t, ws, "ping")
 		require.Equal(t, "pong", hear(t, ws))
 	}
-	for _, query := range []string{"client_type=admin", "client_type=", "client_type=client&client_type=worker"} {
+	for _, query := range []string{"client_type=admin", "client_type=", "client_type=client&client_type=worker", "client_type=worker;token=" + wrong, "client_type=%zz", "client_type=worker&token=" + wrong + "%"} {
 		_, resp, err := f.dial(query, nil)
 		require.Error(t, err)
 		require.Equal(t, http.StatusBadRequest, resp.StatusCode, query)
+		text, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.NotContains(t, string(text), wrong)
 	}
 	require.Equal(t, 2, f.relay.Clients().Len())
 	require.Equal(t, 1, f.relay.Workers().Len())
@@ -226,6 +230,25 @@ func TestE5Relay(t *testing.T) {
 	require.NotContains(t, f.log.String(), "binary\\\":1")
 	say(t, w, "ping")
 	require.Equal(t, "pong", hear(t, w), "a worker hears what it has said")
+}
+
+// E5: what a client was too slow for is counted.
+func TestE5Missed(t *testing.T) {
+	f := startWith(t, engine.Config{HighWaterBytes: 64 << 10}, relay.Config{})
+	slow := f.client("")
+	w := f.client("client_type=worker&token=" + secret)
+	require.JSONEq(t, online, hear(t, slow))
+	for c := range f.relay.Clients().Conns() { // nobody but the test sends to it
+		for c.SendText(strings.Repeat("x", 32<<10)) == nil {
+		}
+	}
+	text := `{"x":"` + strings.Repeat("x", 32<<10) + `"}`
+	for range 3 {
+		say(t, w, text)
+	}
+	say(t, w, "ping")
+	require.Equal(t, "pong", hear(t, w))
+	require.Equal(t, relay.Stats{Relayed: 3, Missed: 3}, f.relay.Stats())
 }
 
 // What clients say goes nowhere, or to the program.
