@@ -289,6 +289,37 @@ func TestE6SlowClientLearnsTheStatus(t *testing.T) {
 	}
 }
 
+// E4: who has missed no status, or has got it since, is not told again.
+func TestE6NothingIsOwedTwice(t *testing.T) {
+	f := startWith(t, engine.Config{HighWaterBytes: 64 << 10}, relay.Config{})
+	slow := f.client("")
+	say(t, slow, "ping")
+	require.Equal(t, "pong", hear(t, slow))
+	fill := func() {
+		for c := range f.relay.Clients().Conns() { // nobody but the test sends to it
+			for c.SendText(strings.Repeat("x", 32<<10)) == nil {
+			}
+		}
+	}
+	statuses := func() (n int) {
+		say(t, slow, "ping") // which is read when it has drained
+		for text := ""; text != "pong"; {
+			if text = hear(t, slow); text == online || text == offline {
+				n++
+			}
+		}
+		return n
+	}
+	fill()
+	require.Zero(t, statuses())
+	fill()
+	f.client("client_type=worker&token=" + secret)
+	enginetest.Await(t, func() bool { return f.relay.WorkerOnline() }, "a worker has come")
+	require.Equal(t, 1, statuses())
+	fill()
+	require.Zero(t, statuses())
+}
+
 // E4: an answer that the announcement of a change overtakes is given again.
 func TestE4OvertakenAnswer(t *testing.T) {
 	f := start(t, relay.Config{})
