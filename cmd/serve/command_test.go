@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math"
 	"net/http"
 	"strings"
 	"syscall"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
-	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 
 	"github.com/penstock-ws/penstock/engine"
@@ -211,28 +209,6 @@ func TestCauseOfUsageError(t *testing.T) {
 	var variable *engine.EnvError
 	require.ErrorAs(t, run(), &variable)
 	require.Equal(t, "MAX_WS_MESSAGE_BYTES", variable.Name)
-}
-
-// TestRanges: flags allow exactly what the engine allows.
-func TestRanges(t *testing.T) {
-	for name, set := range map[string]func(*engine.Config, int){
-		"max-message-bytes": func(c *engine.Config, n int) { c.MaxMessageBytes = n },
-		"send-chunk-bytes":  func(c *engine.Config, n int) { c.SendChunkBytes = n },
-		"workers":           func(c *engine.Config, n int) { c.Workers = n },
-	} {
-		var s settings
-		f := pflag.NewFlagSet("", pflag.ContinueOnError)
-		s.addFlags(f)
-		v := f.Lookup(name).Value.(number)
-		for _, n := range []int{math.MinInt, -1, v.low - 1, v.low, v.high, v.high + 1, math.MaxInt} {
-			if n == 0 {
-				continue // the engine's default, which a flag that is given cannot mean
-			}
-			var cfg engine.Config
-			set(&cfg, n)
-			require.Equal(t, cfg.Validate() == nil, n >= v.low && n <= v.high, "%s %d", name, n)
-		}
-	}
 }
 
 // TestSignalError: the status is a shell's.
