@@ -309,6 +309,7 @@ func TestUsageErrors(t *testing.T) {
 		{args: "--io=magic", says: []string{"--io", `"magic"`, "goroutine", "epoll"}},
 		{env: "WS_PORT=70000", args: "-p 5", says: []string{"WS_PORT", `"70000"`, "0 to 65535"}},
 		{env: "WS_PORT=70000 WS_INLINE=yes WS_LOG_LEVEL=x", says: []string{"WS_PORT", "WS_INLINE", `"yes"`, "WS_LOG_LEVEL"}},
+		{env: "WS_FILTERS=nonsense", args: "-f rooms", says: []string{"WS_FILTERS", `"nonsense"`, "echo_messages"}},
 		{env: "WS_TOKENS=alice", says: []string{"WS_TOKENS", "user=token"}},
 		{env: "WS_TOKENS=,", says: []string{"WS_TOKENS", "user=token"}},
 		{env: "WS_FILTER_RATE=fast", args: "-f rate_limit", says: []string{"rate_limit", "WS_FILTER_RATE", `"fast"`, "100/10s"}},

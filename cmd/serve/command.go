@@ -65,12 +65,9 @@ func NewCommand(cfg Config) *cobra.Command {
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			line.rest(args)
-			s, err := line.settings(os.Getenv)
+			s, err := line.settings(os.Getenv, cfg.Filters)
 			if err != nil {
 				return err
-			}
-			if err := cfg.Filters.Check(s.filters); err != nil {
-				return usage(err)
 			}
 			if line.print {
 				return printSettings(cmd.OutOrStdout(), line.options, s)
@@ -87,10 +84,17 @@ func NewCommand(cfg Config) *cobra.Command {
 
 // settings puts the command line over the file over the environment. Its errors are
 // *UsageError.
-func (c *commandLine) settings(getenv func(string) string) (*settings, error) {
+func (c *commandLine) settings(getenv func(string) string, registry *filters.Registry) (*settings, error) {
 	environment, envErr := fromEnvironment(c.options, getenv)
 	file, fileErr := fromFile(c.options, c.file)
-	if err := errors.Join(envErr, fileErr); err != nil {
+	errs := []error{envErr, fileErr}
+	for _, l := range []layer{c.layer, file, environment} {
+		g := l[c.filters()]
+		if err := registry.Check(g.values); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", g.from, err))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
 		return nil, usage(err)
 	}
 	return resolve(c.options, c.layer, file, environment)

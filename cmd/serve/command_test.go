@@ -2,10 +2,13 @@ package serve
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -209,6 +212,33 @@ func TestCauseOfUsageError(t *testing.T) {
 	var variable *engine.EnvError
 	require.ErrorAs(t, run(), &variable)
 	require.Equal(t, "MAX_WS_MESSAGE_BYTES", variable.Name)
+}
+
+// TestNotReadyBeforeTheEnd: whoever ends the serving has said so before.
+func TestNotReadyBeforeTheEnd(t *testing.T) {
+	for range 200 {
+		s := &server{getenv: func(string) string { return "" }}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		require.NoError(t, s.untilSignal(ctx, func(ctx context.Context) error {
+			<-ctx.Done()
+			if !s.ended.Load() {
+				return errors.New("it is still said to be ready")
+			}
+			return nil
+		}))
+	}
+}
+
+// TestFileSize: a file that cannot be a configuration is not read.
+func TestFileSize(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	require.NoError(t, os.WriteFile(path, append(bytes.Repeat([]byte(" "), mostFile), "{}"...), 0o600))
+	_, err := fromFile(options(), path)
+	require.Error(t, err)
+	require.NoError(t, os.WriteFile(path, append(bytes.Repeat([]byte(" "), mostFile-2), "{}"...), 0o600))
+	_, err = fromFile(options(), path)
+	require.NoError(t, err)
 }
 
 // TestSignalError: the status is a shell's.

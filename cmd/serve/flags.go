@@ -2,6 +2,7 @@ package serve
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -52,12 +53,15 @@ func newCommandLine(f *pflag.FlagSet) *commandLine {
 
 // rest takes the arguments that are not among the filters yet.
 func (c *commandLine) rest(args []string) {
-	for _, o := range c.options {
-		if o.field == "filters" && len(args) > c.args {
-			c.add(o, args[c.args:]...)
-		}
+	if len(args) > c.args {
+		c.add(c.filters(), args[c.args:]...)
 	}
 	c.args = len(args)
+}
+
+// filters returns the option that takes the arguments.
+func (c *commandLine) filters() *option {
+	return c.options[slices.IndexFunc(c.options, func(o *option) bool { return o.field == "filters" })]
 }
 
 // add notes values of a flag.
@@ -93,7 +97,7 @@ func (v *flagValue) allowed() string { return v.o.right() }
 // Set is called while the flag set parses, and so knows what came before.
 func (v *flagValue) Set(s string) error {
 	s = v.o.normal(s)
-	if v.o.field == "filters" {
+	if v.o == v.c.filters() {
 		v.c.rest(v.c.flags.Args())
 	} else if v.o.wrong(s) != "" {
 		return errNotAllowed
