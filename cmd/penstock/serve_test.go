@@ -293,6 +293,15 @@ func TestReady(t *testing.T) {
 	require.Equal(t, 0, p.wait(), "%s", &p.stderr)
 }
 
+// TestDrainWindow: a shutdown has ten seconds more than its window, unless it is said
+// how long it has.
+func TestDrainWindow(t *testing.T) {
+	for window, timeout := range map[string]string{"0": "10s", "20s": "30s"} {
+		require.Equal(t, timeout, holds(t, nil, "--drain-window", window)["ws_shutdown_timeout"][0])
+	}
+	require.Equal(t, "21s", holds(t, []string{"WS_SHUTDOWN_TIMEOUT=21s"}, "--drain-window=20s")["ws_shutdown_timeout"][0])
+}
+
 // TestHangupWithoutCertificate: it is a signal as the others.
 func TestHangupWithoutCertificate(t *testing.T) {
 	p := start(t, nil)
@@ -399,7 +408,7 @@ func TestSystemdMistakes(t *testing.T) {
 	notSocket, err := os.Open(os.DevNull)
 	require.NoError(t, err)
 	defer func() { _ = notSocket.Close() }()
-	for n, says := range map[int]string{0: "LISTEN_FDS", 2: "LISTEN_FDS", 1: "socket of LISTEN_FDS"} {
+	for n, says := range map[int]string{0: `LISTEN_FDS="0"`, 2: `LISTEN_FDS="2"`, 1: "socket of LISTEN_FDS"} {
 		cmd := underSystemd(t, nil, n, "-p", "0")
 		cmd.ExtraFiles = []*os.File{notSocket}
 		_, err := cmd.Output()
