@@ -34,7 +34,7 @@ var arrows = map[string][]string{
 	"engine/relay":        {"engine", "engine/hub", "frame", "backpressure", "interceptors"},
 	"bench":               {"frame", "frame/deflate"},
 	"cmd/bench":           {"bench", "engine"}, // for the names of its settings
-	"cmd/serve":           {"engine", "engine/hub", "engine/filters", "frame", "interceptors", "engine/prometheus"},
+	"cmd/serve":           {"engine", "engine/hub", "engine/filters", "frame", "interceptors", "engine/prometheus", "engine/app"},
 	"cmd/penstock":        {"cmd/serve", "cmd/bench"},
 	"cmd":                 {},
 	"engine/prometheus":   {"engine", "frame", "interceptors"},

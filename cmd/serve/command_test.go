@@ -2,19 +2,19 @@ package serve
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io"
-	"math"
-	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/gorilla/websocket"
-	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 
 	"github.com/penstock-ws/penstock/engine"
@@ -214,84 +214,39 @@ func TestCauseOfUsageError(t *testing.T) {
 	require.Equal(t, "MAX_WS_MESSAGE_BYTES", variable.Name)
 }
 
-// TestRanges: flags allow exactly what the engine allows.
-func TestRanges(t *testing.T) {
-	for name, set := range map[string]func(*engine.Config, int){
-		"max-message-bytes": func(c *engine.Config, n int) { c.MaxMessageBytes = n },
-		"send-chunk-bytes":  func(c *engine.Config, n int) { c.SendChunkBytes = n },
-		"workers":           func(c *engine.Config, n int) { c.Workers = n },
-	} {
-		var s settings
-		f := pflag.NewFlagSet("", pflag.ContinueOnError)
-		s.addFlags(f)
-		v := f.Lookup(name).Value.(number)
-		for _, n := range []int{math.MinInt, -1, v.low - 1, v.low, v.high, v.high + 1, math.MaxInt} {
-			if n == 0 {
-				continue // the engine's default, which a flag that is given cannot mean
-			}
-			var cfg engine.Config
-			set(&cfg, n)
-			require.Equal(t, cfg.Validate() == nil, n >= v.low && n <= v.high, "%s %d", name, n)
-		}
-	}
+// TestNotReadyBeforeTheEnd: what is served has not been told to end when the server says
+// that it is about to.
+func TestNotReadyBeforeTheEnd(t *testing.T) {
+	serving := make(chan context.Context, 1)
+	told := make(chan error, 1)
+	s := &server{getenv: func(string) string { // asked for the way to tell
+		told <- (<-serving).Err()
+		return ""
+	}}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, s.untilSignal(ctx, func(ctx context.Context) error {
+		serving <- ctx
+		<-ctx.Done()
+		return nil
+	}))
+	require.NoError(t, <-told)
+	require.True(t, s.ended.Load())
+}
+
+// TestFileSize: a file that cannot be a configuration is not read.
+func TestFileSize(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	require.NoError(t, os.WriteFile(path, append([]byte("{}"), bytes.Repeat([]byte(" "), mostFile)...), 0o600))
+	_, err := fromFile(options(), path)
+	require.Error(t, err)
+	require.NoError(t, os.WriteFile(path, append([]byte("{}"), bytes.Repeat([]byte(" "), mostFile-2)...), 0o600))
+	_, err = fromFile(options(), path)
+	require.NoError(t, err)
 }
 
 // TestSignalError: the status is a shell's.
 func TestSignalError(t *testing.T) {
 	require.Equal(t, 143, (&SignalError{syscall.SIGTERM}).ExitCode())
 	require.Equal(t, 130, (&SignalError{syscall.SIGINT}).ExitCode())
-}
-
-// TestMetricsAddr: a listener of its own, by flag or variable, that ends with the
-// command; a scrape has the engine's figures and the histograms.
-func TestMetricsAddr(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := ln.Addr().String()
-	require.NoError(t, ln.Close())
-	for name, args := range map[string][]string{"flag": {"--metrics-addr", addr}, "variable": nil} {
-		t.Run(name, func(t *testing.T) {
-			if args == nil {
-				t.Setenv("WS_METRICS_ADDR", addr)
-			}
-			ws := dial(t, serveURL(t, nil, append(args, "-f", "echo_messages")...))
-			require.NoError(t, ws.WriteMessage(websocket.TextMessage, []byte("x")))
-			_, _, err := ws.ReadMessage()
-			require.NoError(t, err)
-			res, err := http.Get("http://" + addr + "/metrics")
-			require.NoError(t, err)
-			defer res.Body.Close()
-			b, err := io.ReadAll(res.Body)
-			require.NoError(t, err)
-			for _, line := range []string{"penstock_connections 1", "penstock_messages_received_total 1",
-				`penstock_queue_wait_seconds_count{type="text"} 1`, "go_goroutines "} {
-				require.Contains(t, string(b), "\n"+line)
-			}
-		})
-		_, err := net.Dial("tcp", addr)
-		require.Error(t, err, "it has ended with the command")
-	}
-}
-
-// TestMetricsAddrMistakes: they are usage errors, of the variable even with the flag.
-func TestMetricsAddrMistakes(t *testing.T) {
-	run := func(args ...string) error {
-		cmd := NewCommand(Config{})
-		cmd.SetArgs(append([]string{"-p", "0"}, args...))
-		cmd.SetOut(io.Discard)
-		cmd.SetErr(io.Discard)
-		return cmd.Execute()
-	}
-	var usage *UsageError
-	for _, addr := range []string{"", "9100", ":9100", "localhost", "localhost:", "localhost:http", "localhost:65536", "a b:1"} {
-		require.ErrorAs(t, run("--metrics-addr", addr), &usage, "%q", addr)
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer ln.Close()
-	require.ErrorContains(t, run("--metrics-addr", ln.Addr().String()), "--metrics-addr")
-	t.Setenv("WS_METRICS_ADDR", "banana")
-	var variable *engine.EnvError
-	require.ErrorAs(t, run("--metrics-addr", "127.0.0.1:0"), &variable)
-	require.Equal(t, "WS_METRICS_ADDR", variable.Name)
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,34 +17,16 @@ import (
 	penstockprometheus "github.com/penstock-ws/penstock/engine/prometheus"
 )
 
-// metricsEnv is the variable of --metrics-addr.
-const metricsEnv = "WS_METRICS_ADDR"
-
-// metricsAddr returns the flag's value or else the environment's, which must be right
-// even then. Its errors are *UsageError.
-func (s *settings) metricsAddr() (string, error) {
-	var env string
-	if v := os.Getenv(metricsEnv); v != "" {
-		if (hostPort{&env}).Set(v) != nil {
-			return "", usage(&engine.EnvError{Name: metricsEnv, Value: v, Allowed: hostPortAllowed})
-		}
-	}
-	if s.metrics != "" {
-		return s.metrics, nil
-	}
-	return env, nil
-}
-
 // metrics serve what Prometheus scrapes, on a listener of their own: who may
 // connect to the one need not reach the other. nil serves nothing.
 type metrics struct {
-	ln       net.Listener
+	addr     string
 	logger   *slog.Logger
 	registry *prometheus.Registry
 	timings  *penstockprometheus.Timings
 }
 
-// newMetrics listens on addr, unless that is empty, and adds the interceptor to cfg.
+// newMetrics adds the interceptor to the engine's, unless addr is empty.
 func newMetrics(addr string, cfg *engine.Config) (*metrics, error) {
 	if addr == "" {
 		return nil, nil
@@ -54,12 +35,8 @@ func newMetrics(addr string, cfg *engine.Config) (*metrics, error) {
 	if err != nil {
 		return nil, err
 	}
-	ln, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("--metrics-addr: %w", err)
-	}
 	cfg.Interceptors = append(cfg.Interceptors, timings.Interceptor())
-	return &metrics{ln: ln, logger: cfg.Logger, registry: prometheus.NewRegistry(), timings: timings}, nil
+	return &metrics{addr: addr, logger: cfg.Logger, registry: prometheus.NewRegistry(), timings: timings}, nil
 }
 
 // serve shows e until stop is called.
@@ -71,16 +48,20 @@ func (m *metrics) serve(e *engine.Engine) (stop func(), err error) {
 	if err != nil {
 		return nil, err
 	}
+	ln, err := net.Listen("tcp", m.addr)
+	if err != nil {
+		return nil, fmt.Errorf("--metrics-addr: %w", err)
+	}
 	m.registry.MustRegister(collector, m.timings, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
 	srv := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second}
-	m.logger.Info("metrics", "url", "http://"+m.ln.Addr().String()+"/metrics")
+	m.logger.Info("metrics", "url", "http://"+ln.Addr().String()+"/metrics")
 	ended := make(chan struct{})
 	go func() { // ends with stop
 		defer close(ended)
-		if err := srv.Serve(m.ln); !errors.Is(err, http.ErrServerClosed) {
+		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 			m.logger.Error("metrics are not served any more", "error", err)
 		}
 	}()
@@ -91,11 +72,4 @@ func (m *metrics) serve(e *engine.Engine) (stop func(), err error) {
 		_ = srv.Close()
 		<-ended
 	}, nil
-}
-
-// close is for those that have not been served.
-func (m *metrics) close() {
-	if m != nil {
-		_ = m.ln.Close()
-	}
 }

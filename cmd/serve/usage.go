@@ -35,6 +35,9 @@ func flagError(cmd *cobra.Command, err error) error {
 	var invalid *pflag.InvalidValueError
 	if errors.As(err, &invalid) {
 		f := invalid.GetFlag()
+		if cause := invalid.Unwrap(); !errors.Is(cause, errNotAllowed) && f.Name == "config" {
+			return usage(cause)
+		}
 		return usagef("--%s=%q: allowed is %s", f.Name, invalid.GetValue(), allowed(f))
 	}
 	var missing *pflag.ValueRequiredError
@@ -44,6 +47,9 @@ func flagError(cmd *cobra.Command, err error) error {
 	}
 	var unknown *pflag.NotExistError
 	if errors.As(err, &unknown) {
+		if strings.HasPrefix(unknown.GetSpecifiedShortnames(), "key") {
+			return usagef("-key is written --key")
+		}
 		return usagef("unknown flag %q: allowed are those that %q lists", unknown.GetSpecifiedName(), cmd.CommandPath()+" --help")
 	}
 	return usage(err)

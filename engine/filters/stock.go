@@ -16,6 +16,7 @@ const Default = "broadcast_messages"
 //   - broadcast_messages_by_token: BroadcastMessagesByToken
 //   - echo_messages: EchoMessages
 //   - history: History
+//   - rate_limit: RateLimit
 //   - rooms: Rooms
 //   - stdout_messages: StdoutMessages
 //   - stdout_rawdata: StdoutRawData
@@ -27,6 +28,7 @@ func Stock() *Registry {
 		"broadcast_messages_by_token": BroadcastMessagesByToken,
 		"echo_messages":               EchoMessages,
 		"history":                     History,
+		"rate_limit":                  RateLimit,
 		"rooms":                       Rooms,
 		"stdout_messages":             StdoutMessages,
 		"stdout_rawdata":              StdoutRawData,
