@@ -422,6 +422,24 @@ func TestUnsent(t *testing.T) {
 	require.Contains(t, r.notes, "left unsent")
 }
 
+// TestWait: every message that comes begins the wait anew; without it none is waited for.
+func TestWait(t *testing.T) {
+	target := serve(t, gorilla.Upgrader{}, func(_ *http.Request, ws *gorilla.Conn) {
+		for _, _, err := ws.ReadMessage(); err == nil; _, _, err = ws.ReadMessage() {
+			for i := range 4 {
+				time.Sleep(250 * time.Millisecond)
+				_ = ws.WriteMessage(gorilla.TextMessage, []byte{'0' + byte(i)})
+			}
+		}
+	})
+	r := connect(t, strings.NewReader("x"), target, "--wait=600ms")
+	require.NoError(t, r.err)
+	require.Equal(t, "0\n1\n2\n3\n", r.out)
+	r = connect(t, strings.NewReader("x"), target)
+	require.NoError(t, r.err)
+	require.Empty(t, r.out)
+}
+
 // TestNobodyReads: when the reader of the output goes, the connection is closed in good
 // order, and that is no failure.
 func TestNobodyReads(t *testing.T) {
