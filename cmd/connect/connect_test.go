@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -398,7 +399,7 @@ func TestStatus(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := open(t)
-			if tc.want == 0 {
+			if slices.Contains(tc.args, "--wait=10ms") {
 				in = strings.NewReader("x\n")
 			}
 			ctx, cancel := context.WithCancel(context.Background())
