@@ -35,7 +35,8 @@ var arrows = map[string][]string{
 	"bench":               {"frame", "frame/deflate"},
 	"cmd/bench":           {"bench", "engine"}, // for the names of its settings
 	"cmd/serve":           {"engine", "engine/hub", "engine/filters", "frame", "interceptors", "engine/prometheus", "engine/app"},
-	"cmd/penstock":        {"cmd/serve", "cmd/bench"},
+	"cmd/penstock":        {"cmd/serve", "cmd/bench", "cmd/connect"},
+	"cmd/connect":         {"engine", "frame", "interceptors"},
 	"cmd":                 {},
 	"engine/prometheus":   {"engine", "frame", "interceptors"},
 	"engine/otel":         {"engine", "frame", "interceptors"},

@@ -388,7 +388,7 @@ func TestRoot(t *testing.T) {
 	status, stdout, stderr := outcome(t, nil)
 	require.Equal(t, 0, status)
 	require.Empty(t, stderr)
-	for _, command := range []string{"bench ", "serve ", "version "} {
+	for _, command := range []string{"bench ", "connect ", "serve ", "version "} {
 		require.Contains(t, stdout, "\n  "+command)
 	}
 	for _, wrong := range []string{"sevre", "--no-such-flag", "version 2", "bench nonsense"} {
