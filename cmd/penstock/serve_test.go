@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -304,6 +305,9 @@ func TestDrainWindow(t *testing.T) {
 
 // TestHangupWithoutCertificate: it is a signal as the others.
 func TestHangupWithoutCertificate(t *testing.T) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP) // or the child would ignore it where this process does, as under nohup
+	defer signal.Stop(signals)
 	p := start(t, nil)
 	p.signal(syscall.SIGHUP)
 	require.Equal(t, 0, p.wait(), "%s", &p.stderr)
