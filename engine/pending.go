@@ -60,7 +60,7 @@ func (c *Conn) Drain(ctx context.Context, n int) error {
 		}
 		unsent, lost := c.sock.unsent()
 		switch {
-		case lost:
+		case lost, poll > firstPoll && c.socketGone(): // some was pending, and a socket that is closed tells of nothing
 			return c.closedError()
 		case c.queue.Pending()+unsent <= n:
 			return nil
@@ -70,9 +70,6 @@ func (c *Conn) Drain(ctx context.Context, n int) error {
 		case <-time.After(poll):
 		case <-ctx.Done():
 			return ctx.Err()
-		}
-		if c.socketGone() {
-			return c.closedError()
 		}
 	}
 }
