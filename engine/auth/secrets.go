@@ -1,12 +1,12 @@
 package auth
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/penstock-ws/penstock/interceptors"
 )
 
 // MinSecretBytes is the length of the shortest secret that [Secrets] takes.
@@ -31,17 +31,16 @@ func Secrets(list ...Secret) (Verifier, error) {
 	if len(list) == 0 {
 		return nil, errors.New("auth: Secrets needs at least one Secret")
 	}
-	v := make(secrets, len(list))
-	seen := make(map[[sha256.Size]byte]int)
+	var v secrets
 	var errs []error
 	for i, s := range list {
-		v[i] = secret{sha256.Sum256([]byte(s.Token)), Identity{User: s.User, Group: s.Group}}
-		first, twice := seen[v[i].sum]
-		seen[v[i].sum] = i
+		first := v.digests.Find(s.Token)
+		v.digests.Add(s.Token)
+		v.identities = append(v.identities, Identity{User: s.User, Group: s.Group})
 		switch {
 		case len(s.Token) < MinSecretBytes:
 			errs = append(errs, fmt.Errorf("auth: Secret %d is shorter than %d bytes", i, MinSecretBytes))
-		case twice:
+		case first >= 0:
 			errs = append(errs, fmt.Errorf("auth: Secrets %d and %d have the same Token", first, i))
 		case s.User == "" && s.Group == "":
 			errs = append(errs, fmt.Errorf("auth: Secret %d has neither User nor Group", i))
@@ -53,25 +52,17 @@ func Secrets(list ...Secret) (Verifier, error) {
 	return v, nil
 }
 
-type secrets []secret
-
-type secret struct {
-	sum      [sha256.Size]byte // so that all have one length, and none is kept
-	identity Identity
+type secrets struct {
+	digests    interceptors.Digests
+	identities []Identity // of each
 }
 
-// Verify compares with every secret, also after one has matched.
+// Verify implements Verifier.
 func (v secrets) Verify(token string, _ time.Time) (Identity, error) {
-	sum := sha256.Sum256([]byte(token))
-	found := -1
-	for i := range v {
-		equal := subtle.ConstantTimeCompare(sum[:], v[i].sum[:])
-		found = subtle.ConstantTimeSelect(equal, i, found)
+	if at := v.digests.Find(token); at >= 0 {
+		return v.identities[at], nil
 	}
-	if found < 0 {
-		return Identity{}, invalid("no such secret")
-	}
-	return v[found].identity, nil
+	return Identity{}, invalid("no such secret")
 }
 
 // MaxLifetime is zero: secrets never expire.

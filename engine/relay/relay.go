@@ -44,7 +44,7 @@ type Relay struct {
 	// immutable
 	e       *engine.Engine
 	cfg     Config
-	secrets secrets
+	secrets interceptors.Digests
 	hub     *hub.Hub
 
 	online atomic.Bool
@@ -71,7 +71,10 @@ func New(e *engine.Engine, cfg Config) (*Relay, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	r := &Relay{e: e, cfg: cfg, secrets: newSecrets(cfg.Secrets)}
+	r := &Relay{e: e, cfg: cfg}
+	for _, s := range cfg.Secrets {
+		r.secrets.Add(s)
+	}
 	r.cfg.Secrets = nil
 	r.hub = hub.New(e, hub.Config{OnRoom: r.changed})
 	return r, nil
@@ -127,7 +130,7 @@ func (r *Relay) admit(req *http.Request) error {
 	case len(types) == 0 || types[0] == "client":
 	case types[0] != "worker":
 		return &engine.HandshakeError{Status: http.StatusBadRequest, Reason: "client_type must be client or worker"}
-	case r.secrets.match(req.Header.Get("X-Worker-Secret")) || r.secrets.match(query.Get("token")):
+	case r.secrets.Find(req.Header.Get("X-Worker-Secret")) >= 0 || r.secrets.Find(query.Get("token")) >= 0:
 		is = worker
 	default:
 		is = impostor
