@@ -60,7 +60,7 @@ func (c *Conn) Drain(ctx context.Context, n int) error {
 		}
 		unsent, lost := c.sock.unsent()
 		switch {
-		case lost, c.socketGone() && (poll > firstPoll || c.failed()): // a socket that is closed tells of nothing
+		case lost, c.socketGone() && c.failed(): // a socket that is closed tells of nothing
 			return c.closedError()
 		case c.queue.Pending()+unsent <= n:
 			return nil
@@ -70,6 +70,9 @@ func (c *Conn) Drain(ctx context.Context, n int) error {
 		case <-time.After(poll):
 		case <-ctx.Done():
 			return ctx.Err()
+		}
+		if c.socketGone() {
+			return c.closedError()
 		}
 	}
 }
