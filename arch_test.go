@@ -40,9 +40,19 @@ var arrows = map[string][]string{
 	"engine/session/sessiontest": {"engine/session"},
 	"bench":                      {"frame", "frame/deflate"},
 	"cmd/bench":                  {"bench", "engine"}, // for the names of its settings
-	"cmd/serve":                  {"engine", "engine/hub", "engine/filters", "engine/cluster", "engine/cluster/redis", "engine/cluster/nats", "frame", "interceptors"},
-	"cmd/penstock":               {"cmd/serve", "cmd/bench"},
+	"cmd/serve":                  {"engine", "engine/hub", "engine/filters", "engine/cluster", "engine/cluster/redis", "engine/cluster/nats", "engine/session", "frame", "interceptors", "engine/prometheus", "engine/app"},
+	"cmd/penstock":               {"cmd/serve", "cmd/bench", "cmd/connect"},
 	"cmd":                        {},
+	"cmd/connect":                {"engine", "frame", "interceptors"},
+	"engine/prometheus":          {"engine", "frame", "interceptors"},
+	"engine/otel":                {"engine", "frame", "interceptors"},
+	"engine/reconnect":           {"engine", "frame", "backpressure"},
+	"engine/auth":                {"engine", "frame", "interceptors"},
+
+	"docs/examples/chat":          {"engine", "engine/hub", "frame", "interceptors"},
+	"docs/examples/dashboard":     {"engine", "engine/relay"},
+	"docs/examples/notifications": {"engine", "engine/hub", "frame", "interceptors"},
+	"docs/examples/apps":          {"engine", "engine/app", "interceptors"},
 }
 
 // TestImportDirection fails on an import that points upwards, and on a folder

@@ -287,6 +287,9 @@ func (q *Queue) lostLocked(c *Class, payload int, why reason) Lost {
 	case overflowed:
 		lost.Overflowed = 1
 		d.Overflowed.Add(1)
+		if c.Overflow == DropOldest {
+			d.Oldest.Add(1)
+		}
 	case expired:
 		lost.Expired = 1
 		d.Expired.Add(1)

@@ -134,6 +134,7 @@ type model struct {
 	unfilled   bool // and a discard came meanwhile
 	gone       map[*backpressure.Class]backpressure.Lost
 	drops      [3]uint64
+	oldest     uint64  // of drops[0], under DropOldest
 	dropsTold  uint64  // at the last check
 	noticed    int     // likewise
 	key        [4]byte // of the last frame that was offered for the first time
@@ -382,6 +383,9 @@ func (m *model) lose(msg *modelMessage, why int) backpressure.Lost {
 	l := backpressure.Lost{Class: msg.class, Bytes: len(msg.payload)}
 	*[]*int{&l.Overflowed, &l.Expired, &l.Replaced}[why] = 1
 	m.drops[why]++
+	if why == 0 && msg.class.Overflow == backpressure.DropOldest {
+		m.oldest++
+	}
 	m.gone[msg.class] = sum(m.gone[msg.class], l)
 	return l
 }
@@ -1210,6 +1214,7 @@ func (m *model) check() {
 func (m *model) checkDrops() {
 	d := m.cfg.Drops
 	assert.Equal(m.t, m.drops, [3]uint64{d.Overflowed.Load(), d.Expired.Load(), d.Replaced.Load()}, "Drops")
+	assert.Equal(m.t, m.oldest, d.Oldest.Load(), "Drops.Oldest")
 	total := m.drops[0] + m.drops[1] + m.drops[2]
 	assert.Equal(m.t, total > m.dropsTold, m.events.dropped > m.noticed, "NoticeDropped")
 	m.dropsTold, m.noticed = total, m.events.dropped

@@ -55,6 +55,7 @@ type Config struct {
 // Drops are the messages dropped by all queues of a Config, by reason.
 type Drops struct {
 	Overflowed, Expired, Replaced atomic.Uint64
+	Oldest                        atomic.Uint64 // of Overflowed, those of classes that drop the oldest
 }
 
 // state says who may touch the socket.

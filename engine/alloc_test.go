@@ -23,6 +23,8 @@ func TestAllocEcho(t *testing.T) {
 		"pool":         onMessage(echo),
 		"inline":       {Inline: true, Handler: engine.Handler{OnMessage: echo}},
 		"interceptors": with(engine.Handler{OnMessage: echo}, inFunc(passIn)),
+		"five interceptors": with(engine.Handler{OnMessage: echo}, inFunc(passIn), inFunc(passIn), interceptors.Passthrough{},
+			interceptors.Passthrough{}, interceptors.Passthrough{}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := enginetest.Start(t, engine.Config{PingInterval: -1, IdleTimeout: -1}, ep)

@@ -62,7 +62,8 @@ type Tally struct {
 	Queued, Congested, Dropped, Closed, Refused int
 }
 
-// Broadcast sends p to every connection of conns. It waits for none of them. If
+// Broadcast sends p to every connection of conns. It waits for none of them, and the
+// panic of an interceptor of one ends that one with 1011. If
 // ctx is that of a callback that handles one of several waiting messages, the
 // writes are held back until the last of them has been handled, so that each
 // connection is written to once.
@@ -79,7 +80,7 @@ func BroadcastFunc(ctx context.Context, conns iter.Seq[*Conn], p Prepared, misse
 	}
 	var t Tally
 	for c := range conns {
-		err := c.sendHeld(p, b)
+		err := c.sendGuarded(p, b)
 		t.count(VerdictOf(err))
 		if err != nil && missed != nil {
 			missed(c, err)
@@ -101,6 +102,23 @@ func (t *Tally) count(v Verdict) {
 	case Refused:
 		t.Refused++
 	}
+}
+
+// sendGuarded is sendHeld for one of many: if an interceptor panics, that connection
+// ends, and neither the others' message nor who sends it.
+func (c *Conn) sendGuarded(p Prepared, b *burst) (err error) {
+	if !c.ep.sees.SeesOutbound(p.p.Opcode()) {
+		return c.sendHeld(p, b)
+	}
+	crashed := true
+	c.guard(func() error {
+		err, crashed = c.sendHeld(p, b), false
+		return nil
+	})
+	if crashed {
+		return c.closedError()
+	}
+	return err
 }
 
 // sendHeld queues p and leaves the writing to the end of b, unless that is nil.

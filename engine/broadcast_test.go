@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/engine/enginetest"
 	"github.com/penstock-ws/penstock/frame"
+	"github.com/penstock-ws/penstock/interceptors"
 )
 
 // The tally says what became of the message at every connection.
@@ -196,5 +198,38 @@ func TestBroadcastCorkThroughAChain(t *testing.T) {
 			return held.Load()
 		}, "nothing was held back")
 		c.Hangup()
+	})
+}
+
+// The panic of one member's interceptor ends that member; the others get the message,
+// and who broadcasts goes on.
+func TestBroadcastPanic(t *testing.T) {
+	modes(t, func(t *testing.T, inline bool) {
+		open := make(conns, 3)
+		var victim atomic.Uint64
+		bad := outFunc(func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+			if engine.FromContext(ctx).ID() == victim.Load() && out.Type == frame.Text {
+				panic("the program's")
+			}
+			return next(ctx, out)
+		})
+		s := enginetest.Start(t, engine.Config{Logger: slog.New(slog.DiscardHandler)}, engine.Endpoint{
+			Inline: inline, Interceptors: []interceptors.Interceptor{bad}, Handler: engine.Handler{OnOpen: open.OnOpen, OnMessage: echo}})
+		clients := [3]*enginetest.Client{}
+		all := make([]*engine.Conn, 3)
+		for i := range all {
+			clients[i], all[i] = s.Dial(), <-open
+		}
+		victim.Store(all[1].ID())
+		p, err := s.Engine.Prepare(frame.Text, []byte("to all"))
+		require.NoError(t, err)
+		require.Equal(t, engine.Tally{Queued: 2, Closed: 1}, engine.Broadcast(t.Context(), slices.Values(all), p))
+		require.Equal(t, "to all", clients[0].ReadText())
+		require.Equal(t, "to all", clients[2].ReadText())
+		code, _ := clients[1].ReadClose()
+		require.Equal(t, frame.CloseInternalError, code)
+		clients[0].Hangup()
+		clients[1].Close()
+		clients[2].Hangup()
 	})
 }

@@ -139,7 +139,8 @@ func (c *Conn) hurry() {
 	c.queue.Close(frame.CloseTryAgainLater, "", true) // its own code stays
 }
 
-// interrupt makes the reader let go of a message that it has not received in full.
+// interrupt makes the reader let go of a message that it has not received in full. The
+// end must have begun: it tells an interrupt from a nudge.
 func (c *Conn) interrupt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -154,6 +155,7 @@ func (c *Conn) uninterrupted() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.discarding = true
+	c.reader = readerStays
 	_ = c.sock.setReadDeadline(time.Time{})
 }
 

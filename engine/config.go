@@ -188,8 +188,9 @@ type Config struct {
 	// its context is done. Default 10 s. Environment: WS_SHUTDOWN_TIMEOUT.
 	ShutdownTimeout time.Duration
 
-	// ShutdownSpread is the time over which Shutdown spreads its closes, so that
-	// the peers do not come back all at once. Default 0: all at once.
+	// ShutdownSpread is the time over which Shutdown spreads its closes, each at a
+	// random moment of its share, so that the peers do not come back all at once.
+	// Default 0: all at once. The variable may be "off".
 	// Environment: WS_SHUTDOWN_SPREAD.
 	ShutdownSpread time.Duration
 

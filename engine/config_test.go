@@ -254,9 +254,9 @@ func TestConfigEnvironmentOff(t *testing.T) {
 	for field, name := range documented(t) {
 		t.Setenv(name, "off")
 		cfg, err := engine.ConfigFromEnv()
-		if name == "WS_COMPRESS" {
+		if name == "WS_COMPRESS" || name == "WS_SHUTDOWN_SPREAD" { // off is the default
 			require.NoError(t, err)
-			require.False(t, cfg.Compress)
+			require.Equal(t, engine.Config{}, cfg)
 		} else if off[name] {
 			require.NoError(t, err)
 			require.Negative(t, reflect.ValueOf(cfg).FieldByName(field).Int())
@@ -287,6 +287,27 @@ func TestConfigEnvironmentBounds(t *testing.T) {
 		}
 		t.Setenv(name, "")
 	}
+}
+
+// Settings shows every variable, with the value that would set the same again.
+func TestConfigSettings(t *testing.T) {
+	for _, cfg := range []engine.Config{
+		{},
+		{MaxMessageBytes: 500, Compress: true, IO: engine.IOLoops, PingInterval: -1, IdleTimeout: time.Minute, MessagesPerSecond: 7, ControlFramesPerSecond: -1, ShutdownSpread: time.Second},
+	} {
+		values := make(map[string]string)
+		for _, s := range cfg.Settings() {
+			values[s.Name] = s.Value
+		}
+		require.Len(t, values, len(engine.EnvNames()))
+		again, err := engine.ConfigFrom(func(name string) string { return values[name] })
+		require.NoError(t, err)
+		require.Equal(t, cfg.Settings(), again.Settings())
+	}
+	values := engine.Config{WriteStallTimeout: -1, Workers: 3}.Settings()
+	require.Contains(t, values, engine.Setting{Name: "WS_WRITE_STALL_TIMEOUT", Value: "off"})
+	require.Contains(t, values, engine.Setting{Name: "WS_WORKERS", Value: "3"})
+	require.Contains(t, values, engine.Setting{Name: "WS_PING_INTERVAL", Value: "30s"})
 }
 
 // Each environment variable is read when it is asked for, and only then.

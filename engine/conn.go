@@ -58,6 +58,7 @@ type Conn struct {
 	paused     bool // the reader waits for room
 	receiving  bool // a goroutine is in Receive
 	discarding bool // what the reader still reads is dropped
+	reader     readerState
 	sockClosed bool
 	cancelled  bool
 	left       bool                 // the budget; what is inflated from here on is the garbage collector's
@@ -191,6 +192,7 @@ func (c *Conn) runBackground(fn func(context.Context)) {
 type call struct {
 	interceptors.Context
 	conn *Conn
+	read int64 // when the message was: transport.lastWait
 }
 
 type callKey struct{}
@@ -201,6 +203,25 @@ func (r *call) Value(key any) any {
 		return r
 	}
 	return r.Context.Value(key)
+}
+
+// ReceivedAt returns when the message whose chain ctx belongs to was read from the
+// socket, its last byte if it came in parts. The time from there to the
+// start of the chain it has waited: for a worker, for messages before it, or, without
+// OnMessage, for Receive. Inline, too, those before it of the same read delay it.
+//
+// It is measured, by one reading of the clock for each read, where an interceptor sees
+// text or binary messages; elsewhere the time is zero. Like interceptors.Context it is
+// for the goroutine that runs the chain, until that returns.
+func ReceivedAt(ctx context.Context) time.Time {
+	r, ok := ctx.(*call)
+	if !ok {
+		r, ok = ctx.Value(callKey{}).(*call)
+	}
+	if !ok || r.read == 0 || !r.conn.ep.timed() {
+		return time.Time{}
+	}
+	return r.conn.e.clock.at(r.read)
 }
 
 // mayWait returns ErrOnLoop for the context of a handler that runs on an event loop.

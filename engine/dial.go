@@ -143,7 +143,8 @@ func (d *dialling) start(ctx context.Context, first values) (*Conn, error) {
 func (d *dialling) admits() (values, error) {
 	shown, u := *d.r, *d.url
 	shown.URL = &u
-	return d.ep.admits(&shown)
+	_, first, err := d.ep.admits(&shown)
+	return first, err
 }
 
 // open gets d a connection that is open, and fills in o.

@@ -35,10 +35,12 @@ type Engine struct {
 	ticker    *ticker
 	sweeper   *sweeper
 	loops     *loops // nil: every connection has a reader goroutine
+	lot       *lot
 
 	pool       frame.Pool
 	clock      clock
 	registry   registry
+	lanes      lanes
 	counters   counters
 	goroutines group        // everything the engine has started, workers apart
 	background atomic.Int64 // functions given to Conn.Go
@@ -98,6 +100,7 @@ func New(cfg Config, ep Endpoint) (*Engine, error) {
 	e.endpoint = e.newEndpoint(ep)
 	e.ticker = newTicker(e)
 	e.sweeper = newSweeper(e)
+	e.lot = newLot(e)
 	if err := e.startLoops(); err != nil {
 		e.goroutines.wait() // of the loops that could be started
 		return nil, errors.Join(err, x.stop(context.Background()))
@@ -161,10 +164,18 @@ type gwsLogger struct{}
 // Error drops the message.
 func (gwsLogger) Error(...any) {}
 
+// AllowedOrigins returns a copy of those of the engine's Config: whoever trusts cookies
+// wants to know.
+func (e *Engine) AllowedOrigins() []string { return slices.Clone(e.cfg.AllowedOrigins) }
+
 // Endpoint returns an http.Handler that upgrades requests for another use of the
 // engine. It panics if an interceptor is nil, or if IdleTimeout is not more than
 // PingInterval.
 func (e *Engine) Endpoint(ep Endpoint) http.Handler { return e.newEndpoint(ep) }
+
+// MaxMessageBytes returns the bound of Config, defaults applied: who queues messages
+// ahead of a connection must know what that will not take.
+func (e *Engine) MaxMessageBytes() int { return e.cfg.MaxMessageBytes }
 
 func (e *Engine) newEndpoint(ep Endpoint) *endpoint {
 	chain := interceptors.NewChain(e.cfg.Interceptors...).Append(ep.Interceptors...)
@@ -186,11 +197,14 @@ func (e *Engine) newEndpoint(ep Endpoint) *endpoint {
 		panic(fmt.Sprintf("engine: an Endpoint's IdleTimeout, %v, is not more than its PingInterval, %v: quiet peers would be ended before they are pinged", p.idle, p.ping))
 	}
 	p.inbound, p.outboundRun = chain.Inbound(p.receive), chain.Outbound(sendOut)
-	if p.sees&interceptors.InboundData == 0 {
+	if !p.timed() {
 		p.direct = ep.Handler.OnMessage
 	}
 	return p
 }
+
+// timed reports whether it is measured when messages are read.
+func (p *endpoint) timed() bool { return p.sees&interceptors.InboundData != 0 }
 
 // receive is the end of the inbound chain.
 func (p *endpoint) receive(ctx context.Context, in Message) error {
@@ -273,6 +287,9 @@ func (c *Conn) begin() {
 	c.queue.Release()
 	c.mu.Lock()
 	c.opened = true
+	if c.sock.parks() && !c.scope.dialled { // lanes that have let go of a connection are servers'
+		c.reader = readerReads
+	}
 	c.kickLocked()
 	if c.home != nil {
 		c.home.start()

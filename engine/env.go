@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"slices"
 	"strconv"
 	"time"
 )
@@ -28,115 +27,180 @@ func (e *EnvError) Error() string {
 // be switched off. A variable that is unset or empty leaves its field zero. All
 // mistakes are returned at once, as joined values of *EnvError; nothing is read
 // at any other time.
-func ConfigFromEnv() (Config, error) { return configFrom(os.Getenv) }
+func ConfigFromEnv() (Config, error) { return ConfigFrom(os.Getenv) }
+
+// ConfigFrom is ConfigFromEnv for a program that has settings from elsewhere, too, a
+// file say: getenv returns what a variable is to be taken for, "" if it is not set.
+func ConfigFrom(getenv func(name string) string) (Config, error) {
+	var c Config
+	var errs []error
+	for _, v := range c.variables() {
+		value := getenv(v.name)
+		if value == "" {
+			continue
+		}
+		if allowed := v.set(value); allowed != "" {
+			errs = append(errs, &EnvError{v.name, value, allowed})
+		}
+	}
+	return c, errors.Join(errs...)
+}
 
 // EnvNames returns the names of all variables that ConfigFromEnv reads, for programs
 // that have to tell a misspelt one.
 func EnvNames() (names []string) {
-	_, _ = configFrom(func(name string) string {
-		if !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-		return ""
-	})
+	for _, v := range new(Config).variables() {
+		names = append(names, v.name)
+	}
 	return names
 }
 
-func configFrom(getenv func(name string) string) (Config, error) {
-	var c Config
-	var errs []error
-	number := func(field *int, name string, least, most int) {
-		if v := getenv(name); v != "" {
-			n, err := strconv.Atoi(v)
-			if err != nil || n < least || n > most {
-				errs = append(errs, &EnvError{name, v, fmt.Sprintf("a whole number from %d to %d", least, most)})
-				return
-			}
-			*field = n
-		}
-	}
-	rate := func(field *int, name string) {
-		if getenv(name) == "off" {
-			*field = -1
-			return
-		}
-		number(field, name, 1, math.MaxInt32)
-	}
-	toggle := func(field *bool, name string) {
-		switch v := getenv(name); v {
-		case "", "off":
-		case "on":
-			*field = true
-		default:
-			errs = append(errs, &EnvError{name, v, `"on" or "off"`})
-		}
-	}
-	way := func(field *IO, name string) {
-		switch v := getenv(name); v {
-		case "":
-		case IOGoroutines.String():
-			*field = IOGoroutines
-		case IOLoops.String():
-			*field = IOLoops
-		default:
-			errs = append(errs, &EnvError{name, v, fmt.Sprintf("%q or %q", IOGoroutines, IOLoops)})
-		}
-	}
-	span := func(field *time.Duration, name string, canBeOff bool) {
-		if v := getenv(name); v != "" {
-			d, err := parseSpan(v, canBeOff)
-			if err != nil {
-				errs = append(errs, &EnvError{name, v, err.Error()})
-				return
-			}
-			*field = d
-		}
-	}
-	number(&c.MaxMessageBytes, "MAX_WS_MESSAGE_BYTES", 1, largestMaxMessage)
-	number(&c.SendChunkBytes, "WS_SEND_CHUNK_BYTES", 125, largestMaxMessage)
-	toggle(&c.Compress, "WS_COMPRESS")
-	number(&c.CompressLevel, "WS_COMPRESS_LEVEL", 1, 9)
-	number(&c.CompressMinBytes, "WS_COMPRESS_MIN_BYTES", 1, largestMaxMessage)
-	number(&c.HighWaterBytes, "WS_HIGH_WATER_BYTES", 2, largestMaxMessage)
-	number(&c.LowWaterBytes, "WS_LOW_WATER_BYTES", 1, largestMaxMessage)
-	number(&c.CorkBytes, "WS_CORK_BYTES", 1, largestMaxMessage)
-	number(&c.ReadBufferBytes, "WS_READ_BUFFER_BYTES", smallestBuffer, 1<<20)
-	number(&c.InboxMessages, "WS_INBOX_MESSAGES", 1, 1<<20)
-	number(&c.InboxBytes, "WS_INBOX_BYTES", 1, largestMaxMessage)
-	number(&c.MemoryBudgetBytes, "WS_MEMORY_BUDGET_BYTES", smallestBudget, math.MaxInt)
-	number(&c.MaxFragments, "WS_MAX_FRAGMENTS", 1, largestMaxMessage)
-	rate(&c.MinReceiveRate, "WS_MIN_RECEIVE_RATE")
-	rate(&c.ControlFramesPerSecond, "WS_CONTROL_FRAMES_PER_SECOND")
-	rate(&c.MessagesPerSecond, "WS_MESSAGES_PER_SECOND")
-	rate(&c.BytesPerSecond, "WS_BYTES_PER_SECOND")
-	rate(&c.MaxConnections, "WS_MAX_CONNECTIONS")
-	rate(&c.MaxConnectionsPerAddress, "WS_MAX_CONNECTIONS_PER_ADDRESS")
-	rate(&c.UpgradesPerSecond, "WS_UPGRADES_PER_SECOND")
-	way(&c.IO, "WS_IO")
-	number(&c.Loops, "WS_LOOPS", 1, mostLoops)
-	number(&c.Workers, "WS_WORKERS", 1, 1<<20)
-	number(&c.MaxBackground, "WS_MAX_BACKGROUND", 1, 1<<24)
-	span(&c.PingInterval, "WS_PING_INTERVAL", true)
-	span(&c.IdleTimeout, "WS_IDLE_TIMEOUT", true)
-	span(&c.WriteStallTimeout, "WS_WRITE_STALL_TIMEOUT", true)
-	span(&c.StreamStallTimeout, "WS_STREAM_STALL_TIMEOUT", true)
-	span(&c.CloseTimeout, "WS_CLOSE_TIMEOUT", false)
-	span(&c.HandshakeTimeout, "WS_HANDSHAKE_TIMEOUT", false)
-	span(&c.ShutdownTimeout, "WS_SHUTDOWN_TIMEOUT", false)
-	span(&c.ShutdownSpread, "WS_SHUTDOWN_SPREAD", false)
-	return c, errors.Join(errs...)
+// Setting is a field of a Config by the name of its variable.
+type Setting struct {
+	Name  string // of the variable
+	Value string // as the variable would have it, but "-2" for a CompressLevel that it cannot have
 }
 
-func parseSpan(v string, canBeOff bool) (time.Duration, error) {
-	if canBeOff && v == "off" {
-		return -1, nil
+// Settings returns what holds for the fields that have a variable, the defaults filled
+// in, in the order of EnvNames: for programs that show their configuration.
+func (c Config) Settings() (list []Setting) {
+	c = c.withDefaults()
+	for _, v := range c.variables() {
+		list = append(list, Setting{v.name, v.get()})
 	}
-	d, err := time.ParseDuration(v)
-	if err == nil && d > 0 {
-		return d, nil
+	return list
+}
+
+// A variable is a field of a Config as the environment has it.
+type variable struct {
+	name string
+	set  func(value string) (allowed string) // "": it is set
+	get  func() string
+}
+
+func (c *Config) variables() []variable {
+	return []variable{
+		numberVariable(&c.MaxMessageBytes, "MAX_WS_MESSAGE_BYTES", 1, largestMaxMessage),
+		numberVariable(&c.SendChunkBytes, "WS_SEND_CHUNK_BYTES", 125, largestMaxMessage),
+		toggleVariable(&c.Compress, "WS_COMPRESS"),
+		numberVariable(&c.CompressLevel, "WS_COMPRESS_LEVEL", 1, 9),
+		numberVariable(&c.CompressMinBytes, "WS_COMPRESS_MIN_BYTES", 1, largestMaxMessage),
+		numberVariable(&c.HighWaterBytes, "WS_HIGH_WATER_BYTES", 2, largestMaxMessage),
+		numberVariable(&c.LowWaterBytes, "WS_LOW_WATER_BYTES", 1, largestMaxMessage),
+		numberVariable(&c.CorkBytes, "WS_CORK_BYTES", 1, largestMaxMessage),
+		numberVariable(&c.ReadBufferBytes, "WS_READ_BUFFER_BYTES", smallestBuffer, 1<<20),
+		numberVariable(&c.InboxMessages, "WS_INBOX_MESSAGES", 1, 1<<20),
+		numberVariable(&c.InboxBytes, "WS_INBOX_BYTES", 1, largestMaxMessage),
+		numberVariable(&c.MemoryBudgetBytes, "WS_MEMORY_BUDGET_BYTES", smallestBudget, math.MaxInt),
+		numberVariable(&c.MaxFragments, "WS_MAX_FRAGMENTS", 1, largestMaxMessage),
+		rateVariable(&c.MinReceiveRate, "WS_MIN_RECEIVE_RATE"),
+		rateVariable(&c.ControlFramesPerSecond, "WS_CONTROL_FRAMES_PER_SECOND"),
+		rateVariable(&c.MessagesPerSecond, "WS_MESSAGES_PER_SECOND"),
+		rateVariable(&c.BytesPerSecond, "WS_BYTES_PER_SECOND"),
+		rateVariable(&c.MaxConnections, "WS_MAX_CONNECTIONS"),
+		rateVariable(&c.MaxConnectionsPerAddress, "WS_MAX_CONNECTIONS_PER_ADDRESS"),
+		rateVariable(&c.UpgradesPerSecond, "WS_UPGRADES_PER_SECOND"),
+		wayVariable(&c.IO, "WS_IO"),
+		numberVariable(&c.Loops, "WS_LOOPS", 1, mostLoops),
+		numberVariable(&c.Workers, "WS_WORKERS", 1, 1<<20),
+		numberVariable(&c.MaxBackground, "WS_MAX_BACKGROUND", 1, 1<<24),
+		spanVariable(&c.PingInterval, "WS_PING_INTERVAL", -1),
+		spanVariable(&c.IdleTimeout, "WS_IDLE_TIMEOUT", -1),
+		spanVariable(&c.WriteStallTimeout, "WS_WRITE_STALL_TIMEOUT", -1),
+		spanVariable(&c.StreamStallTimeout, "WS_STREAM_STALL_TIMEOUT", -1),
+		spanVariable(&c.CloseTimeout, "WS_CLOSE_TIMEOUT", cannotBeOff),
+		spanVariable(&c.HandshakeTimeout, "WS_HANDSHAKE_TIMEOUT", cannotBeOff),
+		spanVariable(&c.ShutdownTimeout, "WS_SHUTDOWN_TIMEOUT", cannotBeOff),
+		spanVariable(&c.ShutdownSpread, "WS_SHUTDOWN_SPREAD", 0),
 	}
-	if canBeOff {
-		return 0, errors.New(`a positive duration like 30s, or "off"`)
+}
+
+func numberVariable(field *int, name string, least, most int) variable {
+	set := func(value string) string {
+		n, err := strconv.Atoi(value)
+		if err != nil || n < least || n > most {
+			return fmt.Sprintf("a whole number from %d to %d", least, most)
+		}
+		*field = n
+		return ""
 	}
-	return 0, errors.New("a positive duration like 30s")
+	return variable{name, set, func() string { return strconv.Itoa(*field) }}
+}
+
+// rateVariable is a number that can be switched off; zero, where it is no default, is off.
+func rateVariable(field *int, name string) variable {
+	v := numberVariable(field, name, 1, math.MaxInt32)
+	set, get := v.set, v.get
+	v.set = func(value string) string {
+		if value == "off" {
+			*field = -1
+			return ""
+		}
+		return set(value)
+	}
+	v.get = func() string {
+		if *field <= 0 {
+			return "off"
+		}
+		return get()
+	}
+	return v
+}
+
+func toggleVariable(field *bool, name string) variable {
+	set := func(value string) string {
+		if value != "on" && value != "off" {
+			return `"on" or "off"`
+		}
+		*field = value == "on"
+		return ""
+	}
+	get := func() string {
+		if *field {
+			return "on"
+		}
+		return "off"
+	}
+	return variable{name, set, get}
+}
+
+func wayVariable(field *IO, name string) variable {
+	set := func(value string) string {
+		for _, io := range []IO{IOGoroutines, IOLoops} {
+			if value == io.String() {
+				*field = io
+				return ""
+			}
+		}
+		return fmt.Sprintf("%q or %q", IOGoroutines, IOLoops)
+	}
+	return variable{name, set, func() string { return field.String() }}
+}
+
+// cannotBeOff stands for no duration that would switch a field off.
+const cannotBeOff = time.Duration(math.MinInt64)
+
+// spanVariable is a duration that is off when it has the value off.
+func spanVariable(field *time.Duration, name string, off time.Duration) variable {
+	set := func(value string) string {
+		d, err := time.ParseDuration(value)
+		switch {
+		case value == "off" && off != cannotBeOff:
+			*field = off
+		case err == nil && d > 0:
+			*field = d
+		case off != cannotBeOff:
+			return `a positive duration like 30s, or "off"`
+		default:
+			return "a positive duration like 30s"
+		}
+		return ""
+	}
+	get := func() string {
+		if *field <= 0 {
+			return "off"
+		}
+		return field.String()
+	}
+	return variable{name, set, get}
 }

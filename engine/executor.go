@@ -30,6 +30,7 @@ type executor struct {
 	mu        sync.Mutex
 	head      *Conn
 	tail      *Conn
+	waiting   int  // connections in the FIFO
 	running   int  // workers between start and exit
 	starting  bool // one of them has not taken a connection yet
 	lingering bool // one of them looks once more before it ends
@@ -57,6 +58,7 @@ func (x *executor) schedule(c *Conn) {
 		x.tail.nextRunnable = c
 	}
 	x.tail = c
+	x.waiting++
 	start := x.startLocked()
 	x.mu.Unlock()
 	if start {
@@ -105,6 +107,7 @@ func (x *executor) next(first bool) (c *Conn) {
 		x.tail = nil
 	}
 	c.nextRunnable = nil
+	x.waiting--
 	start := x.startLocked()
 	x.mu.Unlock()
 	if start {
@@ -193,6 +196,14 @@ func (x *executor) lost() {
 	if start {
 		x.spawn()
 	}
+}
+
+// usage returns how many workers run, how many may, and how many connections wait
+// for one.
+func (x *executor) usage() (running, limit, waiting int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.running, x.limit, x.waiting
 }
 
 // stop waits until all workers have ended, or for ctx.

@@ -37,7 +37,7 @@ type executorRig struct {
 }
 
 // noSocket takes everything.
-type noSocket struct{}
+type noSocket struct{ neverParks }
 
 func (noSocket) read(memory) (int, error)        { select {} }
 func (noSocket) closeWrite() error               { return nil }

@@ -89,9 +89,12 @@ func (ep *endpoint) upgrade(w http.ResponseWriter, r *http.Request) error {
 			ep.e.admission.leave(scope)
 		}
 	}()
-	first, err := ep.admits(r)
+	admitted, first, err := ep.admits(r)
 	if err != nil {
 		return err
+	}
+	if admitted != r {
+		scope.keep(admitted)
 	}
 	deflateBits, extensions, err := ep.negotiate(r)
 	if err != nil {
@@ -103,18 +106,19 @@ func (ep *endpoint) upgrade(w http.ResponseWriter, r *http.Request) error {
 		return &HandshakeError{Status: http.StatusInternalServerError, Reason: "this server cannot upgrade connections", why: RefusedServer}
 	}
 	if ep.sees&interceptors.Outbounds != 0 {
-		scope.header = r.Header
+		scope.header = admitted.Header
 	}
 	entered = true
 	ep.e.start(ep, beginning{ep.e.newSocket(conn, false), deflateBits, buffered(rw.Reader), response, scope, first})
 	return nil
 }
 
-// admits asks the interceptors and the handler. It returns what they have stored for
-// the connection. A panic costs this request only.
-func (ep *endpoint) admits(r *http.Request) (first values, err error) {
+// admits asks the interceptors and the handler. It returns the request as they have
+// left it, and what they have stored for the connection. A panic costs this request
+// only.
+func (ep *endpoint) admits(r *http.Request) (admitted *http.Request, first values, err error) {
 	if ep.handler.Admit == nil && ep.chain.Len() == 0 {
-		return nil, nil
+		return r, nil, nil
 	}
 	defer func() {
 		if p := recover(); p != nil {
@@ -135,7 +139,7 @@ func (ep *endpoint) admits(r *http.Request) (first values, err error) {
 		own.why = RefusedHandler
 		err = &own
 	}
-	return early.take(), err
+	return r, early.take(), err
 }
 
 // maxHeaderBytes bounds the header lines of a handshake, which are kept for the

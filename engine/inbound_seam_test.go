@@ -26,6 +26,7 @@ import (
 // A cutSocket is a peer in memory whose bytes come in pieces, and then the end. It
 // takes everything that it is sent, and keeps it.
 type cutSocket struct {
+	neverParks
 	tasks *group // for what a writer leaves to another goroutine
 	mu    sync.Mutex
 	in    []byte

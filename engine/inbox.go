@@ -12,10 +12,11 @@ const batchSize = 32
 // A batch carries messages from the reader to the worker. Batches are pooled, so
 // that a quiet connection holds none.
 type batch struct {
-	next  *batch
-	n     int // filled
+	next  *batch // the last one's is the first
+	n     int    // filled
 	taken int
 	bytes int
+	read  int64 // transport.lastWait when the first message was put in
 	list  [batchSize]*gws.Message
 }
 
@@ -26,53 +27,53 @@ func (b *batch) free() {
 	batchPool.Put(b)
 }
 
-// batches is a list of batches in order.
+// batches is a list of batches in order. It is a ring, which one pointer holds: every
+// connection has two.
 type batches struct {
-	head, tail *batch
+	last *batch
 }
 
-func (l *batches) empty() bool { return l.head == nil }
+func (l *batches) empty() bool { return l.last == nil }
 
 func (l *batches) push(b *batch) {
-	if l.tail == nil {
-		l.head = b
-	} else {
-		l.tail.next = b
-	}
-	l.tail = b
+	b.next = b
+	l.append(&batches{b})
 }
 
 // append moves all of other to the end of l.
 func (l *batches) append(other *batches) {
-	switch {
-	case other.head == nil:
-	case l.head == nil:
-		*l = *other
-	default:
-		l.tail.next = other.head
-		l.tail = other.tail
+	if other.last == nil {
+		return
 	}
-	*other = batches{}
+	if l.last != nil {
+		l.last.next, other.last.next = other.last.next, l.last.next
+	}
+	l.last = other.last
+	other.last = nil
 }
 
-// pop takes the next message; nil if there is none.
-func (l *batches) pop() *gws.Message {
-	b := l.head
-	if b == nil {
-		return nil
+// pop takes the next message, and says when it was read; nil if there is none.
+func (l *batches) pop() (m *gws.Message, read int64) {
+	if l.last == nil {
+		return nil, 0
 	}
-	m := b.list[b.taken]
+	b := l.last.next
+	m, read = b.list[b.taken], b.read
 	b.taken++
 	if b.taken == b.n {
-		if l.head = b.next; l.head == nil {
-			l.tail = nil
+		if l.last.next = b.next; b == l.last {
+			l.last = nil
 		}
 		b.free()
 	}
-	return m
+	return m, read
 }
 
 // more reports whether at least two messages are left.
 func (l *batches) more() bool {
-	return l.head != nil && (l.head.n-l.head.taken > 1 || l.head.next != nil)
+	if l.last == nil {
+		return false
+	}
+	first := l.last.next
+	return first != l.last || first.n-first.taken > 1
 }

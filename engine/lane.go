@@ -3,6 +3,7 @@ package engine
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -18,20 +19,25 @@ import (
 // allows: the transport buffers, so that an idle connection holds nothing.
 const gwsBuffer = 16
 
+// errLaneOver ends gws's read loop when its lane has no more connections.
+var errLaneOver = errors.New("engine: the lane has ended")
+
 // A lane is the net.Conn that gws sees: what its read loop reads from. It gives
 // gws the bytes that a connection's transport has passed, and reads what gws writes
 // for its meaning only, because the engine encodes all frames itself.
 //
-// A reader goroutine has a lane of its own. An event loop has one for all its
-// connections: between two messages gws knows nothing of the connection that the
-// last one came from, so the next may come from another.
+// Between two messages gws knows nothing of the connection that the last one came
+// from, so the next may come from another. An event loop has one lane for all its
+// connections. A reader goroutine has a lane of its own, and goes on with another
+// connection when it has parked one.
 type lane struct {
 	e      *Engine
 	conn   *Conn                       // whose bytes gws gets
 	source func(p []byte) (int, error) // instead of conn's transport, for a lane that is shared
 	direct direct
-	buffer int  // of the bufio.Reader under gws; 0: gwsBuffer
-	ready  bool // gws's handshake is over
+	buffer int        // of the bufio.Reader under gws; 0: gwsBuffer
+	jobs   chan *Conn // a reader that has parked a connection waits here for the next
+	ready  bool       // gws's handshake is over
 	shake  *gwsShake
 }
 
@@ -126,7 +132,11 @@ func (l *lane) Read(p []byte) (int, error) {
 	if l.source != nil {
 		return l.source(p)
 	}
-	return l.conn.transport.Read(p, &l.direct)
+	n, err := l.conn.transport.Read(p, &l.direct)
+	if err == errAtRest {
+		return l.next(p)
+	}
+	return n, err
 }
 
 // Write takes what gws writes: after the handshake only close frames, one for

@@ -2,13 +2,11 @@ package engine
 
 import (
 	"encoding/binary"
-	"errors"
 	"os"
 	"runtime"
 	"sync"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -58,9 +56,6 @@ type loop struct {
 	gone     bool
 	idle     []*sideLane
 }
-
-// errLoopOver ends gws's read loop when its lane has no more connections.
-var errLoopOver = errors.New("engine: the loop has ended")
 
 // loopBuffer is the size of the bufio.Reader under the gws.Conn of a loop: a frame of
 // up to so many bytes is asked for once instead of twice. There is one for each loop.
@@ -144,7 +139,7 @@ func (l *loop) read(p []byte) (int, error) {
 		s := l.current
 		if s == nil {
 			if s = l.take(); s == nil {
-				return 0, errLoopOver
+				return 0, errLaneOver
 			}
 		}
 		if l.lane.conn != nil {
@@ -285,17 +280,8 @@ func (l *loop) serveAgain(s *loopSocket) {
 // pollOnce asks for events without waiting; false has Go's poller wait. epoll tells
 // it of every event that comes after an answer of none.
 func (l *loop) pollOnce(fd uintptr) bool {
-	for {
-		n, _, e := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&l.events[0])), uintptr(len(l.events)), 0, 0, 0)
-		if e == unix.EINTR {
-			continue
-		}
-		l.n = int(n)
-		if e != 0 {
-			l.n = 0
-		}
-		return l.n > 0
-	}
+	l.n = epollNow(fd, l.events[:])
+	return l.n > 0
 }
 
 func (l *loop) drainWake() {
@@ -698,7 +684,7 @@ func (d *sideLane) read(p []byte) (int, error) {
 		c.settle()
 		d.giveBack(false)
 		if !d.awaitJob(true) {
-			return 0, errLoopOver
+			return 0, errLaneOver
 		}
 	}
 }

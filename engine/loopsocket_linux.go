@@ -16,6 +16,7 @@ import (
 
 // A loopSocket is a plain TCP socket on a loop.
 type loopSocket struct {
+	neverParks
 	loop *loop
 	conn *Conn
 	fd   int
@@ -266,6 +267,14 @@ func (s *loopSocket) unsent() (n int, lost bool) {
 	}
 	defer s.leave()
 	return unsentOf(s.fd)
+}
+
+func (s *loopSocket) unread() bool {
+	if !s.enter() {
+		return false
+	}
+	defer s.leave()
+	return unreadOf(s.fd)
 }
 
 func (s *loopSocket) closeWrite() error {

@@ -12,7 +12,7 @@ import (
 //	go test ./engine -args -io=epoll
 func TestMain(m *testing.M) {
 	flag.Func("io", "how engines wait for sockets: goroutine or epoll", func(v string) error {
-		c, err := configFrom(func(name string) string {
+		c, err := ConfigFrom(func(name string) string {
 			if name == "WS_IO" {
 				return v
 			}

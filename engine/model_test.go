@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -127,6 +128,9 @@ type fakeSocket struct {
 	writing bool
 
 	waits     bool // in read, for the peer
+	nudged    bool // a deadline has passed
+	parked    bool
+	parkings  int
 	readOver  bool // a read has returned an error
 	writeOver bool // a write has
 	awaited   bool
@@ -156,12 +160,17 @@ func (s *fakeSocket) read(m memory) (int, error) {
 	switch {
 	case s.reading:
 		s.fault("two goroutines read")
+	case s.parked:
+		s.fault("a read of a parked connection")
 	case done || s.readOver:
 		s.fault("a read after the end of reading (readDone: %v)", done)
 	}
 	s.reading = true
 	defer func() { s.reading = false }()
 	for {
+		if s.nudged && s.closes == 0 {
+			return 0, os.ErrDeadlineExceeded
+		}
 		b := m.lend(1 << 20)
 		if s.closes == 0 && len(s.in) > 0 {
 			n := copy(b[:1+s.rnd.IntN(len(b))], s.in)
@@ -272,9 +281,42 @@ func (s *fakeSocket) Await(q *backpressure.Queue) {
 }
 
 func (s *fakeSocket) unsent() (n int, lost bool) { return 0, false }
+func (s *fakeSocket) unread() bool               { return false }
 
-// setReadDeadline is for relieving the budget, which no step of the model uses up.
-func (s *fakeSocket) setReadDeadline(time.Time) error { return nil }
+// setReadDeadline is for parking: relieving the budget interrupts, too, but no step of
+// the model uses that up.
+func (s *fakeSocket) setReadDeadline(t time.Time) error {
+	s.change(func() { s.nudged = !t.IsZero() })
+	return nil
+}
+
+func (s *fakeSocket) parks() bool { return true }
+
+func (s *fakeSocket) park(c *Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closes > 0:
+		return false
+	case s.parked, s.reading:
+		s.fault("parked while parked (%v) or read", s.parked)
+	case s.t.buf != nil:
+		s.fault("memory is held while parked")
+	}
+	s.parked = true
+	s.parkings++
+	c.e.goroutines.spawn(func() {
+		s.mu.Lock()
+		for s.closes == 0 && len(s.in) == 0 && s.inEnd == nil {
+			s.moved.Wait()
+		}
+		s.parked = false
+		s.mu.Unlock()
+		c.unpark()
+	})
+	s.pauseLocked()
+	return true
+}
 
 func (s *fakeSocket) closeWrite() error {
 	s.mu.Lock()
@@ -1440,8 +1482,10 @@ func (p *party) checkProgress() {
 		complain("the reader waits for room that there is")
 	case !detained && !c.readDone && s.closes == 0 && (len(s.in) > 0 || s.inEnd != nil):
 		complain("there is something to read")
-	case !detained && !c.readDone && !s.waits:
+	case !detained && !c.readDone && !s.waits && !s.parked:
 		complain("nobody reads")
+	case s.parked != (c.reader == readerGone):
+		complain("does not know whether it is parked")
 	case c.busy.Load() && !detained:
 		complain("the reader is busy with nothing")
 	case writable && pending > 0 && !waiting && p.streams == 0:
@@ -1484,6 +1528,7 @@ func (p *party) checkTime(undisturbed bool) {
 	written, blocked := out.Written, out.Blocked
 	c.mu.Lock()
 	since, over, paused := c.closeSince, c.sockClosed, c.paused || c.noMore
+	silent := c.restsLocked()
 	c.mu.Unlock()
 	now := c.e.clock.now()
 	if !undisturbed || !blocked || written != p.written || p.blockedSince == 0 {
@@ -1499,6 +1544,8 @@ func (p *party) checkTime(undisturbed bool) {
 		p.w.fault("%d: has been stalled for %v", p.n, time.Duration(now-p.blockedSince))
 	case since == 0 && !paused && !c.busy.Load() && now-c.lastRead.Load() > int64(cfg.IdleTimeout+slack):
 		p.w.fault("%d: has been idle for %v", p.n, time.Duration(now-c.lastRead.Load()))
+	case silent && now-c.lastRead.Load() > parkAfter+int64(slack):
+		p.w.fault("%d: is not parked after %v", p.n, time.Duration(now-c.lastRead.Load()))
 	}
 }
 

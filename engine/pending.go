@@ -60,7 +60,7 @@ func (c *Conn) Drain(ctx context.Context, n int) error {
 		}
 		unsent, lost := c.sock.unsent()
 		switch {
-		case lost:
+		case lost, c.socketGone() && c.failed(): // a socket that is closed tells of nothing
 			return c.closedError()
 		case c.queue.Pending()+unsent <= n:
 			return nil
@@ -75,6 +75,12 @@ func (c *Conn) Drain(ctx context.Context, n int) error {
 			return c.closedError()
 		}
 	}
+}
+
+// failed reports whether the connection has ended without a closing handshake.
+func (c *Conn) failed() bool {
+	err := c.closeError()
+	return err != nil && err.Code == frame.CloseAbnormal
 }
 
 func (c *Conn) socketGone() bool {

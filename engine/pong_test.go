@@ -18,6 +18,7 @@ import (
 // A meteredSocket takes as many bytes as it is allowed, so that no kernel stands
 // between what is written and who counts it.
 type meteredSocket struct {
+	neverParks
 	e     *Engine
 	mu    sync.Mutex
 	moved *sync.Cond

@@ -32,6 +32,20 @@ func writeFD(fd int, b []byte) (int, error) {
 	return result(n, e)
 }
 
+// epollNow returns how many events there are: none after an error.
+func epollNow(fd uintptr, events []unix.EpollEvent) int {
+	for {
+		n, _, e := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
+		switch e {
+		case 0:
+			return int(n)
+		case unix.EINTR:
+			continue
+		}
+		return 0
+	}
+}
+
 // result avoids an allocation for the errors that are no news.
 func result(n uintptr, e syscall.Errno) (int, error) {
 	switch e {

@@ -9,12 +9,16 @@ import (
 	"github.com/penstock-ws/penstock/frame"
 )
 
-// read is the reader goroutine: it runs gws's loop until the connection ends. It is
-// a fresh one, because the stack that net/http's goroutine has grown would stay as
-// large for the connection's life.
+// read is the reader goroutine: it runs gws's loop until the connection ends, this one
+// or another that its lane has gone on with. It is a fresh one, because the stack that
+// net/http's goroutine has grown would stay as large for the connection's life.
 func (c *Conn) read() {
-	defer c.finishReading() // also after runtime.Goexit in an inline handler
 	l := lane{e: c.e, conn: c}
+	defer func() { // also after runtime.Goexit in an inline handler
+		if l.conn != nil {
+			l.conn.finishReading()
+		}
+	}()
 	l.run()
 }
 
@@ -102,7 +106,7 @@ func (c *Conn) arrived(m *gws.Message) {
 	case c.ep.inline && (c.home == nil || c.home.handlesNow()):
 		c.handleInline(m)
 	case c.onLoop() && c.transport.side && c.beginAside(m):
-		c.handle(m)
+		c.handle(m, c.transport.lastWait)
 		c.endAside()
 	default:
 		c.take(m)
@@ -114,6 +118,7 @@ func (c *Conn) arrived(m *gws.Message) {
 func (c *Conn) take(m *gws.Message) {
 	if c.pending == nil {
 		c.pending = batchPool.Get().(*batch)
+		c.pending.read = c.transport.lastWait
 	}
 	b := c.pending
 	b.list[b.n] = m
@@ -269,7 +274,7 @@ func (c *Conn) handleInline(m *gws.Message) {
 		b.begin(c)
 		c.queue.Cork()
 	}
-	c.handle(m)
+	c.handle(m, c.transport.lastWait)
 }
 
 // beginAside gives the side lane, which has read m, the turn of the loop, so that a

@@ -99,8 +99,8 @@ func (c *Conn) awaitMessage(ctx context.Context) (*gws.Message, error) {
 	for {
 		c.mu.Lock()
 		c.work.append(&c.inbox)
-		if m := c.work.pop(); m != nil {
-			c.pulled.last = m
+		if m, read := c.work.pop(); m != nil {
+			c.pulled.last, c.call.read = m, read
 			c.mu.Unlock()
 			return m, nil
 		}

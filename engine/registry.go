@@ -73,7 +73,13 @@ type clock struct {
 }
 
 func (k *clock) now() int64 { return k.time.Load() }
-func (k *clock) advance()   { k.time.Store(int64(time.Since(k.start)) + 1) }
+func (k *clock) advance()   { k.time.Store(k.exact()) }
+
+// exact is the time of this moment, on the scale of now.
+func (k *clock) exact() int64 { return int64(time.Since(k.start)) + 1 }
+
+// at is a time of this scale as one of the world's.
+func (k *clock) at(t int64) time.Time { return k.start.Add(time.Duration(t - 1)) }
 
 // A sweeper holds every connection against the timeouts, one shard after the
 // other: no timer per connection.
@@ -81,8 +87,10 @@ type sweeper struct {
 	e      *Engine
 	period time.Duration // between two visits to a shard
 	most   int           // acts in one visit
+	parks  int           // likewise, nudges
 	stop   chan struct{}
 	due    []func() // reused between shards
+	silent []*Conn  // likewise
 }
 
 // actsPerSecond bounds what the sweeper begins for each processor: ten thousand peers
@@ -107,8 +115,9 @@ func newSweeper(e *Engine) *sweeper {
 		}
 	}
 	period = max(period, shardCount*100*time.Microsecond)
-	most := int(actsPerSecond * float64(runtime.GOMAXPROCS(0)) * (period / shardCount).Seconds())
-	return &sweeper{e: e, period: period, most: max(1, most), stop: make(chan struct{})}
+	visits := float64(runtime.GOMAXPROCS(0)) * (period / shardCount).Seconds()
+	most, parks := int(actsPerSecond*visits), int(parksPerSecond*visits)
+	return &sweeper{e: e, period: period, most: max(1, most), parks: max(1, parks), stop: make(chan struct{})}
 }
 
 // run is the sweeper's goroutine; it ends when stop is closed.
@@ -146,6 +155,11 @@ func (w *sweeper) sweep(s *shard) {
 	}
 	clear(w.due)
 	w.due = w.due[:0]
+	for _, c := range w.silent {
+		c.nudge()
+	}
+	clear(w.silent)
+	w.silent = w.silent[:0]
 }
 
 // check returns what is to be done about a connection, if anything.
@@ -159,8 +173,12 @@ func (w *sweeper) check(c *Conn, now int64) func() {
 	closing, paused, over, opened := c.closeSince, c.paused || c.noMore, c.sockClosed, c.opened
 	answered := c.answered
 	slow := !paused && c.slow.tooSlow(cfg.MinReceiveRate, now)
+	rests := c.restsLocked()
 	c.mu.Unlock()
 	silence := now - c.lastRead.Load()
+	if rests && silence > parkAfter && len(w.silent) < w.parks && c.sock.parks() {
+		w.silent = append(w.silent, c)
+	}
 	switch {
 	case over:
 	case closing != 0 && now-closing > int64(cfg.CloseTimeout):

@@ -150,10 +150,10 @@ func (c *Conn) handleMessages(b *burst) (n, bytes int) {
 			corked = more
 			c.cork(b, more)
 		}
-		m := c.work.pop()
+		m, read := c.work.pop()
 		n++
 		bytes += m.Data.Len()
-		c.handle(m)
+		c.handle(m, read)
 	}
 	if corked {
 		c.cork(b, false)
@@ -207,9 +207,10 @@ func (c *Conn) endTurn(n, bytes int) bool {
 	return again
 }
 
-// handle runs the chain over one message and frees it.
-func (c *Conn) handle(m *gws.Message) {
+// handle runs the chain over one message, which was read then, and frees it.
+func (c *Conn) handle(m *gws.Message, read int64) {
 	if !c.closing.Load() {
+		c.call.read = read
 		c.deliver(m)
 	}
 	c.release(m)
@@ -262,7 +263,7 @@ func (c *Conn) tap(b []byte) {
 }
 
 func (c *Conn) open() {
-	if c.ep.handler.OnOpen != nil {
+	if c.openAttended() && c.ep.handler.OnOpen != nil {
 		c.guard(func() error { return c.ep.handler.OnOpen(c.Context(), c) })
 	}
 }
@@ -272,7 +273,11 @@ func (c *Conn) open() {
 func (c *Conn) close() {
 	err := c.closeError()
 	defer c.e.remove(c, err) // deferred: what comes before may end in runtime.Goexit
-	if c.ep.handler.OnClose != nil {
+	all := c.attendants()
+	if all != nil {
+		defer c.closeAttended(all)
+	}
+	if c.ep.handler.OnClose != nil && (all == nil || !all.turnedAway) {
 		defer c.guard(func() error { c.ep.handler.OnClose(c, err); return nil })
 	}
 	if c.ep.sees&interceptors.InboundClose != 0 {

@@ -38,6 +38,11 @@ func newScope(r *http.Request, trusted []netip.Prefix, chosen string) *Scope {
 	return packScope([...]string{r.URL.Path, r.URL.RawQuery, r.Host, client.remote, chosen, headerLines(r.Header)}, client.secure)
 }
 
+// keep replaces what a program may not want to be kept: see interceptors.Interceptor.
+func (s *Scope) keep(r *http.Request) {
+	*s = *packScope([...]string{s.Path(), r.URL.RawQuery, s.Host(), s.RemoteAddr(), s.Subprotocol(), headerLines(r.Header)}, s.secure)
+}
+
 func packScope(parts [partLines + 1]string, secure bool) *Scope {
 	s := &Scope{secure: secure, text: strings.Join(parts[:], "")}
 	end := 0

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"github.com/penstock-ws/penstock/frame"
@@ -46,16 +47,19 @@ func (e *Engine) finish() error {
 	if e.loops != nil {
 		e.loops.stop()
 	}
+	e.lot.stop()
+	e.lanes.stop()
 	e.goroutines.wait()
 	return e.executor.stop(context.Background())
 }
 
-// closeAll begins the end of every connection, evenly over the spread.
+// closeAll begins the end of every connection, evenly over the spread: each at a random
+// moment of its share, so that several servers that end together do not keep step.
 func (e *Engine) closeAll(ctx context.Context) {
 	conns := e.registry.all()
 	start := time.Now()
 	for i, c := range conns {
-		at := e.cfg.ShutdownSpread * time.Duration(i) / time.Duration(len(conns))
+		at := time.Duration((float64(i) + rand.Float64()) / float64(len(conns)) * float64(e.cfg.ShutdownSpread))
 		if wait := at - time.Since(start); wait > 0 {
 			select {
 			case <-time.After(wait):

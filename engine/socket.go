@@ -29,8 +29,20 @@ type socket interface {
 	// yet, 0 if it does not say; and whether that is because the connection is lost.
 	unsent() (n int, lost bool)
 
+	// unread reports whether bytes have come that have not been read, false if it is not
+	// known.
+	unread() bool
+
 	// closeWrite ends our direction: the peer reads to the end, then EOF.
 	closeWrite() error
+
+	// parks reports whether park is worth trying. Its answer may turn to false.
+	parks() bool
+
+	// park has c.unpark called, once and by another goroutine, when there is something
+	// to read, the end included, or the socket is closed. It returns false if it does
+	// not. The reader calls it with nothing held.
+	park(c *Conn) bool
 
 	// close ends both directions and makes pending reads and writes return.
 	close() error
@@ -63,7 +75,7 @@ func (e *Engine) newSocket(conn net.Conn, dialled bool) socket {
 				return s
 			}
 		}
-		if s := newTCPSocket(tcp, kernel, tasks); s != nil {
+		if s := e.newTCPSocket(tcp, kernel); s != nil {
 			return s
 		}
 	}
@@ -95,10 +107,13 @@ const streamRead = 4 << 10
 // A streamSocket serves TLS and other connections that can only block. All
 // writing is done by a goroutine that lives while there is something to write.
 type streamSocket struct {
+	neverParks
 	conn net.Conn
 	kernel
 	tasks *group
 }
+
+func (s *streamSocket) unread() bool { return s.kernel.unread() }
 
 func (s *streamSocket) setReadDeadline(t time.Time) error { return s.conn.SetReadDeadline(t) }
 

@@ -46,6 +46,19 @@ func (k kernel) unsent() (n int, lost bool) {
 	return n, lost
 }
 
+// unread asks with FIONREAD.
+func (k kernel) unread() (some bool) {
+	if k.raw != nil {
+		_ = k.raw.Control(func(fd uintptr) { some = unreadOf(int(fd)) }) // fails on a closed socket, for which it is too late
+	}
+	return some
+}
+
+func unreadOf(fd int) bool {
+	n, _ := unix.IoctlGetInt(fd, unix.TIOCINQ)
+	return n > 0
+}
+
 func unsentOf(fd int) (n int, lost bool) {
 	n, _ = unix.IoctlGetInt(fd, unix.SIOCOUTQNSD)
 	if n == 0 {

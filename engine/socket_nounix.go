@@ -5,4 +5,4 @@ package engine
 import "net"
 
 // newTCPSocket: there is no raw descriptor to work with here.
-func newTCPSocket(*net.TCPConn, kernel, *group) socket { return nil }
+func (*Engine) newTCPSocket(*net.TCPConn, kernel) socket { return nil }

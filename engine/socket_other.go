@@ -9,3 +9,6 @@ func (kernel) tune(time.Duration) {}
 
 // unsent is not known here.
 func (kernel) unsent() (n int, lost bool) { return 0, false }
+
+// unread is not known here.
+func (kernel) unread() bool { return false }

@@ -21,7 +21,7 @@ import (
 type tcpSocket struct {
 	conn *net.TCPConn
 	kernel
-	tasks *group
+	e *Engine
 
 	// reader
 	tryRead func(fd uintptr) bool // made once: a method value allocates
@@ -29,13 +29,18 @@ type tcpSocket struct {
 	n       int
 	err     error
 	yield   yield
+
+	// the lot's lock
+	closed bool
+	fd     int32 // set while it is parked
+	parked *Conn // nil: it is not
 }
 
-func newTCPSocket(conn *net.TCPConn, k kernel, tasks *group) socket {
+func (e *Engine) newTCPSocket(conn *net.TCPConn, k kernel) socket {
 	if k.raw == nil {
 		return nil
 	}
-	s := &tcpSocket{conn: conn, kernel: k, tasks: tasks}
+	s := &tcpSocket{conn: conn, kernel: k, e: e}
 	s.tryRead = s.readOnce
 	return s
 }
@@ -183,9 +188,19 @@ func (s *tcpSocket) Write(bufs [][]byte, wait bool) (n int, err error) {
 }
 
 func (s *tcpSocket) Await(q *backpressure.Queue) {
-	s.tasks.spawn(func() { q.Resume(true) })
+	s.e.goroutines.spawn(func() { q.Resume(true) })
 }
 
 func (s *tcpSocket) setReadDeadline(t time.Time) error { return s.conn.SetReadDeadline(t) }
 func (s *tcpSocket) closeWrite() error                 { return s.conn.CloseWrite() }
-func (s *tcpSocket) close() error                      { return s.conn.Close() }
+func (s *tcpSocket) parks() bool                       { return s.e.lot.parks() }
+func (s *tcpSocket) park(c *Conn) bool                 { return s.e.lot.park(s, c) }
+
+func (s *tcpSocket) close() error {
+	parked := s.e.lot.release(s)
+	err := s.conn.Close()
+	if parked != nil {
+		parked.unpark() // it reads that the socket is closed
+	}
+	return err
+}

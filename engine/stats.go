@@ -17,7 +17,8 @@ type Stats struct {
 	Refused     uint64             // requests that were not upgraded
 	RefusedBy   map[Refusal]uint64 // likewise
 	Closed      map[frame.CloseCode]uint64
-	Ended       map[Cause]uint64 // likewise: connections that have ended
+	Ended       map[Cause]uint64                     // likewise: connections that have ended
+	EndedBy     map[Cause]map[frame.CloseCode]uint64 // likewise
 
 	MessagesIn  uint64 // data messages received and handed over
 	BytesIn     uint64 // their payload
@@ -25,6 +26,7 @@ type Stats struct {
 	BytesOut    uint64 // taken by sockets, frame headers included
 
 	Pending    int    // bytes queued now, over all connections
+	Congested  int    // connections now whose peer is too slow: sends are refused, and nothing is read
 	Buffers    int    // pooled buffers in use now; needs Config.CountBuffers
 	Background int    // functions given to Conn.Go that run now
 	Panics     uint64 // callbacks that panicked or called runtime.Goexit
@@ -32,8 +34,13 @@ type Stats struct {
 	Stalled    uint64 // connections ended by WriteStallTimeout
 
 	DroppedOverflow uint64 // messages dropped because a peer's queue was full
+	DroppedOldest   uint64 // of these, under the policy DropOldest; the others under DropNewest
 	DroppedExpired  uint64 // because their time to live had run out
 	Replaced        uint64 // by a newer one with the same key
+
+	Workers     int // of the pool: running now
+	WorkersMost int // may run
+	Runnable    int // connections that wait for a worker now
 
 	BudgetUsed  int    // bytes of the memory budget that are used now, by all who share it
 	BudgetLimit int    // of how many
@@ -48,20 +55,19 @@ type counters struct {
 	drops   backpressure.Drops
 
 	mu   sync.Mutex
-	gone Stats // sums over connections that have ended
+	gone Stats // sums over connections that have ended; of the ends only EndedBy
 }
 
 func (k *counters) close(err *CloseError, c *Conn) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.gone.Closed == nil {
-		k.gone.Closed = make(map[frame.CloseCode]uint64)
+	if k.gone.EndedBy == nil {
+		k.gone.EndedBy = make(map[Cause]map[frame.CloseCode]uint64)
 	}
-	k.gone.Closed[err.Code]++
-	if k.gone.Ended == nil {
-		k.gone.Ended = make(map[Cause]uint64)
+	if k.gone.EndedBy[err.Cause] == nil {
+		k.gone.EndedBy[err.Cause] = make(map[frame.CloseCode]uint64)
 	}
-	k.gone.Ended[err.Cause]++
+	k.gone.EndedBy[err.Cause][err.Code]++
 	c.addTo(&k.gone)
 	k.gone.Pending = 0 // a writer that has just been cut off may not have dropped it yet
 }
@@ -82,13 +88,14 @@ func (e *Engine) Stats() Stats {
 	k := &e.counters
 	k.mu.Lock()
 	s := k.gone
-	s.Closed, s.Ended = make(map[frame.CloseCode]uint64), make(map[Cause]uint64)
-	maps.Copy(s.Closed, k.gone.Closed)
-	maps.Copy(s.Ended, k.gone.Ended)
+	s.copyEnds(k.gone.EndedBy)
 	k.mu.Unlock()
 	conns := e.registry.all()
 	for _, c := range conns {
 		c.addTo(&s)
+		if c.queue.Congested() {
+			s.Congested++
+		}
 	}
 	s.Connections = len(conns)
 	s.Opened = k.opened.Load()
@@ -102,8 +109,22 @@ func (e *Engine) Stats() Stats {
 	s.Panics, s.Violations, s.Stalled = k.panics.Load(), k.violations.Load(), k.stalled.Load()
 	s.Shed = k.shed.Load()
 	s.DroppedOverflow, s.DroppedExpired, s.Replaced = k.drops.Overflowed.Load(), k.drops.Expired.Load(), k.drops.Replaced.Load()
+	s.DroppedOldest = k.drops.Oldest.Load()
+	s.Workers, s.WorkersMost, s.Runnable = e.executor.usage()
 	s.BudgetUsed, s.BudgetLimit = e.cfg.Budget.Used(), e.cfg.Budget.Limit()
 	s.Background = int(e.background.Load())
 	s.Buffers = int(e.pool.Out())
 	return s
+}
+
+func (s *Stats) copyEnds(ends map[Cause]map[frame.CloseCode]uint64) {
+	s.Closed, s.Ended = make(map[frame.CloseCode]uint64), make(map[Cause]uint64)
+	s.EndedBy = make(map[Cause]map[frame.CloseCode]uint64)
+	for cause, codes := range ends {
+		s.EndedBy[cause] = maps.Clone(codes)
+		for code, n := range codes {
+			s.Closed[code] += n
+			s.Ended[cause] += n
+		}
+	}
 }

@@ -22,7 +22,8 @@ var (
 	// errEnding makes gws leave its loop when the connection is ending.
 	errEnding = errors.New("engine: connection is ending")
 
-	// errAtRest tells a side lane that its message is over. gws never sees it.
+	// errAtRest tells a lane to let go of its connection: a side lane's message is over,
+	// or a reader has been nudged. gws never sees it.
 	errAtRest = errors.New("engine: no message is coming in")
 )
 
@@ -43,7 +44,7 @@ type transport struct {
 	length    int64  // of the message coming in, as far as its headers say
 	started   uint64 // messages of which a header has come
 	total     int64  // bytes read
-	lastWait  int64  // engine clock when the last read returned
+	lastWait  int64  // engine clock when the last read returned; exact if the endpoint is timed
 	controls  bucket
 	more      *more           // nil until it is needed
 	peerClose *gws.CloseError // from the close frame that the peer sent
@@ -62,6 +63,7 @@ func (t *transport) init(c *Conn, rules *frame.Rules, early []byte) {
 	t.c = c
 	t.scanner = frame.NewScanner(rules)
 	if len(early) > 0 {
+		t.clock()
 		t.buf = c.e.pool.Get(len(early))
 		t.buf.B = append(t.buf.B, early...)
 		t.scan(0)
@@ -148,9 +150,9 @@ func (t *transport) fill(p []byte, d *direct) (n int, err error) {
 	switch {
 	case n > 0:
 		t.count(n)
-	case errors.Is(err, os.ErrDeadlineExceeded): // interrupt
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		t.giveBack()
-		return 0, errEnding
+		return 0, t.disturbed()
 	case err != nil:
 		t.err = err
 	}
@@ -172,12 +174,33 @@ func (t *transport) fill(p []byte, d *direct) (n int, err error) {
 	return n, err
 }
 
+// disturbed says how to go on when a deadline has ended a wait: it was a nudge, or an
+// interrupt, or one in place of the other.
+func (t *transport) disturbed() error {
+	rests := t.atRest() && t.scanner.AtBoundary()
+	switch {
+	case !t.c.nudged(rests), t.c.ending():
+		return errEnding
+	case rests:
+		return errAtRest
+	}
+	return nil
+}
+
 // count takes note of n bytes that have just been read.
 func (t *transport) count(n int) {
 	t.total += int64(n)
-	t.lastWait = t.c.e.clock.now()
+	t.clock()
 	t.c.busy.Store(true) // before ending is asked: Shutdown lets either this read count or none
 	t.c.received()
+}
+
+// clock notes when something has been read.
+func (t *transport) clock() {
+	t.lastWait = t.c.e.clock.now()
+	if t.c.ep.timed() {
+		t.lastWait = t.c.e.clock.exact()
+	}
 }
 
 // refuse ends the stream with the message that gws has just given out, which is not
@@ -355,9 +378,9 @@ func (t *transport) giveBack() {
 	}
 }
 
-// discard reads and drops until the peer has said its last: its close frame, or
-// EOF. Closing the socket with bytes unread would answer them with a reset, and
-// the peer might never read our close frame (RFC 6455 §7.1.1). A peer that goes on
+// discard reads and drops until the peer has said its last: its close frame with
+// nothing behind it, or EOF. Closing the socket with bytes unread would answer them
+// with a reset, and the peer might never read our close frame (RFC 6455 §7.1.1). A peer that goes on
 // sending is read from at discardPause a buffer, so that a flood which has been
 // refused does not cost as much as one that has not.
 func (t *transport) discard() {
@@ -400,5 +423,5 @@ func (t *transport) peerDone() bool {
 	if t.fault != nil { // t.err is the fault, or nil
 		return false
 	}
-	return t.err != nil || t.closeSeen && t.scanner.Remaining() == 0
+	return t.err != nil || t.closeSeen && t.scanner.Remaining() == 0 && !t.c.sock.unread()
 }

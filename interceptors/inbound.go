@@ -61,6 +61,7 @@ func (in Inbound) Clone() Inbound {
 
 // around returns the InboundFunc that runs i before next.
 func (next InboundFunc) around(i Interceptor) InboundFunc {
+	i = bare(i)
 	return func(ctx context.Context, in Inbound) error {
 		in.Data = in.Data[:len(in.Data):len(in.Data)] // an append must not reach into the buffer's spare capacity
 		return i.InterceptInbound(ctx, in, next)

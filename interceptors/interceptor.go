@@ -16,7 +16,9 @@ import (
 // Admit is asked before a connection is opened, in the order of registration,
 // until one returns an error. On a server r is the opening handshake, and an error
 // refuses it: a [Refusal] is answered with its status and message, any other error
-// with 403. On a client r is the request that is about to be sent: Admit may add
+// with 403; Admit may put another URL, with another query, and another Header into r,
+// leaving the old ones as they are: the connection's Scope keeps what stands in r then.
+// On a client r is the request that is about to be sent: Admit may add
 // header fields to it, and an error is what the dialling function returns. What it
 // stores in [ConnStore] of r.Context() the connection begins with.
 //

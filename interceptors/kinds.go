@@ -70,6 +70,18 @@ type limited struct {
 
 func (l limited) kinds() Kinds { return l.set }
 
+// bare returns what Only was given: once it is in a chain, a call through the wrapper
+// would copy every message once more.
+func bare(i Interceptor) Interceptor {
+	for {
+		l, ok := i.(limited)
+		if !ok {
+			return i
+		}
+		i = l.Interceptor
+	}
+}
+
 // kindsOf asks what only this package's types can answer. One that is embedded in a
 // foreign wrapper does not, which costs time and changes nothing else.
 func kindsOf(i Interceptor) Kinds {

@@ -72,6 +72,7 @@ func (out Outbound) Clone() Outbound {
 
 // around returns the OutboundFunc that runs i before next.
 func (next OutboundFunc) around(i Interceptor) OutboundFunc {
+	i = bare(i)
 	return func(ctx context.Context, out Outbound) error {
 		out.Data = out.Data[:len(out.Data):len(out.Data)] // an append must not reach into the sender's spare capacity
 		out.Subprotocols = out.Subprotocols[:len(out.Subprotocols):len(out.Subprotocols)]

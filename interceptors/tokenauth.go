@@ -2,8 +2,6 @@ package interceptors
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -105,7 +103,7 @@ func (t *tokenAuth) failed(ctx context.Context, err error, token string) error {
 
 // tokens are the digests of all valid tokens, and whose they are.
 type tokens struct {
-	digests [][sha256.Size]byte
+	digests Digests
 	users   []string
 }
 
@@ -118,20 +116,15 @@ func newTokens(byToken map[string]string) *tokens {
 		case user == "":
 			panic("interceptors: TokenAuthConfig.Users has a token with an empty user: give it one")
 		}
-		t.digests = append(t.digests, sha256.Sum256([]byte(token)))
+		t.digests.Add(token)
 		t.users = append(t.users, user)
 	}
 	return t
 }
 
-// lookup compares with all digests, whichever is right.
 func (t *tokens) lookup(_ context.Context, token string) (string, error) {
-	digest, at := sha256.Sum256([]byte(token)), -1
-	for i := range t.digests {
-		at = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(t.digests[i][:], digest[:]), i, at)
+	if at := t.digests.Find(token); at >= 0 {
+		return t.users[at], nil
 	}
-	if at < 0 {
-		return "", nil
-	}
-	return t.users[at], nil
+	return "", nil
 }

@@ -1,4 +1,5 @@
-// Command penstock serves WebSocket connections and measures servers of them.
+// Command penstock serves WebSocket connections, connects to servers of them, and
+// measures them.
 //
 // It only puts commands together: each lives in a package of its own under cmd,
 // for other programs to mount.

@@ -290,11 +290,78 @@ func TestUsageErrors(t *testing.T) {
 		{args: "--no-such-flag", says: []string{`"no-such-flag"`, "serve --help"}},
 		{args: "-f echo", says: []string{"filter", `"echo"`, "did you mean echo_messages?", "broadcast_messages, broadcast_messages_by_token, broadcast_pubsub, echo_messages"}},
 		{args: "-f echo_messages nonsense", says: []string{"filter", `"nonsense"`, "broadcast_messages, broadcast_messages_by_token, broadcast_pubsub, echo_messages"}},
+		{args: "--key=k.pem", says: []string{"--cert", "--key", "together"}},
+		{args: "--key=no-such.pem --cert=no-such.pem", says: []string{"no-such.pem", "no such file"}},
+		{args: "--cert=$garbage --key=$garbage", says: []string{"--cert", "garbage.pem"}},
+		{args: "-cert c.pem", says: []string{"-cert is written --cert"}},
+		{args: "-key k.pem", says: []string{"-key is written --key"}},
+		{args: "--manifest=no-such.json", says: []string{"--manifest", "no-such.json"}},
+		{args: "--manifest=$garbage", says: []string{"--manifest", "garbage.pem:1"}},
+		{args: "--manifest=$manifest", says: []string{"--manifest", "shop/orders requires a user", "WS_TOKENS"}},
+		{args: "--slug-prefix=maybe", says: []string{"--slug-prefix", `"maybe"`, "true or false"}},
+		{args: "--pprof-addr=0.0.0.0:0", says: []string{"--pprof-addr", `"0.0.0.0:0"`, "loopback"}},
+		{args: "--pprof-addr=:6060", says: []string{"--pprof-addr", "loopback"}},
+		{args: "--pprof-addr=127.0.0.1", says: []string{"--pprof-addr", "loopback"}},
+		{args: "--log-format=xml", says: []string{"--log-format", `"xml"`, "text or json"}},
+		{args: "--log-level=loud", says: []string{"--log-level", `"loud"`, "debug, info, warn or error"}},
+		{args: "--drain-window=soon", says: []string{"--drain-window", `"soon"`, "30s"}},
+		{args: "--drain-window=20s", env: "WS_SHUTDOWN_TIMEOUT=20s", says: []string{"--drain-window", "20s", "WS_SHUTDOWN_TIMEOUT"}},
+		{args: "--io=magic", says: []string{"--io", `"magic"`, "goroutine", "epoll"}},
+		{env: "WS_PORT=70000", args: "-p 5", says: []string{"WS_PORT", `"70000"`, "0 to 65535"}},
+		{env: "WS_PORT=70000 WS_INLINE=yes WS_LOG_LEVEL=x", says: []string{"WS_PORT", "WS_INLINE", `"yes"`, "WS_LOG_LEVEL"}},
+		{env: "WS_FILTERS=nonsense", args: "-f rooms", says: []string{"WS_FILTERS", `"nonsense"`, "echo_messages"}},
+		{env: "WS_TOKENS=alice", says: []string{"WS_TOKENS", "user=token"}},
+		{env: "WS_TOKENS=,", says: []string{"WS_TOKENS", "user=token"}},
+		{env: "WS_FILTER_RATE=fast", args: "-f rate_limit", says: []string{"rate_limit", "WS_FILTER_RATE", `"fast"`, "100/10s"}},
+		{args: "-f worker_relay", says: []string{"worker_relay", "WORKER_SECRET"}},
+		{env: "WS_REDIS_URL=http://u:hush@h", says: []string{"WS_REDIS_URL", "(hidden)", "redis://host:6379/0"}},
+		{args: "-c $config", env: `CONFIG={"nats":"http://u:hush@h"}`, says: []string{"config.json:1", "nats is", "(hidden)", "nats://host:4222"}},
+		{args: "--redis=redis://h --nats=nats://h", says: []string{"--redis", "--nats", "exclude"}},
+		{args: "-f broadcast_pubsub", says: []string{"broadcast_pubsub", "--redis", "--nats"}},
+		{args: "-c no-such.json", says: []string{"--config", "no-such.json"}},
+		{args: "--config=", says: []string{"--config", `""`}},
+		{args: "-c", says: []string{"--config", "no value"}},
+		{args: "-c $config", env: `CONFIG={"prot":1}`, says: []string{"config.json:1", "unknown field", `"prot"`}},
+		{args: "-c $config", env: `CONFIG={"port":9000,¶"port":1}`, says: []string{"config.json:2", "port", "already", "config.json:1"}},
+		{args: "-c $config", env: `CONFIG={"port":9000,¶"ws_port":1}`, says: []string{"config.json:2", "ws_port", "already"}},
+		{args: "-c $config", env: `CONFIG={¶"port":true}`, says: []string{"config.json:2", "port is true", "0 to 65535"}},
+		{args: "-c $config", env: `CONFIG={"port":null}`, says: []string{"port is null", "0 to 65535"}},
+		{args: "-c $config", env: `CONFIG={"port":"http"}`, says: []string{"config.json:1", `port is "http"`, "0 to 65535"}},
+		{args: "-c $config", env: `CONFIG={"port":90.5}`, says: []string{`port is "90.5"`, "0 to 65535"}},
+		{args: "-c $config", env: `CONFIG={"port":70000}`, says: []string{`port is "70000"`, "0 to 65535"}},
+		{args: "-p 1 -c $config", env: `CONFIG={"port":70000}`, says: []string{`port is "70000"`}},
+		{args: "-c $config", env: `CONFIG={"host":5}`, says: []string{"host is 5", "a string"}},
+		{args: "-c $config", env: `CONFIG={"filters":"rooms"}`, says: []string{"filters is", "a list of strings"}},
+		{args: "-c $config", env: `CONFIG={"filters":[1]}`, says: []string{"filters is a list", "a list of strings"}},
+		{args: "-c $config", env: `CONFIG={"filters":[]}`, says: []string{"filters is", "the name of a filter"}},
+		{args: "-c $config", env: `CONFIG={"filters":["nonsense"]}`, says: []string{`"nonsense"`, "echo_messages"}},
+		{args: "-c $config", env: `CONFIG={"inline":1}`, says: []string{"inline is", "true or false"}},
+		{args: "-c $config", env: `CONFIG={"ws_workers":{}}`, says: []string{"ws_workers is an object", "1 to"}},
+		{args: "-c $config", env: `CONFIG={"ws_workers":true}`, says: []string{"ws_workers is true", "1 to"}},
+		{args: "-c $config", env: `CONFIG={"ws_ping_interval":30,¶"ws_workers":0,¶"x":1}`, says: []string{"config.json:1", "30s", "config.json:2", "config.json:3", `"x"`}},
+		{args: "-c $config", env: `CONFIG={"port":1`, says: []string{"config.json:1", "ends before"}},
+		{args: "-c $config", env: `CONFIG={"port":1,}`, says: []string{"config.json:1"}},
+		{args: "-c $config", env: `CONFIG={"port":1}{}`, says: []string{"config.json:1", "follows"}},
+		{args: "-c $config", env: `CONFIG=[]`, says: []string{"config.json:1", "object"}},
+		{args: "-c $config", env: `CONFIG={"key":"k"}`, says: []string{"--cert", "--key", "together"}},
+		{args: "-c $config", env: `CONFIG={"ws_high_water_bytes":100,"ws_low_water_bytes":200}`, says: []string{"contradict", "LowWater", "200"}},
 	} {
 		t.Run(tc.env+" "+tc.args, func(t *testing.T) {
 			t.Parallel()
+			dir := t.TempDir()
+			names := map[string]string{"garbage": "garbage.pem", "manifest": "manifest.json", "config": "config.json"}
+			config, inFile := strings.CutPrefix(tc.env, "CONFIG=")
+			if inFile {
+				tc.env = ""
+			}
+			for name, text := range map[string]string{"garbage": "garbage", "manifest": appManifest, "config": strings.ReplaceAll(config, "¶", "\n")} {
+				names[name] = filepath.Join(dir, names[name])
+				require.NoError(t, os.WriteFile(names[name], []byte(text), 0o600))
+			}
+			tc.args = os.Expand(tc.args, func(name string) string { return names[name] })
 			status, stdout, stderr := outcome(t, strings.Fields(tc.env), append([]string{"serve", "-p=0"}, strings.Fields(tc.args)...)...)
 			requireOneLine(t, stderr, tc.says...)
+			require.NotContains(t, stderr, ":hush", "a secret is shown")
 			require.Equal(t, 2, status)
 			require.Empty(t, stdout)
 		})
@@ -326,7 +393,7 @@ func TestRoot(t *testing.T) {
 	status, stdout, stderr := outcome(t, nil)
 	require.Equal(t, 0, status)
 	require.Empty(t, stderr)
-	for _, command := range []string{"bench ", "serve ", "version "} {
+	for _, command := range []string{"bench ", "connect ", "serve ", "version "} {
 		require.Contains(t, stdout, "\n  "+command)
 	}
 	for _, wrong := range []string{"sevre", "--no-such-flag", "version 2", "bench nonsense"} {

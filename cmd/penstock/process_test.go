@@ -7,7 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
-	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -30,6 +30,9 @@ func TestMain(m *testing.M) {
 // patience is how long a process may take for what it should do at once.
 const patience = 20 * time.Second
 
+// reads are the variables that the program reads.
+var reads = regexp.MustCompile(`^(WS_|MAX_WS_|LISTEN_|NOTIFY_SOCKET=|WORKER_SECRET=)`)
+
 // command returns the program, not started, in an environment that holds none of
 // the variables that it reads but env.
 func command(t *testing.T, env []string, args ...string) *exec.Cmd {
@@ -37,7 +40,7 @@ func command(t *testing.T, env []string, args ...string) *exec.Cmd {
 	require.NoError(t, err)
 	cmd := exec.Command(self, args...)
 	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "WS_") && !strings.HasPrefix(v, "MAX_WS_") {
+		if !reads.MatchString(v) {
 			cmd.Env = append(cmd.Env, v)
 		}
 	}
@@ -66,16 +69,42 @@ type process struct {
 	url    string // ws://…/
 	addr   string // host:port
 	stdout *bufio.Reader
-	stderr bytes.Buffer // readable after wait
+	stderr output
 }
 
-var firstLine = regexp.MustCompile(`^listening on (ws://((?:127\.0\.0\.1|\[::1\]):[1-9][0-9]*)/)\n$`)
+// An output is what a process has written so far.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+// Write adds to it.
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+// String returns all of it.
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+var firstLine = regexp.MustCompile(`^listening on (wss?://((?:127\.0\.0\.1|\[::1\]):[1-9][0-9]*)/)\n$`)
 
 // start runs "serve -p 0" with more arguments until it listens. The test's end
 // kills it.
 func start(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: command(t, env, append([]string{"serve", "-p", "0"}, args...)...)}
+	return launch(t, command(t, env, append([]string{"serve", "-p", "0"}, args...)...))
+}
+
+// launch is start for a command line as it is.
+func launch(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd}
 	out, err := p.cmd.StdoutPipe()
 	require.NoError(t, err)
 	p.stdout = bufio.NewReader(out)

@@ -7,15 +7,20 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-ws/penstock/cmd/bench"
+	"github.com/penstock-ws/penstock/cmd/connect"
 	"github.com/penstock-ws/penstock/cmd/serve"
 )
 
-const long = `Penstock is a high-throughput WebSocket engine. This program runs it as a server
-and puts servers under load.
+const long = `Penstock is a high-throughput WebSocket engine. This program runs it as a server,
+connects to servers, and puts them under load.
 
 Start one that sends every message to everybody, on ws://127.0.0.1:9000/:
 
-  penstock serve`
+  penstock serve
+
+Talk to it from another terminal:
+
+  penstock connect ws://127.0.0.1:9000/`
 
 // newRoot returns the whole program as a command.
 func newRoot() *cobra.Command {
@@ -29,7 +34,7 @@ func newRoot() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serve.NewCommand(serve.Config{}), bench.NewCommand(), newVersion())
+	root.AddCommand(serve.NewCommand(serve.Config{}), connect.NewCommand(), bench.NewCommand(), newVersion())
 	return root
 }
 

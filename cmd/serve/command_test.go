@@ -2,18 +2,19 @@ package serve
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io"
-	"math"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/gorilla/websocket"
-	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/require"
 
 	"github.com/penstock-ws/penstock/engine"
@@ -213,26 +214,35 @@ func TestCauseOfUsageError(t *testing.T) {
 	require.Equal(t, "MAX_WS_MESSAGE_BYTES", variable.Name)
 }
 
-// TestRanges: flags allow exactly what the engine allows.
-func TestRanges(t *testing.T) {
-	for name, set := range map[string]func(*engine.Config, int){
-		"max-message-bytes": func(c *engine.Config, n int) { c.MaxMessageBytes = n },
-		"send-chunk-bytes":  func(c *engine.Config, n int) { c.SendChunkBytes = n },
-		"workers":           func(c *engine.Config, n int) { c.Workers = n },
-	} {
-		var s settings
-		f := pflag.NewFlagSet("", pflag.ContinueOnError)
-		s.addFlags(f)
-		v := f.Lookup(name).Value.(number)
-		for _, n := range []int{math.MinInt, -1, v.low - 1, v.low, v.high, v.high + 1, math.MaxInt} {
-			if n == 0 {
-				continue // the engine's default, which a flag that is given cannot mean
-			}
-			var cfg engine.Config
-			set(&cfg, n)
-			require.Equal(t, cfg.Validate() == nil, n >= v.low && n <= v.high, "%s %d", name, n)
-		}
-	}
+// TestNotReadyBeforeTheEnd: what is served has not been told to end when the server says
+// that it is about to.
+func TestNotReadyBeforeTheEnd(t *testing.T) {
+	serving := make(chan context.Context, 1)
+	told := make(chan error, 1)
+	s := &server{getenv: func(string) string { // asked for the way to tell
+		told <- (<-serving).Err()
+		return ""
+	}}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, s.untilSignal(ctx, func(ctx context.Context) error {
+		serving <- ctx
+		<-ctx.Done()
+		return nil
+	}))
+	require.NoError(t, <-told)
+	require.True(t, s.ended.Load())
+}
+
+// TestFileSize: a file that cannot be a configuration is not read.
+func TestFileSize(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	require.NoError(t, os.WriteFile(path, append([]byte("{}"), bytes.Repeat([]byte(" "), mostFile)...), 0o600))
+	_, err := fromFile(options(), path)
+	require.Error(t, err)
+	require.NoError(t, os.WriteFile(path, append([]byte("{}"), bytes.Repeat([]byte(" "), mostFile-2)...), 0o600))
+	_, err = fromFile(options(), path)
+	require.NoError(t, err)
 }
 
 // TestSignalError: the status is a shell's.

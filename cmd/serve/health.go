@@ -6,11 +6,13 @@ import (
 	"strings"
 )
 
-// withHealth answers GET /healthz. A WebSocket handshake goes on there, as it does on
-// any other path.
-func withHealth(ws http.Handler) http.Handler {
+// withHealth answers GET /healthz, as long as the process can answer at all, and GET
+// /readyz: 200 until a shutdown is about to begin, and then 503. A WebSocket handshake
+// goes on there, as it does on any other path.
+func (s *server) withHealth(ws http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/healthz" || isUpgrade(r) {
+		healthz, readyz := r.URL.Path == "/healthz", r.URL.Path == "/readyz"
+		if !healthz && !readyz || isUpgrade(r) {
 			ws.ServeHTTP(w, r)
 			return
 		}
@@ -20,7 +22,13 @@ func withHealth(ws http.Handler) http.Handler {
 			return
 		}
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, _ = io.WriteString(w, "ok\n") // fails if the asker is gone
+		w.Header().Set("Cache-Control", "no-store")
+		answer := "ok\n"
+		if readyz && s.ended.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			answer = "shutting down\n"
+		}
+		_, _ = io.WriteString(w, answer) // fails if the asker is gone
 	})
 }
 

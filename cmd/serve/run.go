@@ -2,87 +2,170 @@ package serve
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/penstock-ws/penstock/engine"
-	"github.com/penstock-ws/penstock/engine/cluster"
+	"github.com/penstock-ws/penstock/engine/app"
 	"github.com/penstock-ws/penstock/engine/filters"
+	"github.com/penstock-ws/penstock/engine/hub"
 )
 
 // A server is one run of the command.
 type server struct {
-	settings
+	// immutable
+	*settings
 	registry       *filters.Registry
 	stdout, stderr io.Writer
+	getenv         func(string) string
+	logger         *slog.Logger
+	certificate    *certificate // nil: no TLS
+	manifests      []app.Manifest
+
+	// atomic
+	ended atomic.Bool // a shutdown is about to begin
 }
 
 // run serves until ctx is done or a signal comes. Usage is checked first: after a
 // *UsageError nothing has been started.
-func run(ctx context.Context, s server) error {
-	logger := slog.New(slog.NewTextHandler(s.stderr, nil))
-	cfg, err := s.engineConfig(logger)
+func (s *server) run(ctx context.Context) error {
+	s.logger = newLogger(s.stderr, s.settings)
+	s.engine.Logger = s.logger
+	if err := s.load(); err != nil {
+		return err
+	}
+	m, err := newMetrics(s.metricsAddr, &s.engine)
 	if err != nil {
 		return err
 	}
-	if err := s.registry.Check(s.filters.orDefault()); err != nil {
-		return usage(err)
-	}
-	broker, err := s.cluster.broker(s.filters.orDefault())
+	e, err := engine.New(s.engine, engine.Endpoint{})
 	if err != nil {
 		return err
 	}
-	ln, err := listen(s.host, s.port)
+	defer endNow(e)
+	sources, stop := context.WithCancel(context.Background())
+	defer stop()
+	all := &nodes{settings: s.settings, e: e}
+	h, handler, err := s.handler(sources, e, all)
+	if err != nil {
+		return err
+	}
+	ln, err := s.listen()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = ln.Close() }() // if nobody has served it
-	return untilSignal(ctx, logger, func(ctx context.Context) error { return s.serve(ctx, cfg, ln, broker) })
+	stopPprof, err := servePprof(s.pprofAddr, s.logger)
+	if err != nil {
+		return err
+	}
+	defer stopPprof()
+	stopMetrics, err := m.serve(e)
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
+	leave := all.run()
+	defer leave()
+	return s.untilSignal(ctx, func(ctx context.Context) error { return s.serve(ctx, e, h, ln, handler) })
 }
 
-// listen explains the errors that another flag would help against.
-func listen(host string, port int) (net.Listener, error) {
-	ln, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+// load reads the files that the settings name. Its errors are *UsageError.
+func (s *server) load() (err error) {
+	if s.cert != "" {
+		if s.certificate, err = loadCertificate(s.cert, s.key, s.logger); err != nil {
+			return usage(err)
+		}
+	}
+	s.manifests, err = loadManifests(s.settings)
+	return err
+}
+
+// endNow ends an engine that has not been ended, at once.
+func endNow(e *engine.Engine) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = e.Shutdown(ctx) // engine.ErrShutdown: it has been
+}
+
+// handler makes what answers requests, and the hub of its connections. A filter's error
+// is one of usage, unless it asks for an exit status itself.
+func (s *server) handler(sources context.Context, e *engine.Engine, all *nodes) (*hub.Hub, http.Handler, error) {
+	env := filters.Env{Engine: e, Logger: s.logger, Stdout: s.stdout, Getenv: s.getenv, Context: sources}
+	if err := s.join(&env, all); err != nil {
+		return nil, nil, err
+	}
+	ep, err := s.registry.Build(s.filters, env)
+	var coded interface{ ExitCode() int }
+	switch {
+	case errors.As(err, &coded):
+		return nil, nil, err
+	case err != nil:
+		return nil, nil, usage(err)
+	}
+	ep.Inline = s.inline
+	handler, err := mount(e, s.settings, s.manifests, s.logger, e.Endpoint(ep))
+	if err != nil {
+		return nil, nil, err
+	}
+	return env.Hub, s.withHealth(handler), nil
+}
+
+// join gives filters a hub, that of a node if there is a broker.
+func (s *server) join(env *filters.Env, all *nodes) (err error) {
+	if !s.nodes.some() {
+		env.Hub = hub.New(env.Engine, hub.Config{Logger: s.logger})
+		return nil
+	}
+	if env.Node, err = all.join(s.nodes.key, hub.Config{Logger: s.logger}); err != nil {
+		return err
+	}
+	env.Hub, env.Channels = env.Node.Hub(), s.nodes.channels
+	return nil
+}
+
+// listen takes systemd's socket, or else makes one, and explains the errors that
+// another flag would help against.
+func (s *server) listen() (net.Listener, error) {
+	ln, err := inherited(s.getenv)
+	switch {
+	case err != nil:
+		return nil, usage(err)
+	case ln != nil:
+		s.logger.Info("the socket is systemd's; host and port are not used")
+	default:
+		ln, err = net.Listen("tcp", net.JoinHostPort(s.host, strconv.Itoa(s.port)))
+	}
 	var unknown *net.DNSError
 	switch {
 	case errors.As(err, &unknown):
-		return nil, usagef("--host=%q: allowed is %s (%w)", host, hostAllowed, unknown)
+		return nil, usagef("--host=%q: allowed is %s (%w)", s.host, hostAllowed, unknown)
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, fmt.Errorf("%w; choose another with --port, or 0 for a free one", err)
+	case err == nil && s.certificate != nil:
+		ln = tls.NewListener(ln, s.certificate.config())
 	}
 	return ln, err
 }
 
-// serve runs an engine with the filters on ln.
-func (s *server) serve(ctx context.Context, cfg engine.Config, ln net.Listener, broker cluster.Broker) error {
-	e, err := engine.New(cfg, engine.Endpoint{})
-	if err != nil {
+// serve runs the engine on ln.
+func (s *server) serve(ctx context.Context, e *engine.Engine, h *hub.Hub, ln net.Listener, handler http.Handler) error {
+	if _, err := fmt.Fprintf(s.stdout, "listening on %s\n", s.address(ln)); err != nil {
 		return err
 	}
-	h, node, leave, err := s.cluster.join(e, broker, cfg)
-	if err != nil {
-		return errors.Join(err, e.Shutdown(context.Background()))
-	}
-	defer leave()
-	ep, err := s.registry.Build(s.filters.orDefault(), filters.Env{
-		Engine: e, Hub: h, Node: node, Channels: s.cluster.channels.list, Logger: cfg.Logger,
-	})
-	if err != nil {
-		return errors.Join(err, e.Shutdown(context.Background()))
-	}
-	ep.Inline = s.inline
-	if _, err := fmt.Fprintf(s.stdout, "listening on %s\n", address(ln)); err != nil {
-		return errors.Join(err, e.Shutdown(context.Background()))
-	}
-	err = e.ServeWith(ctx, ln, withHealth(e.Endpoint(ep)))
+	s.tell("READY=1")
+	err := e.ServeWith(ctx, ln, handler)
 	if t := h.Totals(); t.Congested > 0 {
-		cfg.Logger.Warn("slow connections have missed broadcasts", "missed", t.Congested, "delivered", t.Queued)
+		s.logger.Warn("slow connections have missed broadcasts", "missed", t.Congested, "delivered", t.Queued)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return errors.New("the connections that had not ended within WS_SHUTDOWN_TIMEOUT were cut off")
@@ -90,8 +173,27 @@ func (s *server) serve(ctx context.Context, cfg engine.Config, ln net.Listener, 
 	return err
 }
 
+// stopping says that a shutdown is about to begin.
+func (s *server) stopping() {
+	s.ended.Store(true)
+	s.tell("STOPPING=1")
+}
+
+// tell is for systemd. What it does not hear it notices by a timeout of its own.
+func (s *server) tell(state string) {
+	if err := notify(s.getenv, state); err != nil {
+		s.logger.Warn("systemd cannot be told", "state", state, "error", err)
+	}
+}
+
 // address returns the URL that a listener can be reached at.
-func address(ln net.Listener) string {
+func (s *server) address(ln net.Listener) string {
 	u := url.URL{Scheme: "ws", Host: ln.Addr().String(), Path: "/"}
+	if s.certificate != nil {
+		u.Scheme = "wss"
+	}
+	if ln.Addr().Network() == "unix" {
+		return u.Scheme + "+unix:" + ln.Addr().String()
+	}
 	return u.String()
 }

@@ -1,101 +1,178 @@
 package serve
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net/netip"
-
-	"github.com/spf13/pflag"
+	"strings"
+	"time"
 
 	"github.com/penstock-ws/penstock/engine"
 )
 
-// settings is what the flags say. A zero limit has not been given.
+// settings is what holds.
 type settings struct {
-	host    string
-	port    int
-	filters names
-	inline  bool
-	io      engine.IO // zero: not given
-	loops   int
+	host       string
+	port       int
+	cert, key  string
+	filters    []string
+	inline     bool
+	manifest   string
+	slugPrefix bool
+	tokens     map[string]string // users by their tokens
 
-	maxMessageBytes int
-	sendChunkBytes  int
-	workers         int
-	memoryBudget    int
-	compress        bool
-	allowOrigins    []string
-	trustedProxies  []netip.Prefix
+	allowOrigins   []string
+	trustedProxies []netip.Prefix
 
-	cluster clusterSettings
+	nodes nodeSettings
+
+	logFormat   string
+	logLevel    slog.Level
+	metricsAddr string // "": none
+	pprofAddr   string // likewise
+
+	engine engine.Config
+	given  map[*option]given // what is not by default
 }
 
 const (
 	defaultHost = "127.0.0.1"
 	defaultPort = 9000
 
-	// The ranges of engine.Config.
-	largestSize    = 1 << 30
-	smallestChunk  = 125
-	smallestBudget = 4 << 20
-	mostWorkers    = 1 << 20
-	mostLoops      = 1 << 13
+	drainVariable   = "WS_SHUTDOWN_SPREAD"
+	timeoutVariable = "WS_SHUTDOWN_TIMEOUT"
 )
 
-func (s *settings) addFlags(f *pflag.FlagSet) {
-	s.host, s.port = defaultHost, defaultPort
-	s.filters.flags = f
-	f.SortFlags = false
-	f.VarP(number{&s.port, 0, 65535}, "port", "p", "TCP port to listen on; 0 picks a free one")
-	f.Var(host{&s.host}, "host", "address to listen on; 0.0.0.0 or :: for all")
-	f.VarP(&s.filters, "filter", "f", "filter to run; repeatable (default broadcast_messages)")
-	f.BoolVar(&s.inline, "inline", false, "handle messages where they are read, without workers")
-	f.Var(way{&s.io}, "io", "how to wait for peers: a goroutine for each, or a few event loops (Linux, without TLS)\n(default goroutine; environment WS_IO)")
-	f.Var(number{&s.loops, 1, mostLoops}, "loops", fmt.Sprintf("event loops of --io epoll\n(default %d here; environment WS_LOOPS)", engine.DefaultLoops()))
-	f.Var(number{&s.maxMessageBytes, 1, largestSize}, "max-message-bytes",
-		"largest message in either direction; a larger one closes with 1009\n(default 1048576; environment MAX_WS_MESSAGE_BYTES)")
-	f.Var(number{&s.sendChunkBytes, smallestChunk, largestSize}, "send-chunk-bytes",
-		"largest frame to send; a larger message goes out in fragments\n(default 65536; environment WS_SEND_CHUNK_BYTES)")
-	f.Var(number{&s.workers, 1, mostWorkers}, "workers",
-		fmt.Sprintf("handlers that may run at once\n(default %d here; environment WS_WORKERS)", engine.DefaultWorkers()))
-	f.BoolVar(&s.compress, "compress", false, "agree to permessage-deflate with clients that offer it\n(environment WS_COMPRESS=on)")
-	f.Var(number{&s.memoryBudget, smallestBudget, math.MaxInt}, "memory-budget-bytes",
-		fmt.Sprintf("memory that peers may cost; short of it the largest holders are closed with 1013\n(default %d here; environment WS_MEMORY_BUDGET_BYTES)", engine.DefaultMemoryBudget()))
-	f.Var(origins{&s.allowOrigins}, "allow-origin",
-		"origin of web pages that may connect, besides the server's own;\nlike https://*.example.com, or * for all; repeatable")
-	f.Var(prefixes{&s.trustedProxies}, "trusted-proxy",
-		"addresses of proxies whose X-Forwarded-For and -Proto are believed;\nlike 10.0.0.0/8; repeatable")
-	s.cluster.addFlags(f)
+// given is what somebody has said about an option.
+type given struct {
+	values []string
+	from   string // for people
 }
 
-// engineConfig puts the flags over the environment. Its errors are *UsageError.
-func (s *settings) engineConfig(logger *slog.Logger) (engine.Config, error) {
-	cfg, err := engine.ConfigFromEnv()
-	if err != nil {
-		return cfg, usage(err)
+// A layer is one of the places where settings are made.
+type layer map[*option]given
+
+// fromEnvironment returns what variables say. All of them must be right, whatever
+// another layer has.
+func fromEnvironment(list []*option, getenv func(string) string) (layer, error) {
+	l := make(layer)
+	var errs []error
+	for _, o := range list {
+		text := getenv(o.env)
+		if text == "" {
+			continue
+		}
+		values := []string{text}
+		if o.list {
+			values = strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == '\n' })
+		}
+		if bad, allowed := o.firstWrong(values); allowed != "" {
+			errs = append(errs, &engine.EnvError{Name: o.env, Value: o.shown(bad), Allowed: allowed})
+		}
+		l[o] = given{values, "environment " + o.env}
 	}
-	given(&cfg.MaxMessageBytes, s.maxMessageBytes)
-	given(&cfg.SendChunkBytes, s.sendChunkBytes)
-	if s.io != 0 {
-		cfg.IO = s.io
-	}
-	given(&cfg.Loops, s.loops)
-	given(&cfg.Workers, s.workers)
-	given(&cfg.MemoryBudgetBytes, s.memoryBudget)
-	cfg.Compress = cfg.Compress || s.compress
-	cfg.AllowedOrigins = s.allowOrigins
-	cfg.TrustedProxies = s.trustedProxies
-	cfg.Logger = logger
-	if err := cfg.Validate(); err != nil { // settings that contradict each other
-		return cfg, usagef("environment and flags: %w", err)
-	}
-	return cfg, nil
+	return l, errors.Join(errs...)
 }
 
-// given sets a field to a flag's value if the flag was given.
-func given(field *int, flag int) {
-	if flag != 0 {
-		*field = flag
+// firstWrong returns the first of values that is wrong, and what would be right.
+func (o *option) firstWrong(values []string) (bad, allowed string) {
+	if len(values) == 0 {
+		return "", o.right()
 	}
+	scratch := new(settings)
+	for _, v := range values {
+		switch {
+		case o.set == nil:
+			if allowed := o.wrong(v); allowed != "" {
+				return v, allowed
+			}
+		case !o.set(scratch, v):
+			return v, o.allowed
+		}
+	}
+	return "", ""
 }
+
+// resolve lays the layers, all of which are right, over each other: the first that has
+// a setting decides it. Its errors are *UsageError.
+func resolve(list []*option, layers ...layer) (*settings, error) {
+	s := &settings{given: make(map[*option]given)}
+	variables := make(map[string]string)
+	for _, o := range list {
+		values := strings.Fields(o.fallback)
+		for _, l := range layers {
+			if g, ok := l[o]; ok {
+				s.given[o], values = g, g.values
+				break
+			}
+		}
+		for _, v := range values {
+			if o.set == nil {
+				variables[o.env] = v
+			} else {
+				o.set(s, v)
+			}
+		}
+	}
+	var err error
+	if s.engine, err = engine.ConfigFrom(func(name string) string { return variables[name] }); err != nil {
+		return nil, usage(err) // each layer has been checked: this does not come
+	}
+	s.engine.AllowedOrigins, s.engine.TrustedProxies = s.allowOrigins, s.trustedProxies
+	return s, s.agree()
+}
+
+// drainGrace is what a shutdown has beyond the drain window, unless its timeout is set.
+const drainGrace = 10 * time.Second
+
+// agree finds settings that contradict each other.
+func (s *settings) agree() error {
+	if (s.cert == "") != (s.key == "") {
+		return usagef("--cert and --key belong together: one is not set")
+	}
+	if err := s.nodes.agree(s.filters); err != nil {
+		return err
+	}
+	switch window, timeout := s.engine.ShutdownSpread, s.engine.ShutdownTimeout; {
+	case timeout == 0:
+		s.engine.ShutdownTimeout = window + drainGrace
+	case timeout <= window:
+		return usagef("--drain-window=%v: allowed is less than %s, %v, or connections would be cut off", window, timeoutVariable, timeout)
+	}
+	if err := s.engine.Validate(); err != nil {
+		return usagef("environment, file and flags contradict each other: %w", err)
+	}
+	return nil
+}
+
+// value returns what holds, as text.
+func (s *settings) value(o *option, ofEngine map[string]string) string {
+	if o.set == nil {
+		return ofEngine[o.env]
+	}
+	if g, ok := s.given[o]; ok {
+		return o.shown(strings.Join(g.values, " "))
+	}
+	return o.fallback
+}
+
+// from tells where it comes from.
+func (s *settings) from(o *option) string {
+	if g, ok := s.given[o]; ok {
+		return g.from
+	}
+	return "default"
+}
+
+// variables returns an engine's settings by the names of their variables.
+func variables(cfg engine.Config) map[string]string {
+	values := make(map[string]string)
+	for _, v := range cfg.Settings() {
+		values[v.Name] = v.Value
+	}
+	return values
+}
+
+// String is for nobody: settings hold secrets.
+func (s *settings) String() string { return fmt.Sprintf("settings with %d given", len(s.given)) }

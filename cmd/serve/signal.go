@@ -3,7 +3,6 @@ package serve
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -26,28 +25,40 @@ func (e *SignalError) ExitCode() int {
 	return 1
 }
 
-// untilSignal calls serve with a context that ends with ctx or on SIGINT or
-// SIGTERM, and returns its error. A second signal does not wait for it: it goes on
-// alone until the process ends, or until its own timeouts.
-func untilSignal(ctx context.Context, logger *slog.Logger, serve func(context.Context) error) error {
+// untilSignal calls serve with a context that ends when ctx has, or on SIGINT or
+// SIGTERM, after s.stopping, and returns its error. A second signal does not wait for
+// it: it goes on alone until the process ends, or until its own timeouts. SIGHUP reads
+// the certificate again; without one it is a signal as the others.
+func (s *server) untilSignal(ctx context.Context, serve func(context.Context) error) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if s.certificate != nil || !signal.Ignored(syscall.SIGHUP) { // nohup is left alone
+		signal.Notify(signals, syscall.SIGHUP)
+	}
 	defer signal.Stop(signals)
-	ctx, cancel := context.WithCancel(ctx)
+	serving, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	served := make(chan error, 1)
-	go func() { served <- serve(ctx) }() // ends soon after ctx
-	select {
-	case err := <-served:
-		return err
-	case sig := <-signals:
-		logger.Info("shutting down; a second signal ends at once", "signal", sig.String())
-		cancel()
-	}
-	select {
-	case err := <-served:
-		return err
-	case sig := <-signals:
-		return &SignalError{sig}
+	go func() { served <- serve(serving) }() // ends soon after serving
+	for over := ctx.Done(); ; {
+		select {
+		case err := <-served:
+			return err
+		case <-over:
+			over = nil
+			s.stopping()
+			cancel()
+		case sig := <-signals:
+			switch {
+			case sig == syscall.SIGHUP && s.certificate != nil:
+				s.certificate.reload()
+			case serving.Err() != nil:
+				return &SignalError{sig}
+			default:
+				s.logger.Info("shutting down; a second signal ends at once", "signal", sig.String())
+				s.stopping()
+				cancel()
+			}
+		}
 	}
 }

@@ -35,7 +35,10 @@ func flagError(cmd *cobra.Command, err error) error {
 	var invalid *pflag.InvalidValueError
 	if errors.As(err, &invalid) {
 		f := invalid.GetFlag()
-		return usagef("--%s=%q: allowed is %s", f.Name, invalid.GetValue(), allowed(f))
+		if cause := invalid.Unwrap(); !errors.Is(cause, errNotAllowed) && f.Name == "config" {
+			return usage(cause)
+		}
+		return usagef("--%s=%q: allowed is %s", f.Name, shown(f, invalid.GetValue()), allowed(f))
 	}
 	var missing *pflag.ValueRequiredError
 	if errors.As(err, &missing) {
@@ -44,9 +47,20 @@ func flagError(cmd *cobra.Command, err error) error {
 	}
 	var unknown *pflag.NotExistError
 	if errors.As(err, &unknown) {
+		if strings.HasPrefix(unknown.GetSpecifiedShortnames(), "key") {
+			return usagef("-key is written --key")
+		}
 		return usagef("unknown flag %q: allowed are those that %q lists", unknown.GetSpecifiedName(), cmd.CommandPath()+" --help")
 	}
 	return usage(err)
+}
+
+// shown is what may be shown of a flag's value.
+func shown(f *pflag.Flag, value string) string {
+	if v, ok := f.Value.(interface{ shown(value string) string }); ok {
+		return v.shown(value)
+	}
+	return value
 }
 
 // allowed says which values a flag takes.

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/engine/hub"
+	"github.com/penstock-ws/penstock/frame"
 	"github.com/penstock-ws/penstock/interceptors"
 )
 
@@ -23,9 +25,10 @@ type App struct {
 	hub       *hub.Hub
 	endpoints []*endpoint
 
-	conns sync.Map // connection number: *Connection
+	conns sync.Map // Connection.ID: *Connection
 
-	registration registration
+	mu      sync.Mutex
+	mounted bool // the endpoints' handlers do not change any more
 }
 
 // An endpoint is an Endpoint made ready.
@@ -38,6 +41,7 @@ type endpoint struct {
 }
 
 func newApp(s *Apps, m Manifest) *App {
+	m.Endpoints = slices.Clone(m.Endpoints)
 	a := &App{apps: s, manifest: m, hub: hub.New(s.e, hub.Config{})}
 	for _, declared := range m.Endpoints {
 		ep := &endpoint{Endpoint: declared, a: a, pattern: s.cfg.Prefix(m.Slug) + declared.Path}
@@ -53,12 +57,26 @@ func newApp(s *Apps, m Manifest) *App {
 func (ep *endpoint) String() string { return ep.a.manifest.Slug + "/" + ep.Name }
 
 // Manifest returns what the app has declared.
-func (a *App) Manifest() Manifest { return a.manifest }
+func (a *App) Manifest() Manifest {
+	m := a.manifest
+	m.Endpoints = slices.Clone(m.Endpoints)
+	return m
+}
 
-// Handle is Apps.Handle for this app.
-func (a *App) Handle(endpoint string, h Handler) error {
-	a.registration.mu.Lock()
-	defer a.registration.mu.Unlock()
+// Mount puts the app's endpoints on r. Handlers must be registered before. An endpoint
+// without a handler only sends: what comes in is answered with an error.
+func (a *App) Mount(r Router) {
+	a.mu.Lock()
+	a.mounted = true
+	a.mu.Unlock()
+	for _, ep := range a.endpoints {
+		r.Handle(ep.pattern, a.apps.e.Endpoint(ep.forEngine()))
+	}
+}
+
+func (a *App) handle(endpoint string, h Handler) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	var names []string
 	for _, ep := range a.endpoints {
 		names = append(names, ep.Name)
@@ -68,7 +86,7 @@ func (a *App) Handle(endpoint string, h Handler) error {
 		switch {
 		case h == nil:
 			return fmt.Errorf("app: the handler of %s is nil", ep)
-		case a.registration.mounted:
+		case a.mounted:
 			return fmt.Errorf("%s: %w", ep, ErrMounted)
 		case ep.handler != nil:
 			return fmt.Errorf("%s: %w", ep, ErrHandled)
@@ -79,20 +97,17 @@ func (a *App) Handle(endpoint string, h Handler) error {
 	return &UnknownError{"endpoint of " + a.manifest.Slug, endpoint, names}
 }
 
-// Mount puts the app's endpoints on r. An endpoint without a handler only sends: what
-// comes in is answered with an error.
-func (a *App) Mount(r Router) {
-	a.registration.mu.Lock()
-	a.registration.mounted = true
-	a.registration.mu.Unlock()
-	for _, ep := range a.endpoints {
-		r.Handle(ep.pattern, a.apps.e.Endpoint(ep.forEngine()))
-	}
-}
-
 func (ep *endpoint) forEngine() engine.Endpoint {
+	handler := ep.a.hub.Handler(engine.Handler{Admit: ep.admit, OnMessage: ep.message, OnClose: ep.close})
+	enter := handler.OnOpen
+	handler.OnOpen = func(ctx context.Context, c *engine.Conn) error { // no broadcast comes before the confirmation
+		if err := ep.open(c); err != nil {
+			return err
+		}
+		return enter(ctx, c)
+	}
 	e := engine.Endpoint{
-		Handler:      ep.a.hub.Handler(engine.Handler{Admit: ep.admit, OnOpen: ep.open, OnMessage: ep.message, OnClose: ep.close}),
+		Handler:      handler,
 		PingInterval: ep.PingInterval,
 		IdleTimeout:  ep.PingInterval * 5 / 2,
 	}
@@ -115,7 +130,7 @@ func (ep *endpoint) admit(r *http.Request) error {
 
 type connectionKey struct{}
 
-func (ep *endpoint) open(_ context.Context, c *engine.Conn) error {
+func (ep *endpoint) open(c *engine.Conn) error {
 	conn := &Connection{
 		ID: strconv.FormatUint(c.ID(), 10), AppSlug: ep.a.manifest.Slug, Endpoint: ep.Name,
 		UserID: interceptors.User(c.Context()), ConnectedAt: time.Now(), conn: c, app: ep.a,
@@ -179,8 +194,7 @@ func (g Group) Len() int { return g.g.Len() }
 func (g Group) Connections() iter.Seq[*Connection] {
 	return func(yield func(*Connection) bool) {
 		for c := range g.g.Conns() {
-			conn, ok := c.Get(connectionKey{}).(*Connection)
-			if ok && !yield(conn) { // not ok: it is just opening
+			if !yield(c.Get(connectionKey{}).(*Connection)) { // which it was before the hub had it
 				return
 			}
 		}
@@ -189,11 +203,12 @@ func (g Group) Connections() iter.Seq[*Connection] {
 
 // Broadcast sends a message, which must be a JSON object or a value that encoding/json
 // makes one of, to all of them, with the app's slug as "app_slug". It waits for none;
-// see hub.Group.Broadcast. The error is ErrNotObject or that of encoding it.
+// see hub.Group.Broadcast. The error is ErrNotObject, that of encoding it, or
+// engine.ErrMessageTooBig; then nobody has got it.
 func (g Group) Broadcast(ctx context.Context, message any) (engine.Tally, error) {
 	text, err := g.a.encode(message)
 	if err != nil {
 		return engine.Tally{}, err
 	}
-	return g.g.Broadcast(ctx, frameText, text)
+	return g.g.Broadcast(ctx, frame.Text, text)
 }

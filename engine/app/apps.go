@@ -1,14 +1,12 @@
 package app
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/interceptors"
@@ -16,7 +14,7 @@ import (
 
 // Config says which apps there are and who their users are.
 type Config struct {
-	// Manifests are the apps. Required.
+	// Manifests are the apps, as ParseManifest or Load has made them. Required.
 	Manifests []Manifest
 
 	// Auth returns what authenticates the connections of an endpoint: its Admit, or that
@@ -29,11 +27,12 @@ type Config struct {
 	// Default: it is not.
 	Email func(c *engine.Conn) string
 
-	// Prefix returns what stands before the paths of an app. Default: nothing. With
-	// "/"+slug the paths of several apps need not differ.
+	// Prefix returns what stands before the paths of an app: a path, or "". Default: "".
+	// With "/"+slug the paths of several apps need not differ.
 	Prefix func(slug string) string
 
-	// Logger is told of handlers that fail. Default: slog.Default().
+	// Logger is told of handlers that fail, with their errors and the types of the
+	// messages, and nothing else that clients have sent. Default: slog.Default().
 	Logger *slog.Logger
 }
 
@@ -58,8 +57,8 @@ type RouterFunc func(pattern string, handler http.Handler)
 func (f RouterFunc) Handle(pattern string, handler http.Handler) { f(pattern, handler) }
 
 // New returns the apps, with connections of e. The error joins what is wrong: two apps
-// with one slug or path, or an endpoint that requires a user where nobody
-// authenticates.
+// with one slug or path, a prefix that is none, or an endpoint that requires a user where
+// nobody authenticates.
 func New(e *engine.Engine, cfg Config) (*Apps, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -73,7 +72,10 @@ func New(e *engine.Engine, cfg Config) (*Apps, error) {
 		errs = append(errs, errors.New("app: Config.Manifests is empty"))
 	}
 	paths := make(map[string]string)
-	for _, m := range cfg.Manifests {
+	for i, m := range cfg.Manifests {
+		if !m.parsed {
+			errs = append(errs, fmt.Errorf("app: Config.Manifests[%d] has been made neither by ParseManifest nor by Load", i))
+		}
 		a := newApp(s, m)
 		s.apps[m.Slug] = a
 		for _, ep := range a.endpoints {
@@ -81,6 +83,9 @@ func New(e *engine.Engine, cfg Config) (*Apps, error) {
 				errs = append(errs, fmt.Errorf("app: %s has the path %s of %s: use Config.Prefix", ep, ep.pattern, other))
 			}
 			paths[ep.pattern] = ep.String()
+			if !isPath(ep.pattern) {
+				errs = append(errs, fmt.Errorf("app: %s would have the path %q: Config.Prefix must return a path like \"/apps\", or nothing", ep, ep.pattern))
+			}
 			if ep.AuthRequired && ep.auth == nil {
 				errs = append(errs, fmt.Errorf("app: %s requires a user, but Config.Auth has nothing for it", ep))
 			}
@@ -117,7 +122,7 @@ func (s *Apps) Handle(slug, endpoint string, h Handler) error {
 	if err != nil {
 		return err
 	}
-	return a.Handle(endpoint, h)
+	return a.handle(endpoint, h)
 }
 
 // Mount puts all endpoints of all apps on r.
@@ -125,19 +130,6 @@ func (s *Apps) Mount(r Router) {
 	for _, slug := range s.Slugs() {
 		s.apps[slug].Mount(r)
 	}
-}
-
-// Broadcast sends a message to all connections of an app, or with a user to that
-// user's: see Group.Broadcast. The error may be an *UnknownError.
-func (s *Apps) Broadcast(ctx context.Context, slug, user string, message any) (engine.Tally, error) {
-	a, err := s.App(slug)
-	if err != nil {
-		return engine.Tally{}, err
-	}
-	if user == "" {
-		return a.All().Broadcast(ctx, message)
-	}
-	return a.User(user).Broadcast(ctx, message)
 }
 
 var (
@@ -150,7 +142,7 @@ var (
 
 // UnknownError is a name that nothing has.
 type UnknownError struct {
-	Kind  string // "app" or "endpoint"
+	Kind  string // "app", or "endpoint of" and the app
 	Name  string
 	Known []string // sorted
 }
@@ -158,10 +150,4 @@ type UnknownError struct {
 // Error lists the known names.
 func (e *UnknownError) Error() string {
 	return fmt.Sprintf("app: no %s is called %q; there are %s", e.Kind, e.Name, strings.Join(e.Known, ", "))
-}
-
-// registration orders handlers before mounting.
-type registration struct {
-	mu      sync.Mutex
-	mounted bool
 }

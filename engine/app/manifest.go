@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,24 +14,28 @@ import (
 	"time"
 )
 
-// Manifest is what an app declares. ParseManifest and Load make it.
+// Manifest is what an app declares. ParseManifest and Load make it: New takes no other,
+// for in a zero Endpoint nobody would have to be anybody.
 type Manifest struct {
-	// Slug names the app: lower-case letters, digits, _ and -, at most 63 of them.
+	// Slug names the app: lower-case letters, digits, _ and -, but no - at the
+	// beginning; at most 63 of them.
 	Slug string
 
-	// Description is for people.
+	// Name and Description are for people.
+	Name        string
 	Description string
 
 	// Endpoints are sorted by name.
 	Endpoints []Endpoint
 
-	file string
+	file   string
+	parsed bool
 }
 
 // Endpoint is one WebSocket endpoint of an app.
 type Endpoint struct {
-	Name        string
-	Path        string // begins with "/"
+	Name        string // like a slug
+	Path        string // like "/ws", of letters, digits, -, _, . and ~ between slashes
 	Description string
 
 	// AuthRequired refuses connections without a user, with 401. It is true unless the
@@ -38,8 +45,6 @@ type Endpoint struct {
 	// PingInterval is the silence after which a peer is pinged, 5 s to 300 s, 30 s by
 	// default; after two and a half times as much it is given up.
 	PingInterval time.Duration
-
-	line int
 }
 
 // ManifestError is one mistake in a manifest.
@@ -62,19 +67,23 @@ func (e *ManifestError) Error() string {
 }
 
 // ParseManifest reads the manifest in text; name is what errors call it. The error
-// joins a *ManifestError for every mistake.
+// joins a *ManifestError for every mistake. docs/schema/app-manifest.schema.json tells
+// editors what a manifest may have.
 func ParseManifest(name string, text []byte) (Manifest, error) {
 	b := &binder{file: name}
-	m := Manifest{file: name}
-	root, line, err := parse(text, func(line int, field string) {
-		b.mistake(line, field, "stands there twice")
+	m := Manifest{file: name, parsed: true}
+	root, line, err := parse(text, func(line int, path string) {
+		b.mistake(line, path, "stands there twice")
 	})
-	if err != nil {
+	if err == nil {
+		b.manifest(root, &m)
+	} else {
 		b.mistake(line, "", err.Error())
-		return m, errors.Join(b.errs...)
 	}
-	b.manifest(root, &m)
-	return m, errors.Join(b.errs...)
+	if len(b.errs) > 0 {
+		return Manifest{}, errors.Join(b.errs...)
+	}
+	return m, nil
 }
 
 // mostManifest bounds a file: a manifest is written by hand.
@@ -113,14 +122,20 @@ func globQuote(dir string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(dir)
 }
 
+// loadFile reads no more than a manifest may have, whatever the file says about itself:
+// it may be a device.
 func loadFile(file string) (Manifest, error) {
-	info, err := os.Stat(file)
-	if err == nil && info.Size() > mostManifest {
-		return Manifest{}, &ManifestError{File: file, Line: 1, Problem: fmt.Sprintf("is %d bytes long: at most %d would be right", info.Size(), mostManifest)}
-	}
-	text, err := os.ReadFile(file)
+	f, err := os.Open(file)
 	if err != nil {
 		return Manifest{}, fmt.Errorf("app: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	text, err := io.ReadAll(io.LimitReader(f, mostManifest+1))
+	switch {
+	case err != nil:
+		return Manifest{}, fmt.Errorf("app: %w", err)
+	case len(text) > mostManifest:
+		return Manifest{}, &ManifestError{File: file, Line: 1, Problem: fmt.Sprintf("is too long: at most %d bytes would be right", mostManifest)}
 	}
 	return ParseManifest(file, text)
 }
@@ -168,12 +183,7 @@ func (b *binder) object(n *node, path string, fields map[string]field) {
 			bind(at, o.fields[name])
 			continue
 		}
-		known := make([]string, 0, len(fields))
-		for k := range fields {
-			known = append(known, k)
-		}
-		slices.Sort(known)
-		b.mistake(o.fields[name].line, at, "is unknown: there are "+strings.Join(known, ", "))
+		b.mistake(o.fields[name].line, at, "is unknown: there are "+strings.Join(slices.Sorted(maps.Keys(fields)), ", "))
 	}
 }
 
@@ -222,19 +232,12 @@ func (b *binder) say(o *opinion, inverted bool) field {
 func (b *binder) manifest(n *node, m *Manifest) {
 	var required opinion
 	var endpoints *node
-	b.object(n, "", map[string]field{
-		"slug":          b.text(&m.Slug),
-		"name":          b.text(new(string)),
-		"description":   b.text(&m.Description),
-		"auth_required": b.say(&required, false),
-		"auth_policy":   b.policy(&required),
-		"websockets":    func(_ string, n *node) { endpoints = n },
-	})
+	b.object(n, "", b.fieldsOfApp(m, &required, &endpoints))
 	if _, ok := n.value.(*object); !ok {
 		return
 	}
 	if !isName(m.Slug) {
-		b.mistake(n.line, "slug", fmt.Sprintf("is %q: lower-case letters, digits, _ and - would be right, at most 63", m.Slug))
+		b.mistake(n.line, "slug", fmt.Sprintf("is %.60q: lower-case letters, digits, _ and - would be right, at most 63, and no - at the beginning", m.Slug))
 	}
 	if endpoints == nil {
 		b.mistake(n.line, "websockets", "is missing: an object with an endpoint for each name would be right")
@@ -243,11 +246,37 @@ func (b *binder) manifest(n *node, m *Manifest) {
 	b.endpoints(endpoints, m, !required.given || required.value)
 }
 
+// The three tables of fields, which the schema for editors has, too.
+
+func (b *binder) fieldsOfApp(m *Manifest, required *opinion, endpoints **node) map[string]field {
+	return map[string]field{
+		"$schema":       b.text(new(string)), // for editors
+		"slug":          b.text(&m.Slug),
+		"name":          b.text(&m.Name),
+		"description":   b.text(&m.Description),
+		"auth_required": b.say(required, false),
+		"auth_policy":   b.policy(required),
+		"websockets":    func(_ string, n *node) { *endpoints = n },
+	}
+}
+
+func (b *binder) fieldsOfEndpoint(e *Endpoint, required *opinion) map[string]field {
+	return map[string]field{
+		"path":          b.text(&e.Path),
+		"description":   b.text(&e.Description),
+		"auth_required": b.say(required, false),
+		"auth":          b.policy(required),
+		"ping_interval": b.seconds(&e.PingInterval),
+	}
+}
+
+func (b *binder) fieldsOfPolicy(required *opinion) map[string]field {
+	return map[string]field{"required": b.say(required, false), "allow_anonymous": b.say(required, true)}
+}
+
 // policy is an object with opinions.
 func (b *binder) policy(o *opinion) field {
-	return func(path string, n *node) {
-		b.object(n, path, map[string]field{"required": b.say(o, false), "allow_anonymous": b.say(o, true)})
-	}
+	return func(path string, n *node) { b.object(n, path, b.fieldsOfPolicy(o)) }
 }
 
 func (b *binder) endpoints(n *node, m *Manifest, required bool) {
@@ -257,13 +286,11 @@ func (b *binder) endpoints(n *node, m *Manifest, required bool) {
 		return
 	}
 	paths := make(map[string]string)
-	names := slices.Clone(o.names)
-	slices.Sort(names)
-	for _, name := range slices.Compact(names) {
+	for _, name := range slices.Sorted(slices.Values(o.names)) {
 		at := join("websockets", name)
 		e := b.endpoint(o.fields[name], at, name, required)
 		if other, taken := paths[e.Path]; taken && e.Path != "" {
-			b.mistake(o.fields[name].line, at+".path", fmt.Sprintf("is %q, as that of %s: every endpoint needs one of its own", e.Path, other))
+			b.mistake(o.fields[name].line, at+".path", fmt.Sprintf("is %.60q, as that of %s: every endpoint needs one of its own", e.Path, other))
 		}
 		paths[e.Path] = at
 		m.Endpoints = append(m.Endpoints, e)
@@ -271,20 +298,14 @@ func (b *binder) endpoints(n *node, m *Manifest, required bool) {
 }
 
 func (b *binder) endpoint(n *node, path, name string, required bool) Endpoint {
-	e := Endpoint{Name: name, PingInterval: defaultPing, line: n.line}
+	e := Endpoint{Name: name, PingInterval: defaultPing}
 	var own opinion
 	if !isName(name) {
-		b.mistake(n.line, path, "has a name of other than lower-case letters, digits, _ and -, or of more than 63")
+		b.mistake(n.line, path, "has a name of other than lower-case letters, digits, _ and -, of more than 63, or with - at the beginning")
 	}
-	b.object(n, path, map[string]field{
-		"path":          b.text(&e.Path),
-		"description":   b.text(&e.Description),
-		"auth_required": b.say(&own, false),
-		"auth":          b.policy(&own),
-		"ping_interval": b.seconds(&e.PingInterval),
-	})
+	b.object(n, path, b.fieldsOfEndpoint(&e, &own))
 	if _, ok := n.value.(*object); ok && !isPath(e.Path) {
-		b.mistake(n.line, path+".path", fmt.Sprintf("is %q: a path like \"/ws\" would be right, without %%, ?, #, {, } and spaces", e.Path))
+		b.mistake(n.line, path+".path", fmt.Sprintf("is %.60q: a path like \"/ws\" would be right, of letters, digits, -, _, . and ~, without / at the end", e.Path))
 	}
 	if e.AuthRequired = required; own.given {
 		e.AuthRequired = own.value
@@ -301,8 +322,8 @@ const (
 func (b *binder) seconds(to *time.Duration) field {
 	return func(path string, n *node) {
 		number, _ := n.value.(json.Number)
-		seconds, err := number.Int64()
-		if err != nil || seconds < leastPing || seconds > mostPing {
+		seconds, err := number.Float64() // 30.0 and 3e1 are whole numbers, too
+		if err != nil || seconds != math.Trunc(seconds) || seconds < leastPing || seconds > mostPing {
 			b.wrong(n, path, fmt.Sprintf("a whole number of seconds from %d to %d", leastPing, mostPing))
 			return
 		}
@@ -311,11 +332,21 @@ func (b *binder) seconds(to *time.Duration) field {
 }
 
 func isName(s string) bool {
-	return s != "" && len(s) <= 63 && s[0] != '-' && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789_-") == ""
+	return s != "" && len(s) <= 63 && s[0] != '-' && strings.Trim(s, lower+"_-") == ""
 }
 
-// isPath: what all routers take for the same.
+const lower = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+// isPath reports whether all routers take s for the same. Some understand { }, : or *
+// as patterns, and a slash at the end as everything below.
 func isPath(s string) bool {
-	return strings.HasPrefix(s, "/") && !strings.ContainsAny(s, "%?#{}*: \\\t\r\n") && !strings.Contains(s, "//") &&
-		!strings.Contains(s+"/", "/./") && !strings.Contains(s+"/", "/../")
+	if !strings.HasPrefix(s, "/") {
+		return false
+	}
+	for part := range strings.SplitSeq(s[1:], "/") {
+		if part == "" || part == "." || part == ".." || strings.Trim(part, lower+"ABCDEFGHIJKLMNOPQRSTUVWXYZ-_.~") != "" {
+			return false
+		}
+	}
+	return true
 }

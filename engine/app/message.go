@@ -13,8 +13,6 @@ import (
 	"github.com/penstock-ws/penstock/interceptors"
 )
 
-const frameText = frame.Text
-
 // Connection is an open connection of an app and what is known of it. The fields do
 // not change.
 type Connection struct {
@@ -32,15 +30,31 @@ type Connection struct {
 // Conn returns the engine's connection.
 func (c *Connection) Conn() *engine.Conn { return c.conn }
 
-// Send sends a message, as Group.Broadcast does. The error is also that of
+// Send sends a message, as Group.Broadcast does. The error also wraps that of
 // engine.Conn.Send.
 func (c *Connection) Send(message any) error {
 	text, err := c.app.encode(message)
 	if err != nil {
 		return err
 	}
-	return c.conn.Send(frame.Text, text)
+	if err := c.conn.Send(frame.Text, text); err != nil {
+		return &sendError{c, err}
+	}
+	return nil
 }
+
+// A sendError is engine.Conn.Send's, and knows whose: a handler that returns what went
+// wrong with another connection must not end its own by that.
+type sendError struct {
+	to  *Connection
+	err error
+}
+
+// Error is the engine's.
+func (e *sendError) Error() string { return e.err.Error() }
+
+// Unwrap returns the engine's error.
+func (e *sendError) Unwrap() error { return e.err }
 
 // Subscribe makes the connection one of a channel's. It returns false if it is already,
 // or has ended.
@@ -87,8 +101,12 @@ func (m Message) Decode(v any) error {
 // Handler handles the messages of one endpoint, those of one connection one after the
 // other. Whatever it returns, the connection lives on: an error made by Errorf is told
 // to the client, an interceptors.Refusal, too, and any other is logged and answered with
-// "internal error", as a panic is. Only an *engine.CloseError ends the connection, and
-// engine.ErrCongested: the client is too slow for a reply that it waits for.
+// "internal error", as a panic is.
+//
+// These end the connection: an *engine.CloseError; a Refusal with Close; and the error of
+// c.Send, the client being gone, or too slow for a reply that it waits for. The error of
+// another connection's Send is any other, unless it is that of its engine.Conn, which
+// cannot be told from c's.
 type Handler func(ctx context.Context, c *Connection, m Message) error
 
 // A clientError is what may be told to a client.
@@ -97,14 +115,25 @@ type clientError struct{ text string }
 // Error is what the client is told.
 func (e *clientError) Error() string { return e.text }
 
-// Errorf returns an error whose text the client is told.
+// Errorf returns an error whose text the client is told, its first 1000 characters.
+// The format is that of fmt.Sprintf: there is no %w, for the client would be told what is
+// wrapped.
 func Errorf(format string, args ...any) error { return &clientError{fmt.Sprintf(format, args...)} }
 
-// errorMessage is how an error looks on the wire.
+// errorMessage is how an error looks on the wire; that of a Refusal like the engine's.
 type errorMessage struct {
-	Type    string `json:"type"` // always "error"
-	Message string `json:"message"`
+	Type       string `json:"type"` // always "error"
+	Status     int    `json:"status,omitempty"`
+	Message    string `json:"message"`
+	RetryAfter int64  `json:"retry_after,omitempty"` // in seconds
 }
+
+// What is kept of a text that a client has chosen, or is told: messages have a limit
+// beyond which they end the connection, and logs should have one.
+const (
+	mostType = 200  // bytes
+	mostText = 1000 // characters
+)
 
 func (ep *endpoint) message(ctx context.Context, c *engine.Conn, in engine.Message) error {
 	conn := c.Get(connectionKey{}).(*Connection)
@@ -115,16 +144,27 @@ func (ep *endpoint) message(ctx context.Context, c *engine.Conn, in engine.Messa
 	return ep.outcome(conn, m, err)
 }
 
+// isType is the key of a map with at most two entries: the field "type" and one of the
+// others. A map by name would let a client have twenty times its message in memory, and
+// a struct would take "TYPE" for "type".
+type isType bool
+
+// UnmarshalText compares.
+func (is *isType) UnmarshalText(name []byte) error {
+	*is = string(name) == "type"
+	return nil
+}
+
 func (ep *endpoint) decode(in engine.Message) (Message, error) {
-	var head map[string]json.RawMessage
+	var fields map[isType]json.RawMessage
 	m := Message{Data: in.Data}
 	switch {
 	case in.Type != frame.Text:
 		return m, Errorf("a message must be text")
-	case json.Unmarshal(in.Data, &head) != nil || head == nil:
+	case json.Unmarshal(in.Data, &fields) != nil || fields == nil:
 		return m, Errorf("a message must be a JSON object")
-	case json.Unmarshal(head["type"], &m.Type) != nil || m.Type == "":
-		return m, Errorf("a message must have a type, a string")
+	case json.Unmarshal(fields[true], &m.Type) != nil || m.Type == "" || len(m.Type) > mostType:
+		return m, Errorf("a message must have a type, a string of 1 to %d bytes", mostType)
 	}
 	return m, nil
 }
@@ -151,21 +191,36 @@ func (ep *endpoint) handle(ctx context.Context, c *Connection, m Message) (err e
 // outcome answers what has gone wrong. What it returns is the engine's matter.
 func (ep *endpoint) outcome(c *Connection, m Message, err error) error {
 	var told *clientError
-	var closing *engine.CloseError
 	var refusal interceptors.Refusal
-	text := "internal error"
+	answer := errorMessage{Type: "error", Message: "internal error"}
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &closing), errors.As(err, &refusal), errors.Is(err, engine.ErrCongested), errors.Is(err, engine.ErrDropped):
+	case c.ends(err):
 		return err
 	case errors.As(err, &told):
-		text = told.text
+		answer.Message = told.text
+	case errors.As(err, &refusal) && refusal.Close:
+		return err
+	case errors.As(err, &refusal):
+		answer.Status, answer.Message = refusal.Status, refusal.Message
+		answer.RetryAfter = int64((refusal.RetryAfter + time.Second - 1) / time.Second)
 	default:
 		ep.a.apps.cfg.Logger.Error("penstock: an app's handler failed", "app", c.AppSlug, "endpoint", c.Endpoint, "conn", c.ID, "type", m.Type, "error", err)
 	}
-	_ = c.Send(errorMessage{"error", text}) // a client that cannot take it is not told
+	answer.Message = fmt.Sprintf("%.*s", mostText, answer.Message)
+	_ = c.Send(answer) // a client that cannot take it is not told
 	return nil
+}
+
+// ends reports whether err ends c, or says that it has ended or is too slow.
+func (c *Connection) ends(err error) bool {
+	var failed *sendError
+	if errors.As(err, &failed) {
+		return failed.to == c && (errors.Is(err, engine.ErrMessageTooBig) || engine.VerdictOf(failed.err) != engine.Refused)
+	}
+	var closing *engine.CloseError
+	return errors.As(err, &closing) || errors.Is(err, engine.ErrCongested) || errors.Is(err, engine.ErrDropped)
 }
 
 // Routes handles messages by their type. An unknown type is answered with an error.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // A node is a JSON value and where it stands. encoding/json alone would take the last
@@ -25,8 +26,9 @@ type object struct {
 type parser struct {
 	text []byte
 	dec  *json.Decoder
-	// twice is told of a field that stands in an object twice.
-	twice func(line int, name string)
+	path []string // to where it reads
+	// twice is told of a field that stands in an object twice, by its path.
+	twice func(line int, path string)
 }
 
 // mostDepth is how deep a manifest may be nested; its own structure has four levels.
@@ -34,7 +36,7 @@ const mostDepth = 32
 
 // parse reads text as one JSON value with nothing behind it. The line is that of the
 // mistake.
-func parse(text []byte, twice func(line int, name string)) (n *node, line int, err error) {
+func parse(text []byte, twice func(line int, path string)) (n *node, line int, err error) {
 	p := &parser{text: text, dec: json.NewDecoder(bytes.NewReader(text)), twice: twice}
 	p.dec.UseNumber()
 	if n, err = p.value(mostDepth); err == nil {
@@ -78,13 +80,16 @@ func (p *parser) object(depth int) (*object, error) {
 			return nil, err
 		}
 		name := token.(string) // the decoder lets nothing else pass here
-		if o.fields[name] != nil {
-			p.twice(p.line(), name)
+		p.path = append(p.path, name)
+		if o.fields[name] == nil {
+			o.names = append(o.names, name)
+		} else {
+			p.twice(p.line(), strings.Join(p.path, "."))
 		}
 		if o.fields[name], err = p.value(depth); err != nil {
 			return nil, err
 		}
-		o.names = append(o.names, name)
+		p.path = p.path[:len(p.path)-1]
 	}
 	_, err := p.dec.Token()
 	return o, err
@@ -114,5 +119,5 @@ func (n *node) String() string {
 	case *object:
 		return "an object"
 	}
-	return fmt.Sprint(n.value)
+	return fmt.Sprintf("%.60s", fmt.Sprint(n.value))
 }

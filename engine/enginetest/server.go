@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -88,9 +89,24 @@ func start(t testing.TB, cfg engine.Config, ep engine.Endpoint, m *memory, id *i
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
-	go func() { s.served <- e.ServeWith(ctx, ln, s.mux) }() // ends with cancel
+	accepts := &accepter{Listener: ln, begun: make(chan struct{})}
+	go func() { s.served <- e.ServeWith(ctx, accepts, s.mux) }() // ends with cancel
+	<-accepts.begun                                              // or another Start would take its goroutines for its own
 	t.Cleanup(s.stop)
 	return s
+}
+
+// An accepter tells when it is first asked for a connection.
+type accepter struct {
+	net.Listener
+	once  sync.Once
+	begun chan struct{}
+}
+
+// Accept tells, and accepts.
+func (a *accepter) Accept() (net.Conn, error) {
+	a.once.Do(func() { close(a.begun) })
+	return a.Listener.Accept()
 }
 
 func (s *Server) listen() net.Listener {

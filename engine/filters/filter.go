@@ -1,6 +1,7 @@
 package filters
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"os"
@@ -17,14 +18,21 @@ import (
 // interceptors of all filters first, then every OnMessage, and so on. The first
 // error of an Admit, OnOpen or OnMessage ends the row for that request, connection
 // or message, and means what it means to the engine. OnDrain runs for every
-// filter, and so do OnData and OnDrop. So does OnClose, even if one before it panics; but if an OnOpen failed,
-// the filters after it were never opened, and are not closed.
+// filter, and so do OnData and OnDrop. So does OnClose, even if one before it panics;
+// but if an OnOpen failed, the filters after it were never opened, and are not closed.
 type Filter struct {
 	// Handler holds the hooks, any of which may be nil.
 	Handler engine.Handler
 
 	// Interceptors see every message before any filter's OnMessage.
 	Interceptors []interceptors.Interceptor
+
+	// OnConsume sees what is put to a connection from outside (Env.Put), before it is
+	// sent. Replace m.Data, by bytes of your own, to have something else sent to this
+	// connection; never write into it. An error keeps the message from the connection,
+	// and the filters after this one do not see it. It runs on the goroutine of the
+	// source, beside the connection's other hooks, and delays all whose turn comes later.
+	OnConsume func(ctx context.Context, c *engine.Conn, m *engine.Message) error
 }
 
 // Env is what a Constructor may use.
@@ -52,6 +60,14 @@ type Env struct {
 	// Getenv returns a setting that a filter has in the environment, "" if it is not
 	// set. Default: os.Getenv.
 	Getenv func(name string) string
+
+	// Context ends when what a constructor has started must end. Default:
+	// context.Background().
+	Context context.Context
+
+	// Put puts messages from outside to connections. Build sets it; constructors may
+	// keep it, and before Build has returned it reaches nobody.
+	Put PutFunc
 }
 
 // Constructor makes a filter for one endpoint. An error says what is missing or
@@ -73,5 +89,8 @@ func (e *Env) setDefaults() {
 	}
 	if e.Getenv == nil {
 		e.Getenv = os.Getenv
+	}
+	if e.Context == nil {
+		e.Context = context.Background()
 	}
 }

@@ -41,7 +41,7 @@ func serve(t *testing.T, cfg engine.Config, r *filters.Registry, names ...string
 	e, err := engine.New(cfg, engine.Endpoint{})
 	require.NoError(t, err)
 	s := &server{t: t, hub: hub.New(e, hub.Config{})}
-	ep, err := r.Build(names, filters.Env{Engine: e, Hub: s.hub})
+	ep, err := r.Build(names, filters.Env{Engine: e, Hub: s.hub, Logger: cfg.Logger})
 	require.NoError(t, err)
 	srv := httptest.NewServer(e.Endpoint(ep))
 	s.url = "ws" + strings.TrimPrefix(srv.URL, "http")

@@ -22,7 +22,7 @@ func BroadcastPubSub(env Env) (Filter, error) {
 	}
 	for _, channel := range env.Channels {
 		err := env.Node.OnPlain(channel, func(payload []byte) {
-			if _, err := env.Hub.All().Broadcast(context.Background(), cluster.TypeOf(payload), payload); err != nil {
+			if _, err := env.Put(env.Context, cluster.TypeOf(payload), payload); err != nil {
 				env.Logger.Warn("penstock: what was published cannot be sent", "channel", channel, "size", len(payload), "error", err)
 			}
 		})

@@ -57,6 +57,8 @@ func (r *Registry) Build(names []string, env Env) (engine.Endpoint, error) {
 		return engine.Endpoint{}, err
 	}
 	env.setDefaults()
+	source := &consumer{engine: env.Engine, hub: env.Hub, logger: env.Logger}
+	env.Put = source.put
 	var list []Filter
 	for _, name := range names {
 		f, err := r.constructors[name](env)
@@ -65,6 +67,7 @@ func (r *Registry) Build(names []string, env Env) (engine.Endpoint, error) {
 		}
 		list = append(list, f)
 	}
+	source.row.Store((*pipeline)(&list))
 	return compose(list, env.Hub), nil
 }
 

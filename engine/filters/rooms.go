@@ -122,15 +122,14 @@ func (r *rooms) join(c *engine.Conn, m roomMessage) error {
 			return sayError(c, "position is none of this server's")
 		}
 	}
-	if err := say(c, roomMessage{Type: "joined", Room: m.Room}); err != nil {
-		return err
+	if m.Position == "" {
+		room.Join(c) // first, or whoever hears of it may publish before it
 	}
-	if m.Position != "" {
-		room.Resume(c, after)
-	} else {
-		room.Join(c)
+	err := say(c, roomMessage{Type: "joined", Room: m.Room})
+	if err == nil && m.Position != "" {
+		room.Resume(c, after) // what it has missed comes behind the answer
 	}
-	return nil
+	return err
 }
 
 func (r *rooms) publish(ctx context.Context, c *engine.Conn, m roomMessage) (err error) {

@@ -17,6 +17,7 @@ const Default = "broadcast_messages"
 //   - broadcast_pubsub: BroadcastPubSub
 //   - echo_messages: EchoMessages
 //   - history: History
+//   - rate_limit: RateLimit
 //   - rooms: Rooms
 //   - stdout_messages: StdoutMessages
 //   - stdout_rawdata: StdoutRawData
@@ -29,6 +30,7 @@ func Stock() *Registry {
 		"broadcast_pubsub":            BroadcastPubSub,
 		"echo_messages":               EchoMessages,
 		"history":                     History,
+		"rate_limit":                  RateLimit,
 		"rooms":                       Rooms,
 		"stdout_messages":             StdoutMessages,
 		"stdout_rawdata":              StdoutRawData,

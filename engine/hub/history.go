@@ -1,23 +1,27 @@
 package hub
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/penstock-ws/penstock/engine"
 )
 
 // History is how much of a room is kept: the latest messages that all of its bounds
-// leave. The zero value keeps nothing.
+// leave; by Bytes, not less than one. The zero value keeps nothing.
 type History struct {
 	// Messages is how many are kept at the most. 0: there is no history.
 	Messages int
 
-	// Bytes is how much their payloads may take, envelopes included. Default 1 MiB;
-	// negative: any amount.
+	// Bytes is how much they may take: payloads with envelopes, and 200 for each. Where
+	// members have agreed on compression, what it makes of them comes on top. Default
+	// 1 MiB; negative: any amount.
 	Bytes int
 
 	// Age is for how long a message is kept. A room without members is forgotten when
@@ -50,10 +54,14 @@ type Position struct {
 func (p Position) String() string { return fmt.Sprintf("%x-%d", p.Epoch, p.Seq) }
 
 // ParsePosition reads what Position.String has written.
-func ParsePosition(s string) (p Position, err error) {
-	var rest string
-	if n, _ := fmt.Sscanf(s, "%x-%d%s", &p.Epoch, &p.Seq, &rest); n != 2 || p.String() != s {
-		return Position{}, fmt.Errorf("hub: %q is no position: \"1f-7\" would be one, epoch in hexadecimal and number", s)
+func ParsePosition(s string) (Position, error) {
+	epoch, seq, _ := strings.Cut(s, "-")
+	var p Position
+	var wrong [2]error
+	p.Epoch, wrong[0] = strconv.ParseUint(epoch, 16, 64)
+	p.Seq, wrong[1] = strconv.ParseUint(seq, 10, 64)
+	if wrong != [2]error{} || p.String() != s {
+		return Position{}, fmt.Errorf("hub: %.40q is no position: \"1f-7\" would be one, epoch in hexadecimal and number", s)
 	}
 	return p, nil
 }
@@ -77,22 +85,26 @@ var ErrNoHistory = errors.New("hub: the room has no history; use Broadcast")
 // SendClass has no say in it.
 //
 // The message has its position when Publish returns, but another goroutine that
-// publishes in the room may be about to send it. The caller keeps payload.
+// publishes in the room may be about to send it. If 16 MiB wait for that, because more
+// is published than can be sent, the error is engine.ErrCongested. Else it is that of
+// Engine.Prepare, or ErrNoHistory; in any case nothing has been published then. The
+// caller keeps payload.
 func (r Room) Publish(ctx context.Context, op Opcode, payload []byte) (Position, error) {
 	if _, err := r.h.e.Prepare(op, payload); err != nil { // before it has a number
 		return Position{}, err
 	}
+	payload = bytes.Clone(payload)
 	g, err := r.h.takeLogged(r.name)
 	if err != nil {
 		return Position{}, err
 	}
-	at := g.log.publish(op, payload)
+	at, err := g.log.publishLocked(op, payload)
 	g.mu.Unlock()
-	g.log.run(ctx)
 	if g.log.limits.Age > 0 {
 		r.h.sweeper.start(r.h)
 	}
-	return at, nil
+	g.log.run(ctx)
+	return at, err
 }
 
 // Resume is Join for a client that has been a member before and knows its position:
@@ -105,27 +117,52 @@ func (r Room) Resume(c *engine.Conn, after Position) bool { return r.h.join(r.na
 // what carries them between servers: its members, and whoever resumes from before, get
 // Config.Gap's message. In a room without a history it does nothing.
 func (r Room) Miss() {
-	if g := r.find(); g != nil && g.log != nil {
-		g.log.miss()
-		g.log.run(background)
+	g := r.h.rooms.take(r.name, nil)
+	if g == nil {
+		return
 	}
+	if g.log == nil {
+		g.mu.Unlock()
+		return
+	}
+	g.log.missLocked()
+	g.mu.Unlock()
+	if g.log.limits.Age > 0 {
+		r.h.sweeper.start(r.h)
+	}
+	g.log.run(background)
 }
 
 // Position returns the position of the last message that was published in the room;
 // its zero value, if the room has no history or there is none of it.
 func (r Room) Position() Position {
-	if g := r.find(); g != nil && g.log != nil {
-		return g.log.position()
+	g := r.find()
+	if g == nil || g.log == nil {
+		return Position{}
 	}
-	return Position{}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return Position{g.log.epoch, g.log.noted}
+}
+
+// history returns how much of a room is kept, if it has to be made.
+func (h *Hub) history(room string) History {
+	if h.cfg.History == nil {
+		return History{}
+	}
+	return h.cfg.History(room).withDefaults()
 }
 
 // takeLogged returns a room that has a history, locked.
 func (h *Hub) takeLogged(room string) (*group, error) {
-	if h.rooms.find(room) == nil && (h.cfg.History == nil || h.cfg.History(room).Messages <= 0) {
+	var create func() *group
+	if limits := h.history(room); limits.Messages > 0 {
+		create = h.creation(room, limits)
+	}
+	g := h.rooms.take(room, create)
+	if g == nil {
 		return nil, ErrNoHistory
 	}
-	g := h.rooms.take(room, h.preparation(room))
 	if g.log == nil {
 		g.mu.Unlock()
 		return nil, ErrNoHistory

@@ -12,6 +12,7 @@ import (
 	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/require"
 
+	"github.com/penstock-ws/penstock/backpressure"
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/engine/hub"
 	"github.com/penstock-ws/penstock/frame"
@@ -174,10 +175,11 @@ func TestResumeGap(t *testing.T) {
 	require.Equal(t, []string{"3"}, r.got)
 }
 
-// A member that is too slow gets everything all the same, while the history reaches;
-// others do not wait for it.
+// A member that is too slow gets everything all the same, while the history reaches,
+// whatever becomes of other messages to it; others do not wait for it.
 func TestSlowFollower(t *testing.T) {
-	a := startArchive(t, engine.Config{HighWaterBytes: 32 << 10}, withHistory(hub.History{Messages: 5000, Bytes: -1}))
+	class := &backpressure.Class{Overflow: backpressure.DropNewest}
+	a := startArchive(t, engine.Config{HighWaterBytes: 32 << 10, SendClass: class}, withHistory(hub.History{Messages: 5000, Bytes: -1}))
 	slow, quick := a.client("join"), a.client("join")
 	text := strings.Repeat("x", 8<<10)
 	const n = 2000
@@ -251,4 +253,28 @@ func (a *archive) follow(from hub.Position, to uint64, every int) *reader {
 		}
 		_ = r.ws.NetConn().Close()
 	}
+}
+
+// A member that does not read at all delays nobody: Publish returns, others get every
+// message when it is published. When it reads again, it is told what it has missed.
+func TestStalledFollower(t *testing.T) {
+	a := startArchive(t, engine.Config{HighWaterBytes: 32 << 10, WriteStallTimeout: -1}, withHistory(hub.History{Messages: 10, Bytes: -1}))
+	stalled, quick := a.client("join"), a.client("join")
+	text := strings.Repeat("x", 32<<10)
+	const n = 500
+	for range n {
+		a.publish(text)
+		require.NoError(t, quick.read())
+		require.False(t, quick.gap)
+	}
+	require.Positive(t, a.hub.Totals().Congested)
+	gaps := 0
+	for stalled.at.Seq < n {
+		require.NoError(t, stalled.read())
+		if stalled.gap {
+			gaps++
+		}
+	}
+	require.Equal(t, 1, gaps)
+	require.Less(t, len(stalled.got), n)
 }

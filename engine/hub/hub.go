@@ -17,7 +17,8 @@ import (
 // OnRoom, OnUser and OnMember are called one after the other, in the order of what
 // they tell, by a goroutine that has changed something: it may be another one than
 // that whose change is told, and by the time of the call more may have changed. They
-// must not wait; they may call the hub.
+// must not wait; they may call the hub. A panic of theirs, or of Envelope or Gap, is
+// logged.
 type Config struct {
 	// User returns the user of a connection that has opened, "" for none. Default: the
 	// one that interceptors.SetUser has set. Hub.Identify sets it later.
@@ -36,21 +37,24 @@ type Config struct {
 	OnMember func(room string, c *engine.Conn, joined bool)
 
 	// History returns how much of a room is kept; its answer when a room is made
-	// counts. It must not wait. Default: nothing is. See Room.Publish.
+	// counts, which is when somebody joins or publishes in one that is not there. It is
+	// asked each time, and must not wait. Default: nothing is. See Room.Publish.
 	History func(room string) History
 
 	// Envelope appends to dst what is sent of a published message, so that a client
 	// can tell where it is: the position belongs in it. It must return the same for
-	// the same message. Required where there is a history.
+	// the same message. If it panics, or its result is no message, there is a gap in the
+	// place of that one. Required where there is a history.
 	Envelope func(dst []byte, m Published) []byte
 
 	// Gap appends to dst the message, of the returned type, that tells a client that
 	// it has missed what is lost: those after from, up to and with to. It comes in the
-	// place of the messages. Required where there is a history.
+	// place of the messages. A client that cannot be told, because it panics or its
+	// result is no message, is closed with 1011. Required where there is a history.
 	Gap func(dst []byte, room string, from, to Position) ([]byte, Opcode)
 
-	// Logger is told of published messages that could not be sent. Default:
-	// slog.Default().
+	// Logger is told of panics, and of messages and gaps that could not be sent.
+	// Default: slog.Default().
 	Logger *slog.Logger
 }
 
@@ -69,7 +73,7 @@ type Hub struct {
 	rooms   index
 	users   index
 	members members
-	notices notices
+	notices errands[func()]
 	sweeper sweeper
 	totals  totals
 }
@@ -159,7 +163,8 @@ func (h *Hub) UserOf(c *engine.Conn) string {
 }
 
 // Totals returns the sum of the tallies of all broadcasts: its Congested
-// and Dropped are how many deliveries slow members have missed.
+// and Dropped are how many deliveries slow members have missed or, if it was published
+// in a room with a history, got later.
 func (h *Hub) Totals() Totals { return h.totals.load() }
 
 // Totals counts deliveries as engine.Tally does, over a hub's life. What rooms with a

@@ -35,11 +35,11 @@ type fixture struct {
 }
 
 // start serves a hub whose connections join and leave by themselves.
-func start(t testing.TB, cfg engine.Config) *fixture {
+func start(t testing.TB, cfg engine.Config, hubConfig ...hub.Config) *fixture {
 	f := &fixture{t: t, opened: make(chan *engine.Conn, 1)}
 	e, err := engine.New(cfg, engine.Endpoint{})
 	require.NoError(t, err)
-	f.engine, f.hub = e, hub.New(e, hub.Config{})
+	f.engine, f.hub = e, hub.New(e, append(hubConfig, hub.Config{})[0])
 	f.room = f.hub.Room("room")
 	srv := httptest.NewServer(e.Endpoint(engine.Endpoint{Handler: f.hub.Handler(engine.Handler{
 		OnOpen: func(_ context.Context, c *engine.Conn) error { f.room.Join(c); f.opened <- c; return nil },
@@ -294,33 +294,4 @@ func (f *fixture) drain(from int) {
 	for _, ws := range f.clients[from:] {
 		go func() { _, _ = io.Copy(io.Discard, ws.NetConn()) }() // ends when the fixture closes the client
 	}
-}
-
-// BenchmarkFanOut compares a broadcast through the hub with one to a plain slice,
-// in turns, each as often the first as the second.
-func BenchmarkFanOut(b *testing.B) {
-	const members = 500
-	f := start(b, engine.Config{}).connect(members)
-	f.drain(0)
-	p, err := f.engine.Prepare(frame.Binary, make([]byte, 128))
-	require.NoError(b, err)
-	ctx := context.Background()
-	ways := [2]func(){
-		func() { engine.Broadcast(ctx, slices.Values(f.conns), p) },
-		func() { f.room.BroadcastPrepared(ctx, p) },
-	}
-	var spent [2]time.Duration
-	n := 0
-	b.ReportAllocs()
-	for b.Loop() {
-		for i := range ways {
-			way := (n + i) % 2
-			begin := time.Now()
-			ways[way]()
-			spent[way] += time.Since(begin)
-		}
-		n++
-	}
-	b.ReportMetric(float64(spent[1])/float64(n*members), "ns/delivery")
-	b.ReportMetric(float64(spent[1])/float64(spent[0]), "of-slice")
 }

@@ -34,10 +34,10 @@ func (x *index) find(name string) *group {
 	return s.groups[name]
 }
 
-// add makes c a member of the group, which it makes if there is none. changed is
-// called with the group locked, if c was no member.
-func (x *index) add(name string, c *engine.Conn, made func(*group), changed func(g *group, n int)) *group {
-	g := x.take(name, made)
+// add makes c a member of the group, which create makes if there is none. changed is
+// called with the group locked, if c was no member; nil: it was.
+func (x *index) add(name string, c *engine.Conn, create func() *group, changed func(g *group, n int)) *group {
+	g := x.take(name, create)
 	defer g.mu.Unlock()
 	if !g.set.add(c) {
 		return nil
@@ -46,15 +46,18 @@ func (x *index) add(name string, c *engine.Conn, made func(*group), changed func
 	return g
 }
 
-// take returns the group, locked.
-func (x *index) take(name string, made func(*group)) *group {
+// take returns the group, locked. If there is none it is what create returns; with a nil
+// create there is nil.
+func (x *index) take(name string, create func() *group) *group {
 	s := x.shard(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := s.groups[name]
 	if g == nil {
-		g = &group{name: name}
-		made(g)
+		if create == nil {
+			return nil
+		}
+		g = create()
 		if s.groups == nil {
 			s.groups = make(map[string]*group)
 		}
@@ -77,9 +80,10 @@ func (x *index) remove(g *group, c *engine.Conn, changed func(g *group, n int)) 
 	s.dropLocked(g)
 }
 
-// dropLocked forgets a group of which nothing is left.
+// dropLocked forgets a group of which nothing is left. It may have been forgotten
+// before, and its name be that of another one.
 func (s *shard) dropLocked(g *group) {
-	if len(g.set.members) == 0 && (g.log == nil || g.log.forgotten()) {
+	if s.groups[g.name] == g && len(g.set.members) == 0 && (g.log == nil || g.log.emptyLocked()) {
 		delete(s.groups, g.name)
 	}
 }

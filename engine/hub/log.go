@@ -1,22 +1,20 @@
 package hub
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/penstock-ws/penstock/backpressure"
 	"github.com/penstock-ws/penstock/engine"
+	"github.com/penstock-ws/penstock/frame"
 )
 
 // A log is the history of a room, and how its members follow it. What happens in the
-// room (a message, a join, a leave, room in a member's queue) is noted in one order,
-// under the lock; whoever has noted something carries out what has been noted, unless
-// somebody is at it. So everything is carried out in that order, by one goroutine at a
-// time, with no lock held, and nobody waits for anybody.
+// room (a message, a join, a leave, space in a member's queue) is noted in one order,
+// under the group's lock, and carried out in that order by one goroutine at a time,
+// with no lock held.
 type log struct {
 	// immutable
 	h      *Hub
@@ -24,21 +22,19 @@ type log struct {
 	limits History
 	epoch  uint64
 
-	// guarded by mu
-	mu      sync.Mutex
-	events  []event
-	running bool
-	noted   uint64 // number of the last message noted
-	members int    // joined and not left
-	last    uint64 // number of the last message of the entries
-	entered int    // entries
+	noted uint64 // guarded by the group's mu: number of the last message published
 
-	// owned by whoever runs
-	entries   []entry // the last one has the number last, which only whoever runs changes
+	// any goroutine
+	events  errands[event]
+	waiting atomic.Int64  // bytes of messages published and not yet sent
+	gone    atomic.Uint64 // number of the last message that is not kept any more
+
+	// owned by whoever is at the events
+	last      uint64  // number of the last message of the entries
+	entries   []entry // the oldest first, their numbers without gaps
 	bytes     int
 	followers map[*engine.Conn]*follower
-	live      []*engine.Conn // those of the followers that have everything, in any order
-	broken    bool           // live has to be made anew
+	live      set // those of the followers that have everything
 }
 
 // An event is something that has happened in a room.
@@ -68,12 +64,15 @@ type entry struct {
 	ok bool // false: it could not be sent to anybody
 }
 
-// cost is what an entry takes beside its payload.
-const cost = 200
+const (
+	cost    = 200      // what an entry or an event takes beside its payload, in bytes
+	backlog = 16 << 20 // bytes of messages that may wait to be sent
+	portion = 256      // how many messages one member gets that catches up, before it is others' turn
+)
 
 // A follower is a member.
 type follower struct {
-	next   uint64    // number of the message that it is to get next
+	next   uint64    // behind: number of the message that it is to get next
 	behind bool      // there are some, and it could not take them yet
 	lost   *Position // not nil: it is to be told that it has missed what is behind this
 }
@@ -87,106 +86,45 @@ func newLog(h *Hub, room string, limits History) *log {
 	return &log{h: h, room: room, limits: limits, epoch: newEpoch(), followers: make(map[*engine.Conn]*follower)}
 }
 
-// note adds an event, which run carries out.
-func (l *log) note(e event) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	switch e.kind {
-	case joined:
-		l.members++
-	case left:
-		l.members--
+// publishLocked notes a message, whose payload it keeps. It needs the group's lock.
+func (l *log) publishLocked(op Opcode, payload []byte) (Position, error) {
+	if l.waiting.Load() >= backlog {
+		return Position{}, engine.ErrCongested
 	}
-	l.events = append(l.events, e)
-}
-
-// publish notes a message and returns its position.
-func (l *log) publish(op Opcode, payload []byte) Position {
-	payload = bytes.Clone(payload)
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.waiting.Add(int64(cost + len(payload)))
 	l.noted++
-	l.events = append(l.events, event{kind: published, op: op, payload: payload})
-	return Position{l.epoch, l.noted}
+	l.events.add(event{kind: published, op: op, payload: payload})
+	return Position{l.epoch, l.noted}, nil
 }
 
-// miss notes a message of which nothing is known but its number.
-func (l *log) miss() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+// missLocked notes a message of which nothing is known but its number. It needs the
+// group's lock.
+func (l *log) missLocked() {
 	l.noted++
-	l.events = append(l.events, event{kind: missed})
+	l.events.add(event{kind: missed})
 }
 
-func (l *log) position() Position {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return Position{l.epoch, l.noted}
-}
-
-// forgotten reports whether nothing is left of a room without members.
-func (l *log) forgotten() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.members == 0 && l.entered == 0 && l.noted == l.last
-}
-
-// turn is how many sends a goroutine carries out for others, or a few more, before it
-// has a fresh one go on.
-const turn = 4096
+// emptyLocked reports whether there is no message, not even one to be sent yet. It
+// needs the group's lock.
+func (l *log) emptyLocked() bool { return l.noted == l.gone.Load() }
 
 // run carries out what has been noted, unless somebody is at it.
 func (l *log) run(ctx context.Context) {
-	for done := 0; done < turn; {
-		e, ok := l.begin()
-		if !ok {
-			return
-		}
-		done += l.carryOut(ctx, e)
-	}
-	go l.run(background) // ends when nothing is noted any more
-}
-
-// begin takes an event.
-func (l *log) begin() (e event, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.running || len(l.events) == 0 {
-		return event{}, false
-	}
-	e = l.events[0]
-	l.events[0] = event{}
-	if l.events = l.events[1:]; len(l.events) == 0 {
-		l.events = nil
-	}
-	l.running = true
-	return e, true
-}
-
-// end lets others go on; also after a panic of the program's.
-func (l *log) end() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.running = false
-	l.entered = len(l.entries)
+	l.events.run(l.h.cfg.Logger, func(e event) int { return l.carryOut(ctx, e) })
 }
 
 // carryOut returns about how many sends it has cost.
 func (l *log) carryOut(ctx context.Context, e event) int {
-	defer l.end()
 	switch e.kind {
 	case published:
-		l.send(ctx, e)
-		return 1 + len(l.followers)
+		return l.send(ctx, e)
 	case missed:
-		l.enter(entry{at: time.Now()})
-		l.catchUpAll()
-		return 1 + len(l.followers)
+		return l.miss()
 	case joined:
 		return l.follow(e.c, e.after)
 	case left:
 		delete(l.followers, e.c)
-		l.broken = true
+		l.live.remove(e.c)
 	case drained:
 		if f := l.followers[e.c]; f != nil && f.behind {
 			return l.catchUp(e.c, f)
@@ -197,66 +135,85 @@ func (l *log) carryOut(ctx context.Context, e event) int {
 	return 1
 }
 
-// send gives a message its place in the history, and to whoever has all before it.
-func (l *log) send(ctx context.Context, e event) {
-	next := entry{at: time.Now()}
-	m := Published{Room: l.room, At: Position{l.epoch, l.last + 1}, Type: e.op, Payload: e.payload}
-	p, err := l.h.e.Prepare(e.op, l.h.cfg.Envelope(nil, m))
-	if err == nil {
-		next.p, next.ok = p.With(engine.SendOptions{Class: patient}), true
-		l.bytes += next.p.Len()
-	} else {
-		l.h.cfg.Logger.Error("penstock: a published message cannot be sent", "room", l.room, "number", l.last+1, "error", err)
-	}
-	l.enter(next)
-	if !next.ok {
-		l.catchUpAll()
-		return
-	}
-	tally := engine.BroadcastFunc(ctx, slices.Values(l.liveOnes()), next.p, func(c *engine.Conn, err error) {
-		if errors.Is(err, engine.ErrCongested) {
-			f := l.followers[c]
-			f.next, f.behind = l.last, true
-			l.broken = true
-		}
-	})
-	l.h.totals.add(tally)
-}
-
-// enter gives an entry the next number.
-func (l *log) enter(next entry) {
-	l.mu.Lock()
+// send gives a message its place in the history, and to whoever has all before it. If
+// it cannot be sent, or not to all, because the program panics, those who have not got
+// it are behind.
+func (l *log) send(ctx context.Context, e event) int {
+	l.waiting.Add(-int64(cost + len(e.payload)))
 	l.last++
-	l.mu.Unlock()
-	l.entries = append(l.entries, next)
+	l.entries = append(l.entries, entry{at: time.Now()})
+	live, reached := l.live.freeze(), 0
+	defer func() {
+		for _, c := range live[reached:] {
+			l.fallBehind(c)
+			l.events.add(event{kind: drained, c: c})
+		}
+	}()
+	p, ok := l.encode(e)
 	l.trim()
-}
-
-// liveOnes are the followers that have everything but the last message.
-func (l *log) liveOnes() []*engine.Conn {
-	if l.broken {
-		l.broken = false
-		l.live = l.live[:0]
-		for c, f := range l.followers {
-			if !f.behind {
-				l.live = append(l.live, c)
+	if !ok {
+		return 1
+	}
+	each := func(yield func(*engine.Conn) bool) {
+		for reached < len(live) {
+			reached++
+			if !yield(live[reached-1]) {
+				return
 			}
 		}
 	}
-	return l.live
+	l.h.totals.add(engine.BroadcastFunc(ctx, each, p, func(c *engine.Conn, err error) {
+		if engine.VerdictOf(err) == engine.Congested {
+			l.fallBehind(c)
+		}
+	}))
+	return 1 + len(live)
+}
+
+// miss gives what is missing a number, and tells whoever has all before it.
+func (l *log) miss() int {
+	l.last++
+	l.entries = append(l.entries, entry{at: time.Now()})
+	live := l.live.freeze()
+	for _, c := range live {
+		l.fallBehind(c)
+		l.events.add(event{kind: drained, c: c})
+	}
+	l.trim()
+	return 1 + len(live)
+}
+
+// encode makes the last entry of a message.
+func (l *log) encode(e event) (engine.Prepared, bool) {
+	m := Published{Room: l.room, At: Position{l.epoch, l.last}, Type: e.op, Payload: e.payload}
+	p, err := l.h.e.Prepare(e.op, l.h.cfg.Envelope(nil, m))
+	if err != nil {
+		l.h.cfg.Logger.Error("penstock: a published message cannot be sent", "room", l.room, "number", l.last, "error", err)
+		return p, false
+	}
+	p = p.With(engine.SendOptions{Class: patient})
+	newest := l.at(l.last)
+	newest.p, newest.ok = p, true
+	l.bytes += p.Len()
+	return p, true
+}
+
+// fallBehind: c has everything but the last message.
+func (l *log) fallBehind(c *engine.Conn) {
+	f := l.followers[c]
+	f.next, f.behind = l.last, true
+	l.live.remove(c)
 }
 
 // follow makes c a follower, from after on or from here on.
 func (l *log) follow(c *engine.Conn, after *Position) (sends int) {
-	f := &follower{next: l.last + 1}
+	f := &follower{next: l.last + 1, behind: true}
 	l.followers[c] = f
-	l.broken = true
 	switch {
 	case after == nil:
-		return 1
 	case *after == Position{}:
 		f.next = l.first()
-	case after.Epoch != l.epoch || after.Seq > l.last: // after.Seq may be noted, but then it was not told
+	case after.Epoch != l.epoch || after.Seq > l.last: // the latter is forged
 		f.lost, f.next = after, l.first()
 	default:
 		f.next = after.Seq + 1
@@ -267,34 +224,30 @@ func (l *log) follow(c *engine.Conn, after *Position) (sends int) {
 // first returns the number of the oldest message in the history, last+1 without any.
 func (l *log) first() uint64 { return l.last + 1 - uint64(len(l.entries)) }
 
+func (l *log) at(number uint64) *entry { return &l.entries[number-l.first()] }
+
 // catchUp sends c what it has not got, as far as it can take it. It returns how many
 // messages it has looked at.
 func (l *log) catchUp(c *engine.Conn, f *follower) (n int) {
-	f.behind, l.broken = true, true
-	for ; ; n++ {
+	again := true // after a panic, too
+	defer func() {
+		if again {
+			l.events.add(event{kind: drained, c: c})
+		}
+	}()
+	for ; n < portion; n++ {
 		l.skip(f)
-		var err error
-		switch {
-		case f.lost != nil:
-			err = l.tellGap(c, f)
-		case f.next > l.last:
-			f.behind = false
+		if f.lost == nil && f.next > l.last {
+			f.behind, again = false, false
+			l.live.add(c)
 			return n + 1
-		default:
-			err = c.SendPrepared(l.at(f.next).p)
 		}
-		switch engine.VerdictOf(err) {
-		case engine.Congested, engine.Closed: // it drains, or it leaves
+		if v := l.sendNext(c, f); v == engine.Congested || v == engine.Closed { // it drains, or it leaves
+			again = false
 			return n + 1
-		case engine.Queued:
-			l.h.totals.queued.Add(1)
-		}
-		if f.lost != nil {
-			f.lost = nil
-		} else {
-			f.next++
 		}
 	}
+	return n
 }
 
 // skip passes over what is not to be had, and remembers where that began.
@@ -308,22 +261,51 @@ func (l *log) skip(f *follower) {
 	}
 }
 
-func (l *log) at(number uint64) *entry { return &l.entries[number-l.first()] }
-
-// tellGap sends Config.Gap's message.
-func (l *log) tellGap(c *engine.Conn, f *follower) error {
-	message, op := l.h.cfg.Gap(nil, l.room, *f.lost, Position{l.epoch, f.next - 1})
-	return c.SendWith(engine.SendOptions{Class: patient}, op, message)
+// sendNext sends c what is next: what it is to know of a gap, or a message.
+func (l *log) sendNext(c *engine.Conn, f *follower) engine.Verdict {
+	if f.lost != nil {
+		return l.tellGap(c, f)
+	}
+	v := l.sendOne(c, l.at(f.next).p)
+	if v != engine.Congested {
+		f.next++
+	}
+	return v
 }
 
-// catchUpAll is for a message that nobody can be sent.
-func (l *log) catchUpAll() {
-	for c, f := range l.followers {
-		if !f.behind {
-			f.next = l.last
-			l.catchUp(c, f)
+// tellGap sends Config.Gap's message. Whoever cannot be told is disconnected: it would
+// not know that it has missed anything.
+func (l *log) tellGap(c *engine.Conn, f *follower) (v engine.Verdict) {
+	from, told := f.lost, false
+	f.lost = nil // it is tried once
+	defer func() {
+		if !told {
+			_ = c.Close(frame.CloseInternalError, "internal error") // fails if it is closing, which will do
 		}
+	}()
+	message, op := l.h.cfg.Gap(nil, l.room, *from, Position{l.epoch, f.next - 1})
+	p, err := l.h.e.Prepare(op, message)
+	if err != nil {
+		l.h.cfg.Logger.Error("penstock: a gap cannot be told", "room", l.room, "conn", c.ID(), "error", err)
+		return engine.Closed
 	}
+	told = true
+	if v = l.sendOne(c, p.With(engine.SendOptions{Class: patient})); v == engine.Congested {
+		f.lost = from
+	}
+	return v
+}
+
+// sendOne sends c a message. A panic of an interceptor of c's ends c.
+func (l *log) sendOne(c *engine.Conn, p engine.Prepared) engine.Verdict {
+	v := engine.Queued
+	engine.BroadcastFunc(background, slices.Values([]*engine.Conn{c}), p, func(_ *engine.Conn, err error) {
+		v = engine.VerdictOf(err)
+	})
+	if v == engine.Queued {
+		l.h.totals.queued.Add(1)
+	}
+	return v
 }
 
 // trim forgets what the bounds do not leave.
@@ -340,9 +322,14 @@ func (l *log) trim() {
 		l.entries[n] = entry{}
 		n++
 	}
-	l.entries = l.entries[n:]
+	if l.entries = l.entries[n:]; len(l.entries) == 0 {
+		l.entries = nil
+	}
+	l.gone.Store(l.last - uint64(len(l.entries)))
 }
 
+// exceeds reports whether the first of n entries is to be forgotten. By its size
+// the last one is not.
 func (l *log) exceeds(n int, first *entry, oldest time.Time) bool {
 	return n > l.limits.Messages || l.limits.Bytes > 0 && l.bytes+cost*n > l.limits.Bytes && n > 1 || first.at.Before(oldest)
 }
@@ -351,7 +338,7 @@ func (l *log) exceeds(n int, first *entry, oldest time.Time) bool {
 func (h *Hub) drained(c *engine.Conn) {
 	for _, g := range h.members.rooms(c) {
 		if g.log != nil {
-			g.log.note(event{kind: drained, c: c})
+			g.log.events.add(event{kind: drained, c: c})
 			g.log.run(background)
 		}
 	}

@@ -106,7 +106,7 @@ func (h *Hub) exit(c *engine.Conn) {
 	h.setUserLocked(m, "")
 	m.rooms = nil
 	m.mu.Unlock()
-	h.notices.tell()
+	h.tell()
 	for _, g := range rooms {
 		if g.log != nil {
 			g.log.run(background)
@@ -127,7 +127,7 @@ func (h *Hub) Identify(c *engine.Conn, user string) bool {
 		h.setUserLocked(m, user)
 	}
 	m.mu.Unlock()
-	h.notices.tell()
+	h.tell()
 	return !ended
 }
 
@@ -147,7 +147,7 @@ func (h *Hub) setUserLocked(m *member, user string) {
 	if user == "" {
 		return
 	}
-	m.user = h.users.add(user, m.c, func(*group) {}, func(g *group, n int) {
+	m.user = h.users.add(user, m.c, func() *group { return &group{name: user} }, func(g *group, n int) {
 		if n == 1 {
 			h.noticeUser(g.name, true)
 		}
@@ -160,14 +160,14 @@ func (h *Hub) join(room string, c *engine.Conn, after *Position) bool {
 	if m == nil {
 		return false
 	}
-	prepare := h.preparation(room)
+	create := h.creation(room, h.history(room)) // it asks the program, so not under a lock
 	m.mu.Lock()
 	var g *group
 	if !m.ended {
-		g = h.rooms.add(room, c, prepare, func(g *group, n int) {
+		g = h.rooms.add(room, c, create, func(g *group, n int) {
 			h.noticeMember(g.name, c, true, n == 1)
 			if g.log != nil {
-				g.log.note(event{kind: joined, c: c, after: after})
+				g.log.events.add(event{kind: joined, c: c, after: after})
 			}
 		})
 	}
@@ -175,24 +175,21 @@ func (h *Hub) join(room string, c *engine.Conn, after *Position) bool {
 		m.rooms = append(m.rooms, g)
 	}
 	m.mu.Unlock()
-	h.notices.tell()
+	h.tell()
 	if g != nil && g.log != nil {
 		g.log.run(background)
 	}
 	return g != nil
 }
 
-// preparation returns what completes a room that has to be made. It asks the program,
-// so it is called without a lock.
-func (h *Hub) preparation(room string) func(*group) {
-	if h.cfg.History == nil || h.rooms.find(room) != nil {
-		return func(*group) {}
-	}
-	limits := h.cfg.History(room).withDefaults()
-	return func(g *group) {
+// creation returns what makes a room.
+func (h *Hub) creation(room string, limits History) func() *group {
+	return func() *group {
+		g := &group{name: room}
 		if limits.Messages > 0 {
 			g.log = newLog(h, room, limits)
 		}
+		return g
 	}
 }
 
@@ -210,7 +207,7 @@ func (h *Hub) leave(room string, c *engine.Conn) bool {
 		h.rooms.remove(g, c, h.leftLocked(c))
 	}
 	m.mu.Unlock()
-	h.notices.tell()
+	h.tell()
 	if g != nil && g.log != nil {
 		g.log.run(background)
 	}
@@ -222,7 +219,7 @@ func (h *Hub) leftLocked(c *engine.Conn) func(*group, int) {
 	return func(g *group, n int) {
 		h.noticeMember(g.name, c, false, n == 0)
 		if g.log != nil {
-			g.log.note(event{kind: left, c: c})
+			g.log.events.add(event{kind: left, c: c})
 		}
 	}
 }

@@ -1,52 +1,10 @@
 package hub
 
-import (
-	"sync"
+import "github.com/penstock-ws/penstock/engine"
 
-	"github.com/penstock-ws/penstock/engine"
-)
-
-// notices are what the program is still to be told. They are added under the locks
-// that order what they tell, and told with none held, one after the other: by whoever
-// comes first, those of others included.
-type notices struct {
-	mu      sync.Mutex
-	list    []func()
-	telling bool
-}
-
-func (n *notices) add(tell func()) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.list = append(n.list, tell)
-}
-
-// tell tells until nothing is left, unless somebody is at it.
-func (n *notices) tell() {
-	n.mu.Lock()
-	if n.telling {
-		n.mu.Unlock()
-		return
-	}
-	n.telling = true
-	defer func() { // also after a panic of the program's
-		n.telling = false
-		n.mu.Unlock()
-	}()
-	for len(n.list) > 0 {
-		next := n.list[0]
-		n.list[0] = nil
-		n.list = n.list[1:]
-		n.call(next)
-	}
-	n.list = nil
-}
-
-// call is for one notice, with the lock given up meanwhile.
-func (n *notices) call(tell func()) {
-	n.mu.Unlock()
-	defer n.mu.Lock()
-	tell()
+// tell calls the program with what it is still to be told.
+func (h *Hub) tell() {
+	h.notices.run(h.cfg.Logger, func(tell func()) int { tell(); return 1 })
 }
 
 func (h *Hub) noticeUser(user string, online bool) {

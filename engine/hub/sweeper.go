@@ -1,43 +1,41 @@
 package hub
 
 import (
-	"sync"
+	"sync/atomic"
 	"time"
+	"weak"
 )
 
 // A sweeper ages the histories of rooms in which nothing is published any more. Its
-// timer runs while there are any.
-type sweeper struct {
-	mu    sync.Mutex
-	armed bool
-}
+// timer runs while there are any; it keeps no hub alive that is not used any more.
+type sweeper struct{ armed atomic.Bool }
 
 // sweepEvery is how often: by so much a history may be kept for too long.
 const sweepEvery = time.Second
 
 func (s *sweeper) start(h *Hub) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.armed {
-		s.armed = true
-		time.AfterFunc(sweepEvery, func() { h.sweep() })
+	if s.armed.Load() || s.armed.Swap(true) {
+		return
 	}
+	hub := weak.Make(h)
+	time.AfterFunc(sweepEvery, func() {
+		if h := hub.Value(); h != nil {
+			h.sweep()
+		}
+	})
 }
 
 // sweep visits all rooms with a history that ends.
 func (h *Hub) sweep() {
-	h.sweeper.mu.Lock()
-	h.sweeper.armed = false
-	h.sweeper.mu.Unlock()
+	h.sweeper.armed.Store(false)
 	again := false
 	for i := range h.rooms.shards {
 		s := &h.rooms.shards[i]
 		for _, g := range s.list() {
 			if g.log != nil && g.log.limits.Age > 0 {
-				g.log.note(event{kind: aged})
+				g.log.events.add(event{kind: aged})
 				g.log.run(background)
-				s.drop(g)
-				again = again || !g.log.forgotten()
+				again = s.drop(g) || again
 			}
 		}
 	}
@@ -46,10 +44,13 @@ func (h *Hub) sweep() {
 	}
 }
 
-func (s *shard) drop(g *group) {
+// drop forgets a room of which nothing is left. It returns true if there are
+// messages in its history.
+func (s *shard) drop(g *group) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s.dropLocked(g)
+	return !g.log.emptyLocked()
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"sync/atomic"
 
 	"github.com/penstock-ws/penstock/backpressure"
@@ -43,7 +44,7 @@ type Relay struct {
 	// immutable
 	e       *engine.Engine
 	cfg     Config
-	secrets secrets
+	secrets interceptors.Digests
 	hub     *hub.Hub
 
 	online atomic.Bool
@@ -70,7 +71,10 @@ func New(e *engine.Engine, cfg Config) (*Relay, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	r := &Relay{e: e, cfg: cfg, secrets: newSecrets(cfg.Secrets)}
+	r := &Relay{e: e, cfg: cfg}
+	for _, s := range cfg.Secrets {
+		r.secrets.Add(s)
+	}
 	r.cfg.Secrets = nil
 	r.hub = hub.New(e, hub.Config{OnRoom: r.changed})
 	return r, nil
@@ -101,19 +105,32 @@ const (
 	impostor // a worker by its own account
 )
 
-type roleKey struct{}
+// A peer is a connection's place in the relay.
+type peer struct {
+	role role // immutable
+
+	// atomic
+	missed atomic.Uint64 // statuses that it was too slow for
+	told   atomic.Uint64 // how many of them a later one has made up for
+}
+
+type peerKey struct{}
+
+func peerOf(c *engine.Conn) *peer { return c.Get(peerKey{}).(*peer) }
 
 // admit finds out what a peer is, while its request is there.
 func (r *Relay) admit(req *http.Request) error {
-	query := req.URL.Query()
+	query, err := url.ParseQuery(req.URL.RawQuery)
 	is := client
 	switch types := query["client_type"]; {
+	case err != nil: // whose text may have the secret in it
+		return &engine.HandshakeError{Status: http.StatusBadRequest, Reason: "the query cannot be read"}
 	case len(types) > 1:
 		return &engine.HandshakeError{Status: http.StatusBadRequest, Reason: "client_type is given more than once"}
 	case len(types) == 0 || types[0] == "client":
 	case types[0] != "worker":
 		return &engine.HandshakeError{Status: http.StatusBadRequest, Reason: "client_type must be client or worker"}
-	case r.secrets.match(req.Header.Get("X-Worker-Secret")) || r.secrets.match(query.Get("token")):
+	case r.secrets.Find(req.Header.Get("X-Worker-Secret")) >= 0 || r.secrets.Find(query.Get("token")) >= 0:
 		is = worker
 	default:
 		is = impostor
@@ -123,12 +140,12 @@ func (r *Relay) admit(req *http.Request) error {
 	if is == impostor && r.cfg.RefuseUpgrade {
 		return &engine.HandshakeError{Status: http.StatusForbidden, Reason: "not a worker"}
 	}
-	interceptors.ConnStore(req.Context()).Set(roleKey{}, is)
+	interceptors.ConnStore(req.Context()).Set(peerKey{}, &peer{role: is})
 	return nil
 }
 
 func (r *Relay) open(_ context.Context, c *engine.Conn) error {
-	switch c.Get(roleKey{}) {
+	switch peerOf(c).role {
 	case client:
 		r.hub.Room(clients).Join(c)
 	case worker:
@@ -145,7 +162,7 @@ func (r *Relay) message(ctx context.Context, c *engine.Conn, m engine.Message) e
 		return c.SendText("pong")
 	case m.Type == frame.Text && string(m.Data) == "get_worker_status":
 		return r.tellStatus(c)
-	case c.Get(roleKey{}) == worker:
+	case peerOf(c).role == worker:
 		return r.relay(ctx, c, m)
 	case r.cfg.OnClient != nil:
 		return r.cfg.OnClient(ctx, c, m)
@@ -163,7 +180,8 @@ func (r *Relay) relay(ctx context.Context, c *engine.Conn, m engine.Message) err
 		r.stats.notObjects.Add(1)
 	default:
 		r.stats.relayed.Add(1)
-		_, err := r.hub.Room(clients).Broadcast(ctx, frame.Text, m.Data)
+		t, err := r.Clients().Broadcast(ctx, frame.Text, m.Data)
+		r.stats.missed.Add(uint64(t.Congested + t.Dropped))
 		return err
 	}
 	r.cfg.Logger.Warn("penstock: a worker's message is no JSON object and was dropped", "conn", c.ID(), "type", m.Type, "size", len(m.Data))
@@ -178,9 +196,6 @@ func status(online bool) []byte {
 // latest lets only the last status wait for a client.
 var latest = engine.SendOptions{Class: new(backpressure.Class), Key: "worker_status"}
 
-// owedKey marks a client that was too slow for a status.
-type owedKey struct{}
-
 // changed is told by the hub, in order, when the first worker has come or the last has
 // gone.
 func (r *Relay) changed(room string, occupied bool) {
@@ -194,15 +209,17 @@ func (r *Relay) changed(room string, occupied bool) {
 		return
 	}
 	engine.BroadcastFunc(context.Background(), r.Clients().Conns(), p.With(latest), func(c *engine.Conn, _ error) {
-		c.Set(owedKey{}, true)
-		r.tellOwed(c) // it may have drained before it was marked
+		peerOf(c).missed.Add(1)
+		r.tellOwed(c) // it may have drained before it was counted
 	})
 }
 
-// tellOwed tells a client the status that it could not be told.
+// tellOwed tells a client the status that it could not be told. What it misses while it
+// is told stays owed.
 func (r *Relay) tellOwed(c *engine.Conn) {
-	if c.Get(owedKey{}) != nil && r.tellStatus(c) == nil {
-		c.Set(owedKey{}, nil)
+	p := peerOf(c)
+	if n := p.missed.Load(); n != p.told.Load() && r.tellStatus(c) == nil {
+		p.told.Store(n)
 	}
 }
 

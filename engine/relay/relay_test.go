@@ -3,6 +3,7 @@ package relay_test
 import (
 	"bytes"
 	"context"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -133,10 +134,13 @@ func TestE1ClientType(t *testing.T) {
 		say(t, ws, "ping")
 		require.Equal(t, "pong", hear(t, ws))
 	}
-	for _, query := range []string{"client_type=admin", "client_type=", "client_type=client&client_type=worker"} {
+	for _, query := range []string{"client_type=admin", "client_type=", "client_type=client&client_type=worker", "client_type=worker;token=" + wrong, "client_type=%zz", "client_type=worker&token=" + wrong + "%"} {
 		_, resp, err := f.dial(query, nil)
 		require.Error(t, err)
 		require.Equal(t, http.StatusBadRequest, resp.StatusCode, query)
+		text, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.NotContains(t, string(text), wrong)
 	}
 	require.Equal(t, 2, f.relay.Clients().Len())
 	require.Equal(t, 1, f.relay.Workers().Len())
@@ -228,6 +232,25 @@ func TestE5Relay(t *testing.T) {
 	require.Equal(t, "pong", hear(t, w), "a worker hears what it has said")
 }
 
+// E5: what a client was too slow for is counted.
+func TestE5Missed(t *testing.T) {
+	f := startWith(t, engine.Config{HighWaterBytes: 64 << 10}, relay.Config{})
+	slow := f.client("")
+	w := f.client("client_type=worker&token=" + secret)
+	require.JSONEq(t, online, hear(t, slow))
+	for c := range f.relay.Clients().Conns() { // nobody but the test sends to it
+		for c.SendText(strings.Repeat("x", 32<<10)) == nil {
+		}
+	}
+	text := `{"x":"` + strings.Repeat("x", 32<<10) + `"}`
+	for range 3 {
+		say(t, w, text)
+	}
+	say(t, w, "ping")
+	require.Equal(t, "pong", hear(t, w))
+	require.Equal(t, relay.Stats{Relayed: 3, Missed: 3}, f.relay.Stats())
+}
+
 // What clients say goes nowhere, or to the program.
 func TestClientsAreNotRelayed(t *testing.T) {
 	f := start(t, relay.Config{})
@@ -266,6 +289,37 @@ func TestE6SlowClientLearnsTheStatus(t *testing.T) {
 	}
 }
 
+// E4: who has missed no status, or has got it since, is not told again.
+func TestE6NothingIsOwedTwice(t *testing.T) {
+	f := startWith(t, engine.Config{HighWaterBytes: 64 << 10}, relay.Config{})
+	slow := f.client("")
+	say(t, slow, "ping")
+	require.Equal(t, "pong", hear(t, slow))
+	fill := func() {
+		for c := range f.relay.Clients().Conns() { // nobody but the test sends to it
+			for c.SendText(strings.Repeat("x", 32<<10)) == nil {
+			}
+		}
+	}
+	statuses := func() (n int) {
+		say(t, slow, "ping") // which is read when it has drained
+		for text := ""; text != "pong"; {
+			if text = hear(t, slow); text == online || text == offline {
+				n++
+			}
+		}
+		return n
+	}
+	fill()
+	require.Zero(t, statuses())
+	fill()
+	f.client("client_type=worker&token=" + secret)
+	enginetest.Await(t, func() bool { return f.relay.WorkerOnline() }, "a worker has come")
+	require.Equal(t, 1, statuses())
+	fill()
+	require.Zero(t, statuses())
+}
+
 // E4: an answer that the announcement of a change overtakes is given again.
 func TestE4OvertakenAnswer(t *testing.T) {
 	f := start(t, relay.Config{})
@@ -289,6 +343,51 @@ func TestE4OvertakenAnswer(t *testing.T) {
 	}
 	require.Equal(t, online, heard[2])
 	require.Contains(t, heard, offline)
+}
+
+// E4: whoever is told of a change finds it.
+func TestE4ChangeIsThereBeforeItIsAnnounced(t *testing.T) {
+	f := start(t, relay.Config{})
+	told := make(chan bool, 1)
+	f.held = func(text string) {
+		if text == online {
+			told <- f.relay.WorkerOnline()
+		}
+	}
+	c, _, err := websocket.DefaultDialer.Dial(f.s.URL()+"held", nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	f.client("client_type=worker&token=" + secret)
+	require.True(t, <-told)
+}
+
+// E4: of the statuses that wait for a slow client only the last is left.
+func TestE4OnlyTheLastStatusWaits(t *testing.T) {
+	f := startWith(t, engine.Config{HighWaterBytes: 64 << 20}, relay.Config{})
+	slow := f.client("")
+	say(t, slow, "ping")
+	require.Equal(t, "pong", hear(t, slow))
+	for c := range f.relay.Clients().Conns() { // nobody but the test sends to it
+		for range 1 << 10 { // more than sockets hold
+			require.NoError(t, c.SendText(strings.Repeat("x", 32<<10)))
+		}
+	}
+	for range 3 {
+		w := f.client("client_type=worker&token=" + secret)
+		enginetest.Await(t, func() bool { return f.relay.WorkerOnline() }, "a worker has come")
+		require.NoError(t, w.NetConn().Close())
+		enginetest.Await(t, func() bool { return !f.relay.WorkerOnline() }, "the worker has left")
+	}
+	statuses := 0
+	for text := ""; text != "pong"; {
+		if text = hear(t, slow); text == online || text == offline {
+			require.Equal(t, offline, text)
+			if statuses++; statuses == 1 {
+				say(t, slow, "ping")
+			}
+		}
+	}
+	require.Equal(t, 1, statuses)
 }
 
 // E4: answers and announcements that cross each other leave a client with the truth.

@@ -26,6 +26,15 @@ const (
 // FanoutQueued is Fanout with a goroutine for each connection that writes.
 const FanoutQueued = "fanout-queued"
 
+// The modes of the variant "observed", besides Echo.
+const (
+	EchoNoops        = "echo-noops"         // five interceptors that do nothing, in both directions
+	EchoInboundNoops = "echo-inbound-noops" // only inbound
+	EchoMetrics      = "echo-metrics"       // histograms
+	EchoTraces       = "echo-traces"        // traces that are not sampled
+	EchoTracesWrites = "echo-traces-writes" // likewise, with events for writes
+)
+
 // recipe makes a program of a peer.
 type recipe interface {
 	build(context.Context, *Builder) (*Program, error)
@@ -116,16 +125,28 @@ func All() []Peer {
 	}
 }
 
-// Named returns the peers with these names, in the roster's order; all of them if there is none.
+// variants are Penstock in ways that matter beside itself only. They are not in All.
+func variants() []Peer {
+	return []Peer{{
+		Name:   "observed",
+		What:   "Penstock, its handlers on a pool of workers, with something to see inside",
+		Setup:  "the engine with its defaults and interceptors, by mode: none, five that do nothing, metrics, traces that are not sampled",
+		Modes:  []string{Echo, EchoNoops, EchoInboundNoops, EchoMetrics, EchoTraces, EchoTracesWrites},
+		recipe: goPeer{"observed", "github.com/prometheus/client_golang"},
+	}}
+}
+
+// Named returns the peers with these names, in the roster's order, variants of
+// Penstock last; all but variants if there is no name.
 func Named(names ...string) ([]Peer, error) {
-	all := All()
+	all := append(All(), variants()...)
 	for _, name := range names {
 		if !slices.ContainsFunc(all, func(p Peer) bool { return p.Name == name }) {
 			return nil, fmt.Errorf("no peer is named %q; there are %s", name, strings.Join(namesOf(all), ", "))
 		}
 	}
 	if len(names) == 0 {
-		return all, nil
+		return All(), nil
 	}
 	return slices.DeleteFunc(all, func(p Peer) bool { return !slices.Contains(names, p.Name) }), nil
 }

@@ -67,6 +67,24 @@ var works = []work{
 		rivals: fanoutRivals,
 		limits: map[string]float64{best: 0.25},
 	},
+	observed("five no-op interceptors", roster.EchoNoops, 1.03),
+	observed("five no-op interceptors, inbound only", roster.EchoInboundNoops, 1.03),
+	observed("metrics", roster.EchoMetrics, 1.05),
+	observed("traces, not sampled", roster.EchoTraces, 1.02),
+	observed("traces with writes, not sampled", roster.EchoTracesWrites, 0),
+}
+
+// observed is what it costs to have something to see inside: Penstock against itself.
+// A limit of 0 is none.
+func observed(what, mode string, limit float64) work {
+	w := echoWork("observed: "+what, 100, 1, "observed", limit)
+	w.mode = mode
+	w.rivals = []rival{{"without", "observed", roster.Echo}}
+	w.limits = nil
+	if limit > 0 {
+		w.limits = map[string]float64{"without": limit}
+	}
+	return w
 }
 
 // echoWork is an echo of 128 bytes, against gws.

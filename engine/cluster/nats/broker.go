@@ -54,18 +54,26 @@ func New(cfg Config) (*Broker, error) {
 	if cfg.Silence < 10*time.Millisecond {
 		return nil, errors.New("nats: Config.Silence must be at least 10 ms")
 	}
-	for _, one := range strings.Split(cfg.URL, ",") {
-		u, err := url.Parse(strings.TrimSpace(one))
-		if err != nil || u.Host == "" || u.Scheme != "nats" && u.Scheme != "tls" {
-			// The parser's error would quote the URL, and the password in it.
-			return nil, errors.New("nats: Config.URL is none of a NATS: nats://host:port would be one")
-		}
+	if err := CheckURL(cfg.URL); err != nil {
+		return nil, err
 	}
 	return &Broker{
 		url: cfg.URL, options: cfg.Options, silence: cfg.Silence,
 		wake: make(chan struct{}, 1),
 		want: make(map[string]bool), changed: make(map[string]bool),
 	}, nil
+}
+
+// CheckURL returns an error for what is no Config.URL. It does not quote it: there may be
+// a password in it.
+func CheckURL(s string) error {
+	for _, one := range strings.Split(s, ",") {
+		u, err := url.Parse(strings.TrimSpace(one))
+		if err != nil || u.Host == "" || u.Scheme != "nats" && u.Scheme != "tls" {
+			return errors.New("nats: Config.URL is none of a NATS: nats://host:port would be one")
+		}
+	}
+	return nil
 }
 
 // Subscribe is as cluster.Broker says.

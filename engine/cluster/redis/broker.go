@@ -43,11 +43,10 @@ func (c *Config) client() (client redis.UniversalClient, owned bool, err error) 
 	if c.Client != nil {
 		return c.Client, false, nil
 	}
-	o, err := redis.ParseURL(c.URL)
-	if err != nil {
-		// What it says may quote the URL, and the password in it.
-		return nil, false, errors.New("redis: Config.URL is none of a Redis: redis://host:port/db would be one")
+	if err := CheckURL(c.URL); err != nil {
+		return nil, false, err
 	}
+	o, _ := redis.ParseURL(c.URL) // as it has just been
 	o.MaxRetries = -1
 	o.DialerRetries = 1
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = c.Silence, c.Silence, c.Silence
@@ -56,6 +55,15 @@ func (c *Config) client() (client redis.UniversalClient, owned bool, err error) 
 	o.DisableIdentity = true
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	return redis.NewClient(o), true, nil
+}
+
+// CheckURL returns an error for what is no Config.URL. It does not quote it: there may be
+// a password in it.
+func CheckURL(s string) error {
+	if _, err := redis.ParseURL(s); err != nil {
+		return errors.New("redis: Config.URL is none of a Redis: redis://host:port/db would be one")
+	}
+	return nil
 }
 
 // Broker carries the messages of nodes by PUBLISH and SUBSCRIBE: with a Redis Cluster,
