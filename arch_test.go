@@ -31,7 +31,7 @@ var arrows = map[string][]string{
 	"engine/hub":                 {"engine", "frame", "backpressure", "interceptors"},
 	"engine/filters":             {"engine", "engine/hub", "engine/relay", "engine/cluster", "frame", "backpressure", "interceptors"},
 	"engine/app":                 {"engine", "engine/hub", "frame", "interceptors"},
-	"engine/relay":               {"engine", "engine/hub", "frame", "backpressure", "interceptors"},
+	"engine/relay":               {"engine", "engine/hub", "engine/cluster", "frame", "backpressure", "interceptors"},
 	"engine/cluster":             {"engine", "engine/hub", "frame"},
 	"engine/cluster/brokertest":  {"engine", "engine/hub", "engine/cluster", "frame", "interceptors"},
 	"engine/cluster/redis":       {"engine/cluster", "engine/session"},

@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -12,7 +13,6 @@ import (
 	"github.com/penstock-ws/penstock/engine/cluster"
 	"github.com/penstock-ws/penstock/engine/cluster/nats"
 	"github.com/penstock-ws/penstock/engine/cluster/redis"
-	"github.com/penstock-ws/penstock/engine/hub"
 )
 
 // nodeSettings is what is said about other nodes. Empty: nothing.
@@ -90,21 +90,34 @@ func (s *nodeSettings) open() (cluster.Broker, error) {
 // connection to the broker of its own.
 type nodes struct {
 	*settings
-	e    *engine.Engine
-	list []*cluster.Node
+	e     *engine.Engine
+	list  []*cluster.Node
+	named map[string]int
 }
 
-// join makes a node, whose names begin with key. It takes part when run is called.
-func (n *nodes) join(key string, cfg hub.Config) (*cluster.Node, error) {
+// join makes a node, whose names in the broker have name in them. It takes part when run
+// is called.
+func (n *nodes) join(name string, cfg cluster.Config) (*cluster.Node, error) {
 	b, err := n.nodes.open()
 	if err != nil {
 		return nil, err
 	}
-	node, err := cluster.New(n.e, cluster.Config{Broker: b, Prefix: key, Hub: cfg, Logger: n.engine.Logger})
+	cfg.Broker, cfg.Prefix, cfg.Logger = b, n.prefix(name), n.engine.Logger
+	node, err := cluster.New(n.e, cfg)
 	if err == nil {
 		n.list = append(n.list, node)
 	}
 	return node, err
+}
+
+// prefix tells a filter that is named twice from itself.
+func (n *nodes) prefix(name string) string {
+	prefix := n.nodes.key + "." + name
+	n.named[name]++
+	if i := n.named[name]; i > 1 {
+		prefix += strconv.Itoa(i)
+	}
+	return prefix
 }
 
 // run has the nodes take part until leave, which waits until they have left.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/engine/app"
+	"github.com/penstock-ws/penstock/engine/cluster"
 	"github.com/penstock-ws/penstock/engine/filters"
 	"github.com/penstock-ws/penstock/engine/hub"
 )
@@ -54,7 +55,7 @@ func (s *server) run(ctx context.Context) error {
 	defer endNow(e)
 	sources, stop := context.WithCancel(context.Background())
 	defer stop()
-	all := &nodes{settings: s.settings, e: e}
+	all := &nodes{settings: s.settings, e: e, named: make(map[string]int)}
 	h, handler, err := s.handler(sources, e, all)
 	if err != nil {
 		return err
@@ -126,10 +127,10 @@ func (s *server) join(env *filters.Env, all *nodes) (err error) {
 		env.Hub = hub.New(env.Engine, hub.Config{Logger: s.logger})
 		return nil
 	}
-	if env.Node, err = all.join(s.nodes.key, hub.Config{Logger: s.logger}); err != nil {
+	if env.Node, err = all.join("serve", cluster.Config{Hub: hub.Config{Logger: s.logger}}); err != nil {
 		return err
 	}
-	env.Hub, env.Channels = env.Node.Hub(), s.nodes.channels
+	env.Hub, env.Channels, env.Join = env.Node.Hub(), s.nodes.channels, all.join
 	return nil
 }
 

@@ -50,6 +50,10 @@ type Config struct {
 	// it has left or its lease has ended. It must not wait.
 	OnNode func(id string, alive bool)
 
+	// OnMembers is called when the other nodes have more or fewer members of a room than
+	// before: Members has the sum. It must not wait. Default: nobody is told.
+	OnMembers func(room string)
+
 	// Logger is told when the broker is lost and when it is back. Default:
 	// slog.Default().
 	Logger *slog.Logger

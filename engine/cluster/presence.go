@@ -280,13 +280,24 @@ func (p *presence) ask(node nodeID) { p.say(presenceNews{Type: "ask", To: node.S
 
 // apply changes what is known of a peer.
 func (p *presence) apply(from *peer, news presenceNews) {
+	var changed []string
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	for _, u := range news.Users {
 		set(from.state.users, p.all.users, string(u.Name), u.N)
 	}
 	for _, r := range news.Rooms {
 		set(from.state.rooms, p.all.rooms, string(r.Name), r.N)
+		changed = append(changed, string(r.Name))
+	}
+	p.mu.Unlock()
+	p.tellMembers(changed)
+}
+
+func (p *presence) tellMembers(rooms []string) {
+	if tell := p.n.cfg.OnMembers; tell != nil {
+		for _, room := range rooms {
+			tell(room)
+		}
 	}
 }
 
@@ -329,20 +340,27 @@ func (p *presence) gather(from *peer, news presenceNews) {
 // replace makes a peer's state another one.
 func (p *presence) replace(from *peer, by state) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	replace(from.state.users, by.users, p.all.users)
-	replace(from.state.rooms, by.rooms, p.all.rooms)
+	changed := replace(from.state.rooms, by.rooms, p.all.rooms)
+	p.mu.Unlock()
+	p.tellMembers(changed)
 }
 
-func replace(old, by, all map[string]int) {
+// replace returns the names that have another tally now.
+func replace(old, by, all map[string]int) (changed []string) {
 	for name := range old {
 		if _, ok := by[name]; !ok {
 			set(old, all, name, 0)
+			changed = append(changed, name)
 		}
 	}
 	for name, n := range by {
-		set(old, all, name, n)
+		if old[name] != n {
+			set(old, all, name, n)
+			changed = append(changed, name)
+		}
 	}
+	return changed
 }
 
 // expire forgets the nodes that have not been heard of since.

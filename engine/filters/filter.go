@@ -48,6 +48,10 @@ type Env struct {
 	// Node is a cluster's node whose hub is Hub. Nil: there is no cluster.
 	Node *cluster.Node
 
+	// Join makes another node of the cluster, for a filter with a hub of its own: name is
+	// the filter's, and cfg says what the filter wants. Nil: there is no cluster.
+	Join func(name string, cfg cluster.Config) (*cluster.Node, error)
+
 	// Channels are the plain channels of BroadcastPubSub.
 	Channels []string
 

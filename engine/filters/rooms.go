@@ -18,9 +18,14 @@ import (
 //	{"type":"message","room":"r","data":…}
 //
 // Only members may publish. What is wrong is answered by {"type":"error","message":"…"}.
-// A room's name has 1 to 200 bytes, and a connection is in 1000 rooms at the most.
+// A room's name has 1 to 200 bytes, and a connection is in 1000 rooms at the most. In a
+// cluster rooms have members on every node.
 func Rooms(env Env) (Filter, error) {
-	r := &rooms{hub: hub.New(env.Engine, hub.Config{})}
+	g, err := env.groups("rooms", hub.Config{})
+	if err != nil {
+		return Filter{}, err
+	}
+	r := &rooms{groups: g}
 	return Filter{Handler: r.hub.Handler(engine.Handler{OnMessage: r.message})}, nil
 }
 
@@ -43,13 +48,15 @@ const (
 //
 // in the place of the messages after from, up to and with to.
 func History(env Env) (Filter, error) {
-	r := &rooms{kept: true}
-	r.hub = hub.New(env.Engine, hub.Config{
+	g, err := env.groups("history", hub.Config{
 		History:  func(string) hub.History { return hub.History{Messages: historyMessages, Bytes: historyBytes} },
 		Envelope: appendPublished,
 		Gap:      appendGap,
-		Logger:   env.Logger,
 	})
+	if err != nil {
+		return Filter{}, err
+	}
+	r := &rooms{groups: g, kept: true}
 	return Filter{Handler: r.hub.Handler(engine.Handler{OnMessage: r.message})}, nil
 }
 
@@ -78,7 +85,7 @@ func appendJSON(dst []byte, m roomMessage) []byte {
 }
 
 type rooms struct {
-	hub  *hub.Hub
+	groups
 	kept bool // there is a history
 }
 
@@ -143,7 +150,7 @@ func (r *rooms) publish(ctx context.Context, c *engine.Conn, m roomMessage) (err
 	if r.kept {
 		_, err = room.Publish(ctx, frame.Text, m.Data)
 	} else {
-		_, err = room.Broadcast(ctx, frame.Text, appendJSON(nil, roomMessage{Type: "message", Room: m.Room, Data: m.Data}))
+		err = r.broadcast(ctx, m.Room, frame.Text, appendJSON(nil, roomMessage{Type: "message", Room: m.Room, Data: m.Data}))
 	}
 	if err != nil {
 		return sayError(c, "the message is too big")

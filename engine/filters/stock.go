@@ -40,10 +40,15 @@ func Stock() *Registry {
 }
 
 // BroadcastMessages sends every message to every connection of the endpoint, the
-// sender's included, as a message of the same type. A connection that is
-// congested misses it, which Env.Hub counts and the sender does not notice.
+// sender's included, as a message of the same type; in a cluster to those of every node.
+// A connection that is congested misses it, which Env.Hub counts and the sender does not
+// notice.
 func BroadcastMessages(env Env) (Filter, error) {
 	broadcast := func(ctx context.Context, _ *engine.Conn, m engine.Message) error {
+		if env.Node != nil {
+			_, err := env.Node.All().Broadcast(ctx, m.Type, m.Data)
+			return err
+		}
 		_, err := env.Hub.All().Broadcast(ctx, m.Type, m.Data)
 		return err
 	}

@@ -13,12 +13,15 @@ import (
 
 // BroadcastMessagesByToken sends every message to the connections whose clients have
 // come with the same token as the sender's, the sender's included: whoever knows a
-// token is in its group. The token is that of the header Authorization (Bearer), or
+// token is in its group, on every node of a cluster. The token is that of the header Authorization (Bearer), or
 // else the query parameter token; without one a client is refused with 401. Tokens are
 // kept as hashes, and never logged.
 func BroadcastMessagesByToken(env Env) (Filter, error) {
-	groups := hub.New(env.Engine, hub.Config{})
-	return Filter{Handler: groups.Handler(engine.Handler{
+	groups, err := env.groups("tokens", hub.Config{})
+	if err != nil {
+		return Filter{}, err
+	}
+	return Filter{Handler: groups.hub.Handler(engine.Handler{
 		Admit: func(r *http.Request) error {
 			token := tokenOf(r)
 			if token == "" {
@@ -32,12 +35,11 @@ func BroadcastMessagesByToken(env Env) (Filter, error) {
 			return nil
 		},
 		OnOpen: func(_ context.Context, c *engine.Conn) error {
-			groups.Room(c.Get(groupKey{}).(string)).Join(c)
+			groups.hub.Room(c.Get(groupKey{}).(string)).Join(c)
 			return nil
 		},
 		OnMessage: func(ctx context.Context, c *engine.Conn, m engine.Message) error {
-			_, err := groups.Room(c.Get(groupKey{}).(string)).Broadcast(ctx, m.Type, m.Data)
-			return err
+			return groups.broadcast(ctx, c.Get(groupKey{}).(string), m.Type, m.Data)
 		},
 	})}, nil
 }

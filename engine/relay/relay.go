@@ -9,10 +9,12 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"sync"
 	"sync/atomic"
 
 	"github.com/penstock-ws/penstock/backpressure"
 	"github.com/penstock-ws/penstock/engine"
+	"github.com/penstock-ws/penstock/engine/cluster"
 	"github.com/penstock-ws/penstock/engine/hub"
 	"github.com/penstock-ws/penstock/frame"
 	"github.com/penstock-ws/penstock/interceptors"
@@ -34,6 +36,11 @@ type Config struct {
 	// counted.
 	OnClient func(ctx context.Context, c *engine.Conn, m engine.Message) error
 
+	// Join makes a node of a cluster of c, to which it adds a broker and a prefix of the
+	// relay's own, the same on all nodes: workers then feed the clients of every node.
+	// The program runs the node. Default: there is one node.
+	Join func(c cluster.Config) (*cluster.Node, error)
+
 	// Logger is told of what workers send that is not relayed, without its text.
 	// Default: slog.Default().
 	Logger *slog.Logger
@@ -46,9 +53,12 @@ type Relay struct {
 	cfg     Config
 	secrets interceptors.Digests
 	hub     *hub.Hub
+	node    *cluster.Node // nil: there is no cluster
 
-	online atomic.Bool
-	stats  counters
+	stats counters
+
+	mu     sync.Mutex  // for who changes online and tells it
+	online atomic.Bool // read at any time
 }
 
 // The rooms of a relay's hub.
@@ -76,7 +86,16 @@ func New(e *engine.Engine, cfg Config) (*Relay, error) {
 		r.secrets.Add(s)
 	}
 	r.cfg.Secrets = nil
-	r.hub = hub.New(e, hub.Config{OnRoom: r.changed})
+	h := hub.Config{OnRoom: r.changed, Logger: cfg.Logger}
+	if cfg.Join == nil {
+		r.hub = hub.New(e, h)
+		return r, nil
+	}
+	var err error
+	if r.node, err = cfg.Join(cluster.Config{Hub: h, OnMembers: r.changedElsewhere}); err != nil {
+		return nil, err
+	}
+	r.hub = r.node.Hub()
 	return r, nil
 }
 
@@ -87,13 +106,13 @@ func (r *Relay) Handler() engine.Handler {
 	})
 }
 
-// WorkerOnline reports whether a worker is connected.
+// WorkerOnline reports whether a worker is connected, on whichever node.
 func (r *Relay) WorkerOnline() bool { return r.online.Load() }
 
-// Clients returns the connected clients.
+// Clients returns the connected clients, those of this node.
 func (r *Relay) Clients() hub.Group { return r.hub.Room(clients).Group }
 
-// Workers returns the connected workers.
+// Workers returns the connected workers, those of this node.
 func (r *Relay) Workers() hub.Group { return r.hub.Room(workers).Group }
 
 // A role is what a peer has said and shown that it is.
@@ -180,12 +199,20 @@ func (r *Relay) relay(ctx context.Context, c *engine.Conn, m engine.Message) err
 		r.stats.notObjects.Add(1)
 	default:
 		r.stats.relayed.Add(1)
-		t, err := r.Clients().Broadcast(ctx, frame.Text, m.Data)
+		t, err := r.toClients(ctx, m.Data)
 		r.stats.missed.Add(uint64(t.Congested + t.Dropped))
 		return err
 	}
 	r.cfg.Logger.Warn("penstock: a worker's message is no JSON object and was dropped", "conn", c.ID(), "type", m.Type, "size", len(m.Data))
 	return nil
+}
+
+// toClients sends to the clients of all nodes. The tally is that of this one.
+func (r *Relay) toClients(ctx context.Context, text []byte) (engine.Tally, error) {
+	if r.node != nil {
+		return r.node.Room(clients).Broadcast(ctx, frame.Text, text)
+	}
+	return r.Clients().Broadcast(ctx, frame.Text, text)
 }
 
 // status is how the state of the workers looks on the wire.
@@ -199,9 +226,29 @@ var latest = engine.SendOptions{Class: new(backpressure.Class), Key: "worker_sta
 // changed is told by the hub, in order, when the first worker has come or the last has
 // gone.
 func (r *Relay) changed(room string, occupied bool) {
+	switch {
+	case room != workers:
+	case r.node != nil:
+		r.changedElsewhere(room)
+	default:
+		r.setOnline(occupied)
+	}
+}
+
+// changedElsewhere is told by the node when there are other workers, or fewer.
+func (r *Relay) changedElsewhere(room string) {
 	if room != workers {
 		return
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if online := r.node.Members(workers) > 0; online != r.online.Load() {
+		r.setOnline(online)
+	}
+}
+
+// setOnline is called by one goroutine at a time, in order.
+func (r *Relay) setOnline(occupied bool) {
 	r.online.Store(occupied) // before anybody is told: see tellStatus
 	p, err := r.e.Prepare(frame.Text, status(occupied))
 	if err != nil { // MaxMessageBytes is tiny

@@ -1,0 +1,104 @@
+package serve
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/stretchr/testify/require"
+)
+
+// twoNodes starts two servers that share a Redis.
+func twoNodes(t *testing.T, args ...string) (a, b string) {
+	address, _ := startRedis(t, "")
+	args = append([]string{"--redis", "redis://" + address}, args...)
+	return serveURL(t, nil, args...), serveURL(t, nil, args...)
+}
+
+// crosses sends a text, again and again, until it has reached a client of another node:
+// nobody tells when the nodes know of each other. What else comes is passed over.
+func crosses(t *testing.T, from, to *websocket.Conn, text, arrives string) {
+	t.Helper()
+	arrived := make(chan error, 1)
+	go func() { // until it has arrived, or the connection ends
+		for {
+			_, got, err := to.ReadMessage()
+			if err != nil || string(got) == arrives {
+				arrived <- err
+				return
+			}
+		}
+	}()
+	for {
+		require.NoError(t, from.WriteMessage(websocket.TextMessage, []byte(text)))
+		select {
+		case err := <-arrived:
+			require.NoError(t, err)
+			return
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func tell(t *testing.T, ws *websocket.Conn, text, answer string) {
+	t.Helper()
+	require.NoError(t, ws.WriteMessage(websocket.TextMessage, []byte(text)))
+	until(t, ws, answer)
+}
+
+func TestBroadcastMessagesAcrossNodes(t *testing.T) {
+	a, b := twoNodes(t)
+	crosses(t, dial(t, a), dial(t, b), "hello", "hello")
+}
+
+func TestTokensAcrossNodes(t *testing.T) {
+	a, b := twoNodes(t, "-f", "broadcast_messages_by_token")
+	mine, other := dial(t, b+"?token=mine"), dial(t, b+"?token=other")
+	crosses(t, dial(t, a+"?token=mine"), mine, "for mine", "for mine")
+	require.NoError(t, other.WriteMessage(websocket.TextMessage, []byte("first")))
+	_, got, err := other.ReadMessage()
+	require.NoError(t, err)
+	require.Equal(t, "first", string(got), "a message has reached another token's group")
+}
+
+func TestRoomsAcrossNodes(t *testing.T) {
+	a, b := twoNodes(t, "-f", "rooms")
+	here, there := dial(t, a), dial(t, b)
+	for _, ws := range []*websocket.Conn{here, there} {
+		tell(t, ws, `{"type":"join","room":"r"}`, `{"type":"joined","room":"r"}`)
+	}
+	crosses(t, here, there, `{"type":"publish","room":"r","data":1}`, `{"type":"message","room":"r","data":1}`)
+}
+
+// A filter that is named twice keeps two sets of rooms, which do not hear each other.
+func TestFilterTwiceAcrossNodes(t *testing.T) {
+	address, _ := startRedis(t, "")
+	serveURL(t, nil, "--redis", "redis://"+address, "-f", "broadcast_messages_by_token", "broadcast_messages_by_token")
+	require.Eventually(t, func() bool { return say(t, address, "penstock.tokens.all", "x") == 1 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return say(t, address, "penstock.tokens2.all", "x") == 1 }, patience, time.Millisecond)
+}
+
+// E6: workers feed the clients of all nodes, and whether there is one is known on all.
+func TestE6WorkersAcrossNodes(t *testing.T) {
+	t.Setenv("WORKER_SECRET", "s")
+	a, b := twoNodes(t, "-f", "worker_relay")
+	client := dial(t, b)
+	tell(t, client, "get_worker_status", `{"type":"worker_status","online":false}`)
+	worker := dial(t, a+"?client_type=worker&token=s")
+	until(t, client, `{"type":"worker_status","online":true}`)
+	crosses(t, worker, client, `{"a":1}`, `{"a":1}`)
+	require.NoError(t, worker.Close())
+	until(t, client, `{"type":"worker_status","online":false}`)
+}
+
+// What a program prints of its settings, or says of wrong ones, shows no password.
+func TestBrokerURLIsSecret(t *testing.T) {
+	var out strings.Builder
+	cmd := NewCommand(Config{})
+	cmd.SetArgs([]string{"--print-config", "--redis", "redis://user:canary@h"})
+	cmd.SetOut(&out)
+	require.NoError(t, cmd.Execute())
+	require.Contains(t, out.String(), "(hidden)")
+	require.NotContains(t, out.String(), "canary")
+}
