@@ -29,7 +29,7 @@ var arrows = map[string][]string{
 	"engine":                     {"frame", "frame/deflate", "backpressure", "interceptors"},
 	"engine/enginetest":          {"engine", "frame", "backpressure", "interceptors"},
 	"engine/hub":                 {"engine", "frame", "backpressure", "interceptors"},
-	"engine/filters":             {"engine", "engine/hub", "engine/relay", "engine/cluster", "frame", "backpressure", "interceptors"},
+	"engine/filters":             {"engine", "engine/hub", "engine/relay", "engine/cluster", "engine/session", "frame", "backpressure", "interceptors"},
 	"engine/app":                 {"engine", "engine/hub", "frame", "interceptors"},
 	"engine/relay":               {"engine", "engine/hub", "engine/cluster", "frame", "backpressure", "interceptors"},
 	"engine/cluster":             {"engine", "engine/hub", "frame"},

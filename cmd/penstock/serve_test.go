@@ -83,7 +83,7 @@ func TestB2FiltersByName(t *testing.T) {
 	require.Equal(t, [2]string{"broadcast_messages", "default"}, holds(t, nil)["filters"])
 	status, _, stderr := outcome(t, nil, "serve", "-f", "rate_limit", "brodcast_messages")
 	require.Equal(t, 2, status)
-	requireOneLine(t, stderr, "brodcast_messages", "did you mean broadcast_messages?", "rate_limit, rooms, stdout_messages")
+	requireOneLine(t, stderr, "brodcast_messages", "did you mean broadcast_messages?", "rate_limit, rooms, session, stdout_messages")
 }
 
 // B3: the help names the stock filters and their settings.

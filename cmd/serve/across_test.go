@@ -92,6 +92,26 @@ func TestE6WorkersAcrossNodes(t *testing.T) {
 	until(t, client, `{"type":"worker_status","online":false}`)
 }
 
+// B9: a session is on all nodes, under the key that was set, and outlasts them.
+func TestB9SessionsInRedis(t *testing.T) {
+	address, _ := startRedis(t, "")
+	args := []string{"--redis", "redis://" + address, "--redis_key", "mine", "-f", "session"}
+	hear := func(ws *websocket.Conn, ask string) (m struct {
+		ID   string
+		Data any
+	}) {
+		require.NoError(t, ws.WriteMessage(websocket.TextMessage, []byte(ask)))
+		require.NoError(t, ws.ReadJSON(&m))
+		return m
+	}
+	id := hear(dial(t, serveURL(t, nil, args...)), `{"type":"session","data":"kept"}`).ID
+	again := hear(dial(t, serveURL(t, nil, args...)+"?session="+id), `{"type":"session"}`)
+	require.Equal(t, "kept", again.Data)
+	require.Equal(t, id, again.ID)
+	keys := raw(t, address, "KEYS mine:session:*")
+	require.Equal(t, "*1", keys)
+}
+
 // What a program prints of its settings, or says of wrong ones, shows no password.
 func TestBrokerURLIsSecret(t *testing.T) {
 	var out strings.Builder

@@ -13,6 +13,7 @@ import (
 	"github.com/penstock-ws/penstock/engine/cluster"
 	"github.com/penstock-ws/penstock/engine/cluster/nats"
 	"github.com/penstock-ws/penstock/engine/cluster/redis"
+	"github.com/penstock-ws/penstock/engine/session"
 )
 
 // nodeSettings is what is said about other nodes. Empty: nothing.
@@ -118,6 +119,19 @@ func (n *nodes) prefix(name string) string {
 		prefix += strconv.Itoa(i)
 	}
 	return prefix
+}
+
+// sessions returns the store of the filters, and what closes it: in Redis if there is
+// one, so that all nodes have it.
+func (n *nodes) sessions() (store session.Store, end func(), err error) {
+	if n.nodes.redis == "" {
+		return new(session.Memory), func() {}, nil
+	}
+	in, err := redis.NewSessions(redis.Config{URL: n.nodes.redis}, n.nodes.key+":session:")
+	if err != nil {
+		return nil, nil, err
+	}
+	return in, func() { _ = in.Close() }, nil
 }
 
 // run has the nodes take part until leave, which waits until they have left.

@@ -49,16 +49,22 @@ func startRedis(t *testing.T, port string) (address string, kill func()) {
 	return address, kill
 }
 
-// say is what redis-cli says, without redis-cli. It returns how many subscribers there are.
-func say(t *testing.T, address, channel, text string) (n int) {
+// raw is what redis-cli says, without redis-cli. It returns the first line of the answer.
+func raw(t *testing.T, address, command string) string {
 	c, err := net.Dial("tcp", address)
 	require.NoError(t, err)
 	defer func() { _ = c.Close() }()
-	_, err = fmt.Fprintf(c, "PUBLISH %s %s\r\n", channel, text)
+	_, err = fmt.Fprintf(c, "%s\r\n", command)
 	require.NoError(t, err)
 	line, err := bufio.NewReader(c).ReadString('\n')
 	require.NoError(t, err)
-	_, err = fmt.Sscanf(line, ":%d", &n)
+	return strings.TrimSpace(line)
+}
+
+// say publishes. It returns how many subscribers there are.
+func say(t *testing.T, address, channel, text string) (n int) {
+	line := raw(t, address, "PUBLISH "+channel+" "+text)
+	_, err := fmt.Sscanf(line, ":%d", &n)
 	require.NoError(t, err, line)
 	return n
 }

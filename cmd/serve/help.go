@@ -67,6 +67,7 @@ var filterSettings = []struct{ filter, text string }{
                 WS_FILTER_RATE_BURST  messages at once (default as many as in the rate)
                 WS_FILTER_RATE_CLOSE  on: close with 1008 instead of answering 429
 `},
+	{"session", "  session       WS_FILTER_SESSION_TTL how long data is kept (default 24h)\n"},
 	{"worker_relay", "  worker_relay  WORKER_SECRET         what workers must present; required\n"},
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/penstock-ws/penstock/engine/cluster"
 	"github.com/penstock-ws/penstock/engine/filters"
 	"github.com/penstock-ws/penstock/engine/hub"
+	"github.com/penstock-ws/penstock/engine/session"
 )
 
 // A server is one run of the command.
@@ -56,7 +57,12 @@ func (s *server) run(ctx context.Context) error {
 	sources, stop := context.WithCancel(context.Background())
 	defer stop()
 	all := &nodes{settings: s.settings, e: e, named: make(map[string]int)}
-	h, handler, err := s.handler(sources, e, all)
+	store, end, err := all.sessions()
+	if err != nil {
+		return err
+	}
+	defer end()
+	h, handler, err := s.handler(sources, e, all, store)
 	if err != nil {
 		return err
 	}
@@ -100,8 +106,8 @@ func endNow(e *engine.Engine) {
 
 // handler makes what answers requests, and the hub of its connections. A filter's error
 // is one of usage, unless it asks for an exit status itself.
-func (s *server) handler(sources context.Context, e *engine.Engine, all *nodes) (*hub.Hub, http.Handler, error) {
-	env := filters.Env{Engine: e, Logger: s.logger, Stdout: s.stdout, Getenv: s.getenv, Context: sources}
+func (s *server) handler(sources context.Context, e *engine.Engine, all *nodes, store session.Store) (*hub.Hub, http.Handler, error) {
+	env := filters.Env{Engine: e, Sessions: store, Logger: s.logger, Stdout: s.stdout, Getenv: s.getenv, Context: sources}
 	if err := s.join(&env, all); err != nil {
 		return nil, nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/engine/cluster"
 	"github.com/penstock-ws/penstock/engine/hub"
+	"github.com/penstock-ws/penstock/engine/session"
 	"github.com/penstock-ws/penstock/interceptors"
 )
 
@@ -55,6 +56,9 @@ type Env struct {
 	// Channels are the plain channels of BroadcastPubSub.
 	Channels []string
 
+	// Sessions keeps what clients want to find again. Default: a new session.Memory.
+	Sessions session.Store
+
 	// Logger is for what an operator must know. Default: slog.Default().
 	Logger *slog.Logger
 
@@ -84,6 +88,9 @@ func (e *Env) setDefaults() {
 	}
 	if e.Hub == nil {
 		e.Hub = hub.New(e.Engine, hub.Config{})
+	}
+	if e.Sessions == nil {
+		e.Sessions = new(session.Memory)
 	}
 	if e.Logger == nil {
 		e.Logger = slog.Default()

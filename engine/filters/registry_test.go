@@ -28,7 +28,7 @@ func TestStockIsAValue(t *testing.T) {
 	one, other := filters.Stock(), filters.Stock()
 	require.NoError(t, one.Register("mine", nothing))
 	require.NoError(t, other.Register("mine", nothing), "registries share state")
-	require.Equal(t, []string{"broadcast_messages", "broadcast_messages_by_token", "broadcast_pubsub", "echo_messages", "history", "mine", "rate_limit", "rooms", "stdout_messages", "stdout_rawdata", "stream_messages", "worker_relay"}, one.Names())
+	require.Equal(t, []string{"broadcast_messages", "broadcast_messages_by_token", "broadcast_pubsub", "echo_messages", "history", "mine", "rate_limit", "rooms", "session", "stdout_messages", "stdout_rawdata", "stream_messages", "worker_relay"}, one.Names())
 	require.NoError(t, one.Check([]string{filters.Default}))
 }
 

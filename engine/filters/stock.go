@@ -19,6 +19,7 @@ const Default = "broadcast_messages"
 //   - history: History
 //   - rate_limit: RateLimit
 //   - rooms: Rooms
+//   - session: Session
 //   - stdout_messages: StdoutMessages
 //   - stdout_rawdata: StdoutRawData
 //   - stream_messages: StreamMessages
@@ -32,6 +33,7 @@ func Stock() *Registry {
 		"history":                     History,
 		"rate_limit":                  RateLimit,
 		"rooms":                       Rooms,
+		"session":                     Session,
 		"stdout_messages":             StdoutMessages,
 		"stdout_rawdata":              StdoutRawData,
 		"stream_messages":             StreamMessages,
