@@ -27,6 +27,10 @@ type History struct {
 	// Age is for how long a message is kept. A room without members is forgotten when
 	// its last message is. Default 5 min; negative: for ever.
 	Age time.Duration
+
+	// Shared: the history is kept elsewhere, for several hubs, and this one has a copy of
+	// its end, of which Room.Put and Room.Ready tell it. Room.Publish is ErrShared there.
+	Shared bool
 }
 
 func (l History) withDefaults() History {
@@ -74,6 +78,9 @@ type Published struct {
 	Payload []byte // valid until Envelope returns
 }
 
+// ErrShared: a message was published in a room whose history is kept elsewhere.
+var ErrShared = errors.New("hub: the room's history is kept elsewhere; publish there")
+
 // ErrNoHistory: a message was published in a room whose history keeps nothing.
 var ErrNoHistory = errors.New("hub: the room has no history; use Broadcast")
 
@@ -93,6 +100,9 @@ func (r Room) Publish(ctx context.Context, op Opcode, payload []byte) (Position,
 	if _, err := r.h.e.Prepare(op, payload); err != nil { // before it has a number
 		return Position{}, err
 	}
+	if r.h.history(r.name).Shared {
+		return Position{}, ErrShared
+	}
 	payload = bytes.Clone(payload)
 	g, err := r.h.takeLogged(r.name)
 	if err != nil {
@@ -100,10 +110,7 @@ func (r Room) Publish(ctx context.Context, op Opcode, payload []byte) (Position,
 	}
 	at, err := g.log.publishLocked(op, payload)
 	g.mu.Unlock()
-	if g.log.limits.Age > 0 {
-		r.h.sweeper.start(r.h)
-	}
-	g.log.run(ctx)
+	g.log.goOn(ctx)
 	return at, err
 }
 
@@ -115,22 +122,9 @@ func (r Room) Resume(c *engine.Conn, after Position) bool { return r.h.join(r.na
 
 // Miss notes that messages may be missing in a room with a history, as after an outage of
 // what carries them between servers: its members, and whoever resumes from before, get
-// Config.Gap's message. In a room without a history it does nothing.
+// Config.Gap's message. In a room without a history, or a shared one, it does nothing.
 func (r Room) Miss() {
-	g := r.h.rooms.take(r.name, nil)
-	if g == nil {
-		return
-	}
-	if g.log == nil {
-		g.mu.Unlock()
-		return
-	}
-	g.log.missLocked()
-	g.mu.Unlock()
-	if g.log.limits.Age > 0 {
-		r.h.sweeper.start(r.h)
-	}
-	g.log.run(background)
+	r.note(false, func(_ *group, l *log) { l.missLocked() })
 }
 
 // Position returns the position of the last message that was published in the room;
@@ -142,7 +136,7 @@ func (r Room) Position() Position {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return Position{g.log.epoch, g.log.noted}
+	return Position{g.log.notedEpoch, g.log.noted}
 }
 
 // history returns how much of a room is kept, if it has to be made.

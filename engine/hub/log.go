@@ -20,9 +20,11 @@ type log struct {
 	h      *Hub
 	room   string
 	limits History
-	epoch  uint64
 
-	noted uint64 // guarded by the group's mu: number of the last message published
+	// guarded by the group's mu: where the last message was published
+	noted      uint64
+	notedEpoch uint64
+	open       bool // of a shared one: it has been made ready, and nobody's leaving has ended that
 
 	// any goroutine
 	events  errands[event]
@@ -30,11 +32,16 @@ type log struct {
 	gone    atomic.Uint64 // number of the last message that is not kept any more
 
 	// owned by whoever is at the events
+	epoch     uint64
 	last      uint64  // number of the last message of the entries
 	entries   []entry // the oldest first, their numbers without gaps
 	bytes     int
 	followers map[*engine.Conn]*follower
 	live      set // those of the followers that have everything
+
+	// of a shared one
+	ready bool                       // the entries are the end of what is kept elsewhere
+	aside map[*engine.Conn]*follower // followers that have to wait for that, or are ahead
 }
 
 // An event is something that has happened in a room.
@@ -44,12 +51,16 @@ type event struct {
 	after   *Position // joined: where it was
 	op      Opcode
 	payload []byte
+	at      Position  // placed, readied
+	when    time.Time // placed
 }
 
 type kind uint8
 
 const (
 	published kind = iota
+	placed
+	readied
 	missed
 	joined
 	left
@@ -75,6 +86,9 @@ type follower struct {
 	next   uint64    // behind: number of the message that it is to get next
 	behind bool      // there are some, and it could not take them yet
 	lost   *Position // not nil: it is to be told that it has missed what is behind this
+
+	waits bool      // for a shared history to be ready, to follow then
+	after *Position // waits: where it was
 }
 
 var background = context.Background()
@@ -83,7 +97,14 @@ var background = context.Background()
 var patient = new(backpressure.Class)
 
 func newLog(h *Hub, room string, limits History) *log {
-	return &log{h: h, room: room, limits: limits, epoch: newEpoch(), followers: make(map[*engine.Conn]*follower)}
+	l := &log{h: h, room: room, limits: limits, followers: make(map[*engine.Conn]*follower)}
+	if limits.Shared {
+		l.aside = make(map[*engine.Conn]*follower)
+	} else {
+		l.epoch = newEpoch()
+		l.notedEpoch = l.epoch
+	}
+	return l
 }
 
 // publishLocked notes a message, whose payload it keeps. It needs the group's lock.
@@ -93,8 +114,8 @@ func (l *log) publishLocked(op Opcode, payload []byte) (Position, error) {
 	}
 	l.waiting.Add(int64(cost + len(payload)))
 	l.noted++
-	l.events.add(event{kind: published, op: op, payload: payload})
-	return Position{l.epoch, l.noted}, nil
+	l.events.add(event{kind: published, op: op, payload: payload, when: time.Now()})
+	return Position{l.notedEpoch, l.noted}, nil
 }
 
 // missLocked notes a message of which nothing is known but its number. It needs the
@@ -118,13 +139,24 @@ func (l *log) carryOut(ctx context.Context, e event) int {
 	switch e.kind {
 	case published:
 		return l.send(ctx, e)
+	case placed:
+		return l.place(ctx, e)
+	case readied:
+		return l.makeReady(e.at)
 	case missed:
 		return l.miss()
 	case joined:
+		if l.limits.Shared && !l.ready {
+			l.followers[e.c] = &follower{waits: true, after: e.after}
+			l.aside[e.c] = l.followers[e.c]
+			return 1
+		}
 		return l.follow(e.c, e.after)
 	case left:
 		delete(l.followers, e.c)
+		delete(l.aside, e.c)
 		l.live.remove(e.c)
+		l.ready = l.ready && len(l.followers) > 0 // nobody tells it of more
 	case drained:
 		if f := l.followers[e.c]; f != nil && f.behind {
 			return l.catchUp(e.c, f)
@@ -141,7 +173,7 @@ func (l *log) carryOut(ctx context.Context, e event) int {
 func (l *log) send(ctx context.Context, e event) int {
 	l.waiting.Add(-int64(cost + len(e.payload)))
 	l.last++
-	l.entries = append(l.entries, entry{at: time.Now()})
+	l.entries = append(l.entries, entry{at: e.when})
 	live, reached := l.live.freeze(), 0
 	defer func() {
 		for _, c := range live[reached:] {
@@ -213,6 +245,10 @@ func (l *log) follow(c *engine.Conn, after *Position) (sends int) {
 	case after == nil:
 	case *after == Position{}:
 		f.next = l.first()
+	case l.limits.Shared && after.Epoch == l.epoch && after.Seq > l.last: // it knows more than this hub
+		f.next, f.behind = after.Seq+1, false
+		l.aside[c] = f
+		return 1
 	case after.Epoch != l.epoch || after.Seq > l.last: // the latter is forged
 		f.lost, f.next = after, l.first()
 	default:
