@@ -46,12 +46,17 @@ func (g Group) Broadcast(ctx context.Context, op frame.Opcode, payload []byte) (
 	return t, g.leave(kindMessage, op, payload)
 }
 
-// Publish is Broadcast for a room with a history, as hub.Room.Publish is: each node
-// keeps the message in its own history. The position is that in this node's, and means
-// nothing to others.
+// Publish is Broadcast for a room with a history, as hub.Room.Publish is. Without an
+// archive each node keeps the message in its own history: the position is that in this
+// node's, and means nothing to others. With an archive it waits until that has the
+// message, and the position is the same on all nodes: every member on every node gets it,
+// once, at that place. If ctx is done before, nobody knows; Keep does not wait.
 func (g Group) Publish(ctx context.Context, op frame.Opcode, payload []byte) (hub.Position, error) {
 	if g.scope != Room {
 		return hub.Position{}, hub.ErrNoHistory
+	}
+	if g.n.shares(g.name) {
+		return g.keepAndWait(ctx, op, payload)
 	}
 	at, err := g.n.hub.Room(g.name).Publish(ctx, op, payload)
 	if err != nil {

@@ -22,6 +22,12 @@ type Config struct {
 	// Hub is the configuration of the node's hub.
 	Hub hub.Config
 
+	// Archive keeps the histories of rooms, of those for which Hub.History returns any, for
+	// all nodes: positions are the same on all of them, what a node has missed it gets
+	// from there, and Group.Publish returns when the archive has the message. Default:
+	// each node keeps its own.
+	Archive Archive
+
 	// Prefix begins the names of the nodes' channels: those with the same one are one
 	// cluster. At most 100 letters, digits, '-', '_', '.'. Default "penstock".
 	Prefix string
@@ -76,6 +82,8 @@ type Node struct {
 
 	// each locks itself
 	outbox   outbox
+	keeper   keeper
+	replayer replayer
 	presence presence
 	stats    counters
 
@@ -93,6 +101,8 @@ func New(e *engine.Engine, cfg Config) (*Node, error) {
 	n := &Node{e: e, cfg: cfg, subs: make(map[string]*subscription)}
 	_, _ = rand.Read(n.id[:]) // never fails
 	n.outbox.init(n)
+	n.keeper.init(n)
+	n.replayer.init(n)
 	n.presence.init(n)
 	n.hub = hub.New(e, n.watch(cfg.Hub))
 	n.subscribe(All, "")
@@ -146,6 +156,10 @@ func (n *Node) Run(ctx context.Context) {
 	var brokers, tellers sync.WaitGroup
 	brokers.Go(func() { n.cfg.Broker.Run(broker, n.events()) }) // until stop
 	tellers.Go(func() { n.presence.run(ctx) })                  // until ctx is done
+	if n.cfg.Archive != nil {
+		tellers.Go(func() { n.keeper.run(ctx) })   // until ctx is done
+		tellers.Go(func() { n.replayer.run(ctx) }) // until ctx is done
+	}
 	rest := n.outbox.run(ctx)
 	tellers.Wait()
 	n.outbox.finish(rest)

@@ -44,6 +44,14 @@ func (n *Node) act(s *subscription, e *envelope) {
 	switch {
 	case e.kind == kindPresence && s.presence:
 		n.presence.hear(e)
+	case e.kind == kindPlaced && s.shared:
+		at, m, ok := parsePlaced(e.payload)
+		if !ok {
+			n.stats.foreign.Add(1)
+			return
+		}
+		n.stats.received.Add(1)
+		n.place(s, at, m)
 	case e.kind == kindMessage || e.kind == kindKept:
 		n.stats.received.Add(1)
 		n.deliver(s, e)

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"sync"
 
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/engine/hub"
@@ -14,6 +15,14 @@ type subscription struct {
 	scope    Scope
 	name     string
 	presence bool // of the nodes, which is no scope
+	shared   bool // a room whose history is in the archive
+
+	ready     chan struct{} // shared: closed when the room has all that the archive had
+	readyOnce sync.Once
+
+	// guarded by replayer.mu
+	reading bool // it waits to be read, or is
+	again   bool // after that it is to be read once more
 
 	heard heard // by the broker's goroutine only
 
@@ -25,6 +34,13 @@ type subscription struct {
 
 // watch has the hub's changes followed.
 func (n *Node) watch(cfg hub.Config) hub.Config {
+	if history := cfg.History; history != nil && n.cfg.Archive != nil {
+		cfg.History = func(room string) hub.History {
+			limits := history(room)
+			limits.Shared = limits.Messages > 0
+			return limits
+		}
+	}
 	onRoom, onUser, onMember := cfg.OnRoom, cfg.OnUser, cfg.OnMember
 	cfg.OnRoom = func(room string, occupied bool) {
 		n.want(Room, room, occupied)
@@ -74,9 +90,10 @@ func (n *Node) subscribePresence() {
 func (n *Node) nodesChannel() string { return n.cfg.Prefix + ".nodes" }
 
 func (n *Node) add(channel string, s *subscription) {
-	s.heard, s.live = make(heard), make(chan struct{})
+	s.heard, s.live, s.ready = make(heard), make(chan struct{}), make(chan struct{})
+	s.shared = s.scope == Room && n.shares(s.name)
 	// A history that is older than the subscription lacks what has come between.
-	s.doubt = s.scope == Room && n.hub.Room(s.name).Position().Seq > 0
+	s.doubt = s.scope == Room && !s.shared && n.hub.Room(s.name).Position().Seq > 0
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.subs[channel] != nil {
@@ -93,8 +110,9 @@ func (n *Node) find(channel string) *subscription {
 	return n.subs[channel]
 }
 
-// Live waits until what other nodes publish in a room arrives here. It returns false if
-// ctx is done before, or the room has no members here.
+// Live waits until what other nodes publish in a room arrives here, and what an archive
+// has of it is here. It returns false if ctx is done before, or the room has no members
+// here.
 func (n *Node) Live(ctx context.Context, room string) bool {
 	for {
 		s := n.find(n.channel(Room, room))
@@ -104,12 +122,20 @@ func (n *Node) Live(ctx context.Context, room string) bool {
 		n.mu.Lock()
 		live := s.live
 		n.mu.Unlock()
-		select {
-		case <-live:
-			return true
-		case <-ctx.Done():
+		if !open(ctx, live) {
 			return false
 		}
+		return !s.shared || open(ctx, s.ready)
+	}
+}
+
+// open waits until a channel is closed, or ctx is done: false.
+func open(ctx context.Context, c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
@@ -134,6 +160,9 @@ func (n *Node) established(channel string) {
 	if back {
 		n.cfg.Logger.Info("penstock: the broker is back", "node", n.ID())
 		n.outbox.hold(settleFor)
+	}
+	if s.shared {
+		n.replayer.add(s)
 	}
 	if doubt {
 		n.gap(s, "")
@@ -175,7 +204,10 @@ func (n *Node) gap(s *subscription, node string) {
 		return
 	}
 	n.stats.gaps.Add(1)
-	if s.scope == Room {
+	switch {
+	case s.shared:
+		n.replayer.add(s)
+	case s.scope == Room:
 		n.hub.Room(s.name).Miss()
 	}
 	if n.cfg.OnGap != nil {

@@ -30,6 +30,7 @@ const (
 	kindLost                     // the node could not publish some, up to and with this number
 	kindLostAll                  // on the channel of all: that, of any channel
 	kindPresence                 // who is online, as presence.go has it, in JSON
+	kindPlaced                   // a message that is in the archive, with its position
 )
 
 // A nodeID tells processes apart.
@@ -66,5 +67,5 @@ func parse(b []byte) (e envelope, ok bool) {
 	e.payload = b[headerBytes:]
 	isMessage := e.kind == kindMessage || e.kind == kindKept
 	isOp := e.op == frame.Text || e.op == frame.Binary
-	return e, e.kind >= kindMessage && e.kind <= kindPresence && isMessage == isOp && (e.number > 0 || e.kind == kindLostAll)
+	return e, e.kind >= kindMessage && e.kind <= kindPlaced && isMessage == isOp && (e.number > 0 || e.kind == kindLostAll)
 }

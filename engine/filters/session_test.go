@@ -136,7 +136,7 @@ func TestSessionTTL(t *testing.T) {
 	withSession(t, ws, `{"type":"session","data":1}`)
 	require.Equal(t, 90*time.Second, <-store.ttl)
 	for _, wrong := range []string{"soon", "0s", "-1h", "10ms"} {
-		_, err := filters.Stock().Build([]string{"session"}, filters.Env{Engine: new(engine.Engine), Getenv: getenv("WS_FILTER_SESSION_TTL="+wrong)})
+		_, err := filters.Stock().Build([]string{"session"}, filters.Env{Engine: new(engine.Engine), Getenv: getenv("WS_FILTER_SESSION_TTL=" + wrong)})
 		var bad *engine.EnvError
 		require.ErrorAs(t, err, &bad)
 		require.Equal(t, "WS_FILTER_SESSION_TTL", bad.Name)

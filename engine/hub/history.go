@@ -33,7 +33,8 @@ type History struct {
 	Shared bool
 }
 
-func (l History) withDefaults() History {
+// WithDefaults returns what l means.
+func (l History) WithDefaults() History {
 	if l.Bytes == 0 {
 		l.Bytes = 1 << 20
 	}
@@ -144,7 +145,7 @@ func (h *Hub) history(room string) History {
 	if h.cfg.History == nil {
 		return History{}
 	}
-	return h.cfg.History(room).withDefaults()
+	return h.cfg.History(room).WithDefaults()
 }
 
 // takeLogged returns a room that has a history, locked.

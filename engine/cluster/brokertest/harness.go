@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,6 +28,16 @@ type Harness struct {
 	// Through returns a connection by way of p. Nil: there is no network between.
 	Through func(t testing.TB, p *Proxy) cluster.Broker
 
+	// Archive returns what keeps histories, by way of a connection that New or Through
+	// has returned. Nil: there is none.
+	Archive func(t testing.TB, b cluster.Broker) cluster.Archive
+
+	// Wipe makes the archive forget everything. Required with Archive.
+	Wipe func(t testing.TB)
+
+	// Dir is where the archive keeps its data. Required with Archive and Kill.
+	Dir string
+
 	// Address is that of the broker, for a Proxy. Empty: there is none.
 	Address string
 }
@@ -39,6 +50,15 @@ func eventually(t testing.TB, what string, happened func() bool) {
 	t.Helper()
 	require.Eventually(t, happened, patience, 2*time.Millisecond, what)
 }
+
+// open returns a new connection, which runs, and the archive behind it.
+func (h Harness) open(t testing.TB) (*tap, cluster.Archive) {
+	b := h.New(t)
+	return open(t, b).join("archive.probe"), h.Archive(t, b)
+}
+
+// shelves numbers the channels of all tests.
+var shelves atomic.Int64
 
 // A tap is a running broker and what it has told.
 type tap struct {

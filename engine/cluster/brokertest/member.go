@@ -41,7 +41,7 @@ type member struct {
 type queryKey struct{}
 
 // serve starts a node. Its connections say in the query who they are (user) and in which
-// rooms (room, repeatable).
+// rooms (room, repeatable), and where they were in them (after).
 func serve(t testing.TB, b cluster.Broker, change func(*cluster.Config)) *member {
 	m := &member{t: t, ended: make(chan struct{}), nodes: make(map[string]bool)}
 	e, err := engine.New(engine.Config{Logger: slog.New(slog.DiscardHandler), MaxMessageBytes: 4 << 20}, engine.Endpoint{})
@@ -61,8 +61,14 @@ func serve(t testing.TB, b cluster.Broker, change func(*cluster.Config)) *member
 			return nil
 		},
 		OnOpen: func(_ context.Context, c *engine.Conn) error {
-			for _, room := range c.Get(queryKey{}).(url.Values)["room"] {
-				m.node.Hub().Room(room).Join(c)
+			query := c.Get(queryKey{}).(url.Values)
+			after, err := hub.ParsePosition(query.Get("after"))
+			for _, room := range query["room"] {
+				if err == nil {
+					m.node.Hub().Room(room).Resume(c, after)
+				} else {
+					m.node.Hub().Room(room).Join(c)
+				}
 			}
 			return nil
 		},

@@ -341,7 +341,7 @@ func isRefusal(err error) bool {
 func passing(text string) bool {
 	code, _, _ := strings.Cut(text, " ")
 	switch code {
-	case "LOADING", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "MOVED", "ASK", "BUSY", "NOAUTH", "WRONGPASS":
+	case "LOADING", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "MOVED", "ASK", "BUSY", "NOAUTH", "WRONGPASS", "OOM", "MISCONF", "NOREPLICAS":
 		return true
 	}
 	return false

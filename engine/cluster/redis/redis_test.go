@@ -35,15 +35,16 @@ type server struct {
 	path string
 	dir  string
 	port int
+	keep []string // how it keeps its data
 	cmd  *exec.Cmd
 }
 
-func startServer(t testing.TB) *server {
+func startServer(t testing.TB, keep ...string) *server {
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
 		t.Skip("redis-server is not installed: apt-get install redis-server")
 	}
-	s := &server{t: t, path: path, dir: t.TempDir()}
+	s := &server{t: t, path: path, dir: t.TempDir(), keep: keep}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	s.port = ln.Addr().(*net.TCPAddr).Port
@@ -56,7 +57,8 @@ func startServer(t testing.TB) *server {
 func (s *server) address() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
 
 func (s *server) start(t testing.TB) {
-	s.cmd = exec.Command(s.path, "--port", fmt.Sprint(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "no")
+	args := []string{"--port", fmt.Sprint(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", ""}
+	s.cmd = exec.Command(s.path, append(args, s.keep...)...)
 	require.NoError(t, s.cmd.Start())
 	require.Eventually(t, func() bool {
 		c, err := net.Dial("tcp", s.address())
@@ -95,8 +97,15 @@ func (s *server) broker(t testing.TB, address string) cluster.Broker {
 	return b
 }
 
-func harness(t testing.TB) brokertest.Harness {
-	s := startServer(t)
+func harness(t testing.TB) brokertest.Harness { return harnessOf(t) }
+
+// durable is a Redis that keeps what it has taken when it is killed.
+func durable(t testing.TB) brokertest.Harness {
+	return harnessOf(t, "--appendonly", "yes", "--appendfsync", "always")
+}
+
+func harnessOf(t testing.TB, keep ...string) brokertest.Harness {
+	s := startServer(t, keep...)
 	return brokertest.Harness{
 		New:     func(t testing.TB) cluster.Broker { return s.broker(t, s.address()) },
 		Publish: func(t testing.TB, channel, payload string) { s.raw(t, "PUBLISH", channel, payload) },
@@ -104,8 +113,15 @@ func harness(t testing.TB) brokertest.Harness {
 		Restart: s.start,
 		Through: func(t testing.TB, p *brokertest.Proxy) cluster.Broker { return s.broker(t, p.Address()) },
 		Address: s.address(),
+		Archive: func(_ testing.TB, b cluster.Broker) cluster.Archive { return b.(*redis.Broker) },
+		Dir:     s.dir,
+		Wipe:    func(t testing.TB) { s.raw(t, "FLUSHALL") },
 	}
 }
+
+func TestArchive(t *testing.T) { brokertest.Archive(t, harness) }
+
+func TestHistories(t *testing.T) { brokertest.Histories(t, durable) }
 
 func TestContract(t *testing.T) { brokertest.Contract(t, harness) }
 
