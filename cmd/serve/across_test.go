@@ -1,11 +1,13 @@
 package serve
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/gorilla/websocket"
+	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/stretchr/testify/require"
 )
 
@@ -69,6 +71,58 @@ func TestRoomsAcrossNodes(t *testing.T) {
 		tell(t, ws, `{"type":"join","room":"r"}`, `{"type":"joined","room":"r"}`)
 	}
 	crosses(t, here, there, `{"type":"publish","room":"r","data":1}`, `{"type":"message","room":"r","data":1}`)
+}
+
+// A client that comes back to another node, after the server has been killed, gets what it
+// has missed, and nothing twice.
+func TestHistoryAcrossNodes(t *testing.T) {
+	dir, keep := t.TempDir(), []string{"--appendonly", "yes", "--appendfsync", "always"}
+	address, kill := startRedisIn(t, "", dir, keep...)
+	args := []string{"--redis", "redis://" + address, "-f", "history"}
+	here, node := dial(t, serveURL(t, nil, args...)), serveURL(t, nil, args...)
+	tell(t, here, `{"type":"join","room":"r"}`, `{"type":"joined","room":"r"}`)
+	type message struct{ Type, ID, Position string }
+	publish := func(id string) (at string) {
+		require.NoError(t, here.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, `{"type":"publish","room":"r","id":"%s","data":"m%s"}`, id, id)))
+		for {
+			var m message
+			require.NoError(t, here.ReadJSON(&m))
+			if m.Type == "published" && m.ID == id {
+				return m.Position
+			}
+		}
+	}
+	publish("1")
+	at := publish("2")
+	kill()
+	_, port, _ := strings.Cut(address, ":")
+	startRedisIn(t, port, dir, keep...)
+	last := publish("3")
+	back := dial(t, node)
+	require.NoError(t, back.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, `{"type":"join","room":"r","position":"%s"}`, at)))
+	until(t, back, `{"type":"joined","room":"r"}`)
+	_, got, err := back.ReadMessage()
+	require.NoError(t, err)
+	require.JSONEq(t, fmt.Sprintf(`{"type":"message","room":"r","position":"%s","data":"m3"}`, last), string(got))
+}
+
+// With NATS it is JetStream that keeps histories.
+func TestHistoryAcrossNodesOnNATS(t *testing.T) {
+	s, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir()})
+	require.NoError(t, err)
+	s.Start()
+	defer func() { s.Shutdown(); s.WaitForShutdown() }()
+	require.True(t, s.ReadyForConnections(patience))
+	args := []string{"--nats", s.ClientURL(), "-f", "history"}
+	here, there := dial(t, serveURL(t, nil, args...)), dial(t, serveURL(t, nil, args...))
+	tell(t, here, `{"type":"join","room":"r"}`, `{"type":"joined","room":"r"}`)
+	require.NoError(t, here.WriteMessage(websocket.TextMessage, []byte(`{"type":"publish","room":"r","data":1}`)))
+	_, published, err := here.ReadMessage()
+	require.NoError(t, err)
+	tell(t, there, `{"type":"join","room":"r","position":"0-0"}`, `{"type":"joined","room":"r"}`)
+	_, got, err := there.ReadMessage()
+	require.NoError(t, err)
+	require.Equal(t, string(published), string(got))
 }
 
 // A filter that is named twice keeps two sets of rooms, which do not hear each other.

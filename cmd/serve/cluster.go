@@ -104,11 +104,21 @@ func (n *nodes) join(name string, cfg cluster.Config) (*cluster.Node, error) {
 		return nil, err
 	}
 	cfg.Broker, cfg.Prefix, cfg.Logger = b, n.prefix(name), n.engine.Logger
+	cfg.Archive = archiveOf(b)
 	node, err := cluster.New(n.e, cfg)
 	if err == nil {
 		n.list = append(n.list, node)
 	}
 	return node, err
+}
+
+// archiveOf returns what keeps histories behind a connection. It is asked nothing unless
+// a filter keeps any.
+func archiveOf(b cluster.Broker) cluster.Archive {
+	if b, ok := b.(*nats.Broker); ok {
+		return b.Archive(nats.ArchiveConfig{})
+	}
+	return b.(*redis.Broker)
 }
 
 // prefix tells a filter that is named twice from itself.

@@ -17,6 +17,11 @@ import (
 
 // startRedis starts a real redis-server and returns its address and how to kill it.
 func startRedis(t *testing.T, port string) (address string, kill func()) {
+	return startRedisIn(t, port, t.TempDir())
+}
+
+// startRedisIn is startRedis with its data in a directory.
+func startRedisIn(t *testing.T, port, dir string, keep ...string) (address string, kill func()) {
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
 		t.Skip("redis-server is not installed: apt-get install redis-server")
@@ -27,7 +32,7 @@ func startRedis(t *testing.T, port string) (address string, kill func()) {
 		_, port, _ = net.SplitHostPort(ln.Addr().String())
 		require.NoError(t, ln.Close())
 	}
-	cmd := exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--dir", t.TempDir(), "--save", "")
+	cmd := exec.Command(path, append([]string{"--port", port, "--bind", "127.0.0.1", "--dir", dir, "--save", ""}, keep...)...)
 	require.NoError(t, cmd.Start())
 	killed := false
 	kill = func() {

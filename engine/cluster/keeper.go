@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/penstock-ws/penstock/engine/hub"
@@ -22,6 +23,8 @@ var ErrLeft = errors.New("cluster: the node has left")
 type keeper struct {
 	n    *Node
 	wake chan struct{} // has elements if there may be lanes for workers that wait
+
+	failing atomic.Bool // the log says so
 
 	mu    sync.Mutex
 	lanes map[string]*lane // by channel
@@ -112,8 +115,10 @@ func (k *keeper) take() (*lane, []keeping) {
 	l := k.next[0]
 	k.next = k.next[1:]
 	n, size := 0, 0
-	for n < len(l.queue) && n < batchMessages && size < batchBytes {
-		size += len(l.queue[n].Payload)
+	for n < len(l.queue) && n < batchMessages {
+		if size += len(l.queue[n].Payload); n > 0 && size > batchBytes {
+			break
+		}
 		n++
 	}
 	l.number++
@@ -145,8 +150,14 @@ func (k *keeper) keep(ctx context.Context, l *lane, batch []keeping) {
 		if ctx.Err() != nil {
 			return // leave has the last word
 		}
+		if !k.failing.Swap(true) {
+			k.n.cfg.Logger.Warn("penstock: the archive does not take messages", "node", k.n.ID(), "error", err)
+		}
 		sleep(ctx, pause/2+rand.N(pause))
 		first, err = k.try(ctx, l.channel, b)
+	}
+	if k.failing.Swap(false) {
+		k.n.cfg.Logger.Info("penstock: the archive takes messages again", "node", k.n.ID())
 	}
 	k.settled(l, len(batch))
 	if err == nil {

@@ -114,19 +114,14 @@ func (n *Node) find(channel string) *subscription {
 // has of it is here. It returns false if ctx is done before, or the room has no members
 // here.
 func (n *Node) Live(ctx context.Context, room string) bool {
-	for {
-		s := n.find(n.channel(Room, room))
-		if s == nil {
-			return false
-		}
-		n.mu.Lock()
-		live := s.live
-		n.mu.Unlock()
-		if !open(ctx, live) {
-			return false
-		}
-		return !s.shared || open(ctx, s.ready)
+	s := n.find(n.channel(Room, room))
+	if s == nil {
+		return false
 	}
+	n.mu.Lock()
+	live := s.live
+	n.mu.Unlock()
+	return open(ctx, live) && (!s.shared || open(ctx, s.ready))
 }
 
 // open waits until a channel is closed, or ctx is done: false.

@@ -2,6 +2,7 @@ package filters
 
 import (
 	"context"
+	"errors"
 
 	"github.com/penstock-ws/penstock/engine/cluster"
 	"github.com/penstock-ws/penstock/engine/hub"
@@ -38,4 +39,20 @@ func (g groups) broadcast(ctx context.Context, room string, op frame.Opcode, pay
 		_, err = g.hub.Room(room).Broadcast(ctx, op, payload)
 	}
 	return err
+}
+
+// publish is for rooms with a history. done is called when the message has been
+// published, or has not: at once, or, from another goroutine, when the archive of the
+// cluster has said so.
+func (g groups) publish(ctx context.Context, room string, op frame.Opcode, payload []byte, done func(at hub.Position, err error)) {
+	if g.node == nil {
+		done(g.hub.Room(room).Publish(ctx, op, payload))
+		return
+	}
+	err := g.node.Room(room).Keep(op, payload, done)
+	if errors.Is(err, hub.ErrNoHistory) { // there is no archive
+		done(g.node.Room(room).Publish(ctx, op, payload))
+	} else if err != nil {
+		done(hub.Position{}, err)
+	}
 }

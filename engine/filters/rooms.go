@@ -3,9 +3,12 @@ package filters
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/penstock-ws/penstock/engine"
+	"github.com/penstock-ws/penstock/engine/cluster"
 	"github.com/penstock-ws/penstock/engine/hub"
 	"github.com/penstock-ws/penstock/frame"
 )
@@ -25,7 +28,7 @@ func Rooms(env Env) (Filter, error) {
 	if err != nil {
 		return Filter{}, err
 	}
-	r := &rooms{groups: g}
+	r := &rooms{groups: g, logger: env.Logger}
 	return Filter{Handler: r.hub.Handler(engine.Handler{OnMessage: r.message})}, nil
 }
 
@@ -46,7 +49,15 @@ const (
 //
 //	{"type":"gap","room":"r","from":"1f-7","to":"1f-9"}
 //
-// in the place of the messages after from, up to and with to.
+// in the place of the messages after from, up to and with to. Who publishes with an id, of
+// 100 bytes at the most, is told when the message is kept:
+//
+//	{"type":"publish","room":"r","id":"7","data":…}
+//	{"type":"published","room":"r","id":"7","position":"1f-8"}
+//
+// In a cluster whose broker has an archive, positions are the same on all nodes, and
+// "published" says that the archive has the message. Without one, each node has a history
+// of its own, and a position of another node's is a gap.
 func History(env Env) (Filter, error) {
 	g, err := env.groups("history", hub.Config{
 		History:  func(string) hub.History { return hub.History{Messages: historyMessages, Bytes: historyBytes} },
@@ -56,7 +67,7 @@ func History(env Env) (Filter, error) {
 	if err != nil {
 		return Filter{}, err
 	}
-	r := &rooms{groups: g, kept: true}
+	r := &rooms{groups: g, logger: env.Logger, kept: true}
 	return Filter{Handler: r.hub.Handler(engine.Handler{OnMessage: r.message})}, nil
 }
 
@@ -72,6 +83,7 @@ func appendGap(dst []byte, room string, from, to hub.Position) ([]byte, hub.Opco
 type roomMessage struct {
 	Type     string          `json:"type"`
 	Room     string          `json:"room,omitempty"`
+	ID       string          `json:"id,omitempty"`
 	Position string          `json:"position,omitempty"`
 	From     string          `json:"from,omitempty"`
 	To       string          `json:"to,omitempty"`
@@ -86,11 +98,13 @@ func appendJSON(dst []byte, m roomMessage) []byte {
 
 type rooms struct {
 	groups
-	kept bool // there is a history
+	logger *slog.Logger
+	kept   bool // there is a history
 }
 
 const (
 	mostRoomName = 200
+	mostID       = 100
 	mostRooms    = 1000
 )
 
@@ -109,7 +123,7 @@ func (r *rooms) message(ctx context.Context, c *engine.Conn, in engine.Message) 
 		r.hub.Room(m.Room).Leave(c)
 		return say(c, roomMessage{Type: "left", Room: m.Room})
 	case "publish":
-		return r.publish(ctx, c, m)
+		return r.take(ctx, c, m)
 	}
 	return sayError(c, "type must be join, leave or publish")
 }
@@ -139,23 +153,48 @@ func (r *rooms) join(c *engine.Conn, m roomMessage) error {
 	return err
 }
 
-func (r *rooms) publish(ctx context.Context, c *engine.Conn, m roomMessage) (err error) {
-	room := r.hub.Room(m.Room)
-	if !room.Has(c) {
+func (r *rooms) take(ctx context.Context, c *engine.Conn, m roomMessage) error {
+	switch {
+	case !r.hub.Room(m.Room).Has(c):
 		return sayError(c, "join the room before publishing in it")
+	case len(m.ID) > mostID:
+		return sayError(c, fmt.Sprintf("id has %d bytes at the most", mostID))
 	}
 	if m.Data == nil {
 		m.Data = json.RawMessage("null")
 	}
 	if r.kept {
-		_, err = room.Publish(ctx, frame.Text, m.Data)
-	} else {
-		err = r.broadcast(ctx, m.Room, frame.Text, appendJSON(nil, roomMessage{Type: "message", Room: m.Room, Data: m.Data}))
+		r.groups.publish(ctx, m.Room, frame.Text, m.Data, func(at hub.Position, err error) { r.published(c, m, at, err) })
+		return nil
 	}
+	err := r.broadcast(ctx, m.Room, frame.Text, appendJSON(nil, roomMessage{Type: "message", Room: m.Room, Data: m.Data}))
 	if err != nil {
 		return sayError(c, "the message is too big")
 	}
 	return nil
+}
+
+// published tells who has published what has become of it.
+func (r *rooms) published(c *engine.Conn, m roomMessage, at hub.Position, err error) {
+	answer := roomMessage{Type: "published", Room: m.Room, ID: m.ID, Position: at.String()}
+	if err != nil {
+		answer = roomMessage{Type: "error", ID: m.ID, Message: whyNotPublished(err)}
+	} else if m.ID == "" { // it does not want to know
+		return
+	}
+	if err := say(c, answer); err != nil { // it has ended, or does not read what it has asked for
+		r.logger.Debug("penstock: a publisher was not answered", "conn", c.ID(), "error", err)
+	}
+}
+
+func whyNotPublished(err error) string {
+	switch {
+	case errors.Is(err, cluster.ErrOutboxFull), errors.Is(err, engine.ErrCongested):
+		return "too much waits to be kept; try again later"
+	case errors.Is(err, cluster.ErrLeft):
+		return "the server ends, and it is not known whether the message was kept"
+	}
+	return "the message is too big"
 }
 
 func say(c *engine.Conn, m roomMessage) error { return c.Send(frame.Text, appendJSON(nil, m)) }

@@ -187,3 +187,15 @@ func TestHistory(t *testing.T) {
 		require.Equal(t, "message", m["type"])
 	}
 }
+
+// Who publishes with an id is told the position, or why there is none.
+func TestHistoryPublished(t *testing.T) {
+	ws := serve(t, engine.Config{}, filters.Stock(), "history").dial()
+	write(t, ws, websocket.TextMessage, `{"type":"join","room":"r"}`)
+	hearJSON(t, ws)
+	write(t, ws, websocket.TextMessage, `{"type":"publish","room":"r","id":"a","data":1}`)
+	message, published := hearJSON(t, ws), hearJSON(t, ws)
+	require.Equal(t, map[string]any{"type": "published", "room": "r", "id": "a", "position": message["position"]}, published)
+	write(t, ws, websocket.TextMessage, fmt.Sprintf(`{"type":"publish","room":"r","id":"%s"}`, strings.Repeat("x", 101)))
+	require.Equal(t, "error", hearJSON(t, ws)["type"])
+}

@@ -93,7 +93,7 @@ func historyOne(t *testing.T, h Harness) {
 	for range 3 {
 		m := h.shared(t, nil)
 		nodes = append(nodes, m)
-		peers = append(peers, m.dial("room=h"))
+		peers = append(peers, m.dialLive("room=h"))
 	}
 	var all sync.WaitGroup
 	var mu sync.Mutex

@@ -17,6 +17,8 @@ import (
 	"github.com/penstock-ws/penstock/engine/cluster"
 	"github.com/penstock-ws/penstock/engine/cluster/brokertest"
 	"github.com/penstock-ws/penstock/engine/cluster/redis"
+	"github.com/penstock-ws/penstock/engine/hub"
+	"github.com/penstock-ws/penstock/frame"
 )
 
 func TestMain(m *testing.M) {
@@ -120,6 +122,24 @@ func harnessOf(t testing.TB, keep ...string) brokertest.Harness {
 }
 
 func TestArchive(t *testing.T) { brokertest.Archive(t, harness) }
+
+// TestBounds: no more is kept than the room wants, for no longer.
+func TestBounds(t *testing.T) {
+	s := startServer(t)
+	b := s.broker(t, s.address()).(*redis.Broker)
+	for i := range 30 {
+		_, err := b.Append(context.Background(), "c", cluster.Batch{
+			By: "x", Number: uint64(i), Limits: hub.History{Messages: 3, Age: time.Minute},
+			Messages: []cluster.Kept{{When: time.Now(), Type: frame.Text}},
+		})
+		require.NoError(t, err)
+	}
+	require.Equal(t, ":3", s.raw(t, "XLEN", "{c}:log"))
+	for _, key := range []string{"{c}:log", "{c}:at", "{c}:by:x"} {
+		require.NotEqual(t, ":-1", s.raw(t, "TTL", key), "%s stays for ever", key)
+	}
+	require.LessOrEqual(t, len(s.raw(t, "TTL", "{c}:log")), len(":60"))
+}
 
 func TestHistories(t *testing.T) { brokertest.Histories(t, durable) }
 
