@@ -31,8 +31,8 @@ const mostKey = 80
 func nodeOptions() []*option {
 	return []*option{
 		{field: "redis", flag: "redis", env: "WS_REDIS_URL", text: true, secret: true, group: groupNodes, arg: "url",
-			usage:   "Redis that nodes share, redis://user:password@host:port/db",
-			allowed: "a URL like redis://host:6379/0", set: func(s *settings, v string) bool { s.nodes.redis = v; return redis.CheckURL(v) == nil }},
+			usage:   "Redis that nodes share, redis://user:password@host:port/db; redis+sentinel://host:port,host:port/name; redis+cluster://host:port,host:port",
+			allowed: "a URL like redis://host:6379/0, redis+sentinel://host:26379,host:26379/name or redis+cluster://host:6379,host:6379", set: func(s *settings, v string) bool { s.nodes.redis = v; return redis.CheckURL(v) == nil }},
 		{field: "nats", flag: "nats", env: "WS_NATS_URL", text: true, secret: true, group: groupNodes, arg: "url",
 			usage:   "NATS that nodes share instead, nats://user:password@host:port",
 			allowed: "a URL like nats://host:4222", set: func(s *settings, v string) bool { s.nodes.nats = v; return nats.CheckURL(v) == nil }},
@@ -84,7 +84,12 @@ func (s *nodeSettings) open() (cluster.Broker, error) {
 		return nats.New(nats.Config{URL: s.nats})
 	}
 	logging.Disable() // the node says once that the broker is lost; the library would at every try
-	return redis.New(redis.Config{URL: s.redis})
+	return redis.New(redis.Config{URL: s.redis, Sharded: s.ofNodes})
+}
+
+// ofNodes tells the channels of nodes from those of any client, which PUBLISH reaches.
+func (s *nodeSettings) ofNodes(channel string) bool {
+	return strings.HasPrefix(channel, s.key+".") && !slices.Contains(s.channels, channel)
 }
 
 // nodes are what this process has of a cluster: each has a hub and a

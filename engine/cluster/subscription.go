@@ -99,7 +99,8 @@ func (n *Node) add(channel string, s *subscription) {
 	if n.subs[channel] != nil {
 		return
 	}
-	s.doubt = s.doubt || n.away
+	// What was answered before the nodes' channel was live has not been heard.
+	s.doubt = s.doubt || s.presence || n.away
 	n.subs[channel] = s
 	n.cfg.Broker.Subscribe(channel)
 }

@@ -637,7 +637,7 @@ func nodesJoinAway(t *testing.T, h Harness) {
 }
 
 func nodesPartition(t *testing.T, h Harness) {
-	connections := 3000
+	connections := 900
 	if testing.Short() {
 		connections = 300
 	}

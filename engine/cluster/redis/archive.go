@@ -104,7 +104,7 @@ func (b *Broker) Append(ctx context.Context, channel string, batch cluster.Batch
 	case err != nil && isRefusal(err):
 		return first, &cluster.RefusedError{Err: err}
 	case err != nil:
-		return first, verdict(err)
+		return first, b.verdict(ctx, err)
 	}
 	return hub.ParsePosition(reply)
 }
@@ -114,7 +114,7 @@ func (b *Broker) Read(ctx context.Context, channel string, after uint64) (p clus
 	from := strconv.FormatUint(after+1, 10) + "-0"
 	reply, err := readScript.Run(ctx, b.client, keysOf(channel), from, pageMessages, pageBytes).StringSlice()
 	if err != nil {
-		return p, verdict(err)
+		return p, b.verdict(ctx, err)
 	}
 	if len(reply)%2 != 1 {
 		return p, errForeign

@@ -8,72 +8,22 @@ import (
 	"net"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/penstock-ws/penstock/engine/cluster"
 )
 
-// Config says where the Redis is.
-type Config struct {
-	// URL is that of a single server: redis://user:password@host:port/db, rediss:// with
-	// TLS, unix://. Required, unless Client is set.
-	URL string
-
-	// Client is used instead of one for URL; whoever has made it closes it. It should not
-	// retry (MaxRetries -1): a plain message might arrive twice.
-	Client redis.UniversalClient
-
-	// Silence is after how long without a word from the server the connection is taken
-	// for dead; half of that into it the server is asked for a word. Default 5 s.
-	Silence time.Duration
-}
-
-// client returns what Config says.
-func (c *Config) client() (client redis.UniversalClient, owned bool, err error) {
-	if c.Silence == 0 {
-		c.Silence = 5 * time.Second
-	}
-	if c.Silence < 10*time.Millisecond {
-		return nil, false, errors.New("redis: Config.Silence must be at least 10 ms")
-	}
-	if c.Client != nil {
-		return c.Client, false, nil
-	}
-	if err := CheckURL(c.URL); err != nil {
-		return nil, false, err
-	}
-	o, _ := redis.ParseURL(c.URL) // as it has just been
-	o.MaxRetries = -1
-	o.DialerRetries = 1
-	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = c.Silence, c.Silence, c.Silence
-	o.ContextTimeoutEnabled = true
-	o.Protocol = 2
-	o.DisableIdentity = true
-	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	return redis.NewClient(o), true, nil
-}
-
-// CheckURL returns an error for what is no Config.URL. It does not quote it: there may be
-// a password in it.
-func CheckURL(s string) error {
-	if _, err := redis.ParseURL(s); err != nil {
-		return errors.New("redis: Config.URL is none of a Redis: redis://host:port/db would be one")
-	}
-	return nil
-}
-
-// Broker carries the messages of nodes by PUBLISH and SUBSCRIBE: with a Redis Cluster,
-// too, whose servers pass everything on to all of them.
+// Broker carries the messages of nodes by PUBLISH and SUBSCRIBE, or, those of
+// Config.Sharded in a Redis Cluster, by SPUBLISH and SSUBSCRIBE.
 type Broker struct {
 	// immutable
 	client  redis.UniversalClient
 	owned   bool
 	silence time.Duration
-	wake    chan struct{} // has one element if the set has changed
+	sharded func(channel string) bool // nil: none
+	wake    chan struct{}             // has one element if the set has changed
 
 	mu      sync.Mutex
 	want    map[string]bool // the set
@@ -90,7 +40,7 @@ func New(cfg Config) (*Broker, error) {
 		return nil, err
 	}
 	return &Broker{
-		client: client, owned: owned, silence: cfg.Silence,
+		client: client, owned: owned, silence: cfg.Silence, sharded: sharding(client, cfg.Sharded),
 		wake: make(chan struct{}, 1),
 		want: make(map[string]bool), changed: make(map[string]bool),
 	}, nil
@@ -153,37 +103,6 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// connection is one life of the subscribing connection. Its library would connect again
-// by itself, but in silence: here each failure ends it, and the set goes to a new one.
-func (b *Broker) connection(ctx context.Context, to cluster.Events) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	ps := b.client.Subscribe(ctx)
-	defer func() { _ = ps.Close() }()
-	if err := ps.Ping(ctx); err != nil {
-		return err
-	}
-	b.forget()
-	var last atomic.Int64 // when the server has said something
-	last.Store(time.Now().UnixNano())
-	failed := make(chan error, 2)
-	var all sync.WaitGroup
-	all.Go(func() { failed <- b.tellSet(ctx, ps) })      // until ctx is done, or it fails
-	all.Go(func() { failed <- b.watch(ctx, ps, &last) }) // until ctx is done, or it fails
-	all.Go(func() {                                      // until one of them has ended
-		err := <-failed
-		failed <- err
-		_ = ps.Close()
-	})
-	err := b.receive(ctx, ps, &last, to)
-	cancel()
-	all.Wait()
-	if other := <-failed; other != nil && !errors.Is(other, context.Canceled) {
-		err = other // it came first
-	}
-	return err
-}
-
 // forget is for a new connection, which has been told nothing.
 func (b *Broker) forget() {
 	b.mu.Lock()
@@ -198,26 +117,12 @@ func (b *Broker) forget() {
 	}
 }
 
-// tellSet tells the connection how the set changes.
-func (b *Broker) tellSet(ctx context.Context, ps *redis.PubSub) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-b.wake:
-		}
-		enter, leave := b.changes()
-		if len(enter) > 0 {
-			if err := ps.Subscribe(ctx, enter...); err != nil {
-				return err
-			}
-		}
-		if len(leave) > 0 {
-			if err := ps.Unsubscribe(ctx, leave...); err != nil {
-				return err
-			}
-		}
-	}
+// left reports whether the server has ended a subscription that it was not asked to end:
+// in a cluster, because another one has the channel now.
+func (b *Broker) left(channel string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.asked[channel] && b.pending[channel] == 0
 }
 
 func (b *Broker) changes() (enter, leave []string) {
@@ -250,56 +155,22 @@ func (b *Broker) confirmed(channel string) bool {
 	return b.asked[channel] && b.want[channel]
 }
 
-var errSilent = errors.New("redis: the server has been silent for too long")
-
-// watch ends the connection of a server that is silent.
-func (b *Broker) watch(ctx context.Context, ps *redis.PubSub, last *atomic.Int64) error {
-	for {
-		wait(ctx, b.silence/4)
-		silent := time.Since(time.Unix(0, last.Load()))
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case silent > b.silence:
-			return errSilent
-		case silent > b.silence/2:
-			if err := ps.Ping(ctx); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-func (b *Broker) receive(ctx context.Context, ps *redis.PubSub, last *atomic.Int64, to cluster.Events) error {
-	for {
-		what, err := ps.Receive(ctx)
-		if err != nil {
-			return err
-		}
-		last.Store(time.Now().UnixNano())
-		switch m := what.(type) {
-		case *redis.Message:
-			to.Received(cluster.Message{Channel: m.Channel, Payload: []byte(m.Payload)})
-		case *redis.Subscription:
-			if m.Kind == "subscribe" && b.confirmed(m.Channel) {
-				to.Live(m.Channel)
-			}
-		}
-	}
-}
-
 // Publish is as cluster.Broker says: one pipeline.
 func (b *Broker) Publish(ctx context.Context, batch []cluster.Message) (settled int, err error) {
 	pipe := b.client.Pipeline()
 	for _, m := range batch {
-		pipe.Publish(ctx, m.Channel, m.Payload)
+		if b.isSharded(m.Channel) {
+			pipe.SPublish(ctx, m.Channel, m.Payload)
+		} else {
+			pipe.Publish(ctx, m.Channel, m.Payload)
+		}
 	}
 	replies, err := pipe.Exec(ctx)
 	if err == nil {
 		return len(batch), nil
 	}
 	if len(replies) < len(batch) {
-		return 0, verdict(err)
+		return 0, b.verdict(ctx, err)
 	}
 	var refused *cluster.RefusedError
 	for i, r := range replies {
@@ -313,22 +184,30 @@ func (b *Broker) Publish(ctx context.Context, batch []cluster.Message) (settled 
 		case refused != nil:
 			return i, refused
 		default:
-			return i, verdict(err)
+			return i, b.verdict(ctx, err)
 		}
 	}
 	if refused == nil {
-		return 0, verdict(err)
+		return 0, b.verdict(ctx, err)
 	}
 	return len(batch), refused
 }
 
-// verdict says what an error means to who publishes.
-func verdict(err error) error {
+// verdict says what an error means to who publishes. In a cluster it may be another
+// server's turn by now, which is looked up.
+func (b *Broker) verdict(ctx context.Context, err error) error {
+	b.lookAgain(ctx)
 	var dial *net.OpError
 	if errors.As(err, &dial) && dial.Op == "dial" {
 		return fmt.Errorf("%w: %w", cluster.ErrAway, err)
 	}
 	return err
+}
+
+func (b *Broker) lookAgain(ctx context.Context) {
+	if c, ok := b.client.(*redis.ClusterClient); ok {
+		c.ReloadState(ctx)
+	}
 }
 
 // isRefusal reports whether an error is the server's word on the message.

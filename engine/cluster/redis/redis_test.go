@@ -46,21 +46,29 @@ func startServer(t testing.TB, keep ...string) *server {
 	if err != nil {
 		t.Skip("redis-server is not installed: apt-get install redis-server")
 	}
-	s := &server{t: t, path: path, dir: t.TempDir(), keep: keep}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	s.port = ln.Addr().(*net.TCPAddr).Port
-	require.NoError(t, ln.Close())
+	s := &server{t: t, path: path, dir: t.TempDir(), keep: keep, port: freePort(t)}
 	s.start(t)
 	t.Cleanup(func() { s.kill(t) })
 	return s
+}
+
+func freePort(t testing.TB) int {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, ln.Close())
+	return ln.Addr().(*net.TCPAddr).Port
 }
 
 func (s *server) address() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
 
 func (s *server) start(t testing.TB) {
 	args := []string{"--port", fmt.Sprint(s.port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", ""}
-	s.cmd = exec.Command(s.path, append(args, s.keep...)...)
+	s.launch(t, append(args, s.keep...)...)
+}
+
+// launch starts the program and waits until it listens.
+func (s *server) launch(t testing.TB, args ...string) {
+	s.cmd = exec.Command(s.path, args...)
 	require.NoError(t, s.cmd.Start())
 	require.Eventually(t, func() bool {
 		c, err := net.Dial("tcp", s.address())
@@ -139,6 +147,12 @@ func TestBounds(t *testing.T) {
 		require.NotEqual(t, ":-1", s.raw(t, "TTL", key), "%s stays for ever", key)
 	}
 	require.LessOrEqual(t, len(s.raw(t, "TTL", "{c}:log")), len(":60"))
+}
+
+var hubLimits = hub.History{Messages: 100}.WithDefaults()
+
+func text(payload string) cluster.Kept {
+	return cluster.Kept{When: time.Now(), Type: frame.Text, Payload: []byte(payload)}
 }
 
 func TestHistories(t *testing.T) { brokertest.Histories(t, durable) }
