@@ -131,7 +131,10 @@ func TestTestsOnPages(t *testing.T) {
 func TestFailuresOnPage(t *testing.T) {
 	_, table, _ := strings.Cut(read(t, "docs/scaling.md"), "## When something fails")
 	table, _, _ = strings.Cut(table, "\n## ")
-	cases := read(t, "engine/cluster/brokertest/nodes.go") + read(t, "engine/cluster/brokertest/contract.go")
+	cases := ""
+	for _, file := range []string{"nodes", "contract", "archive", "histories"} {
+		cases += read(t, "engine/cluster/brokertest/"+file+".go")
+	}
 	rows := regexp.MustCompile(`(?m)^\| [A-Z].*$`).FindAllString(table, -1)
 	require.Greater(t, len(rows), 10, "the rows have been found")
 	quoted := regexp.MustCompile(`"[^"]+"`)
@@ -139,7 +142,7 @@ func TestFailuresOnPage(t *testing.T) {
 		cells := strings.Split(row, " | ")
 		require.Len(t, cells, 3, row)
 		names := quoted.FindAllString(cells[2], -1)
-		require.NotEmpty(t, names, row)
+		require.True(t, len(names) > 0 || strings.Contains(cells[2], "`Test"), row)
 		for _, name := range names {
 			require.Contains(t, cases, "{"+name+", ", "no such case")
 		}

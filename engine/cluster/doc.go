@@ -4,6 +4,7 @@
 //
 // What a node sends to its own connections never waits for the broker. Between nodes a
 // message arrives at most once, in the order in which its node published it in that
-// room; what may be missing is told. The package refuses to promise more than that: it
-// keeps no message for a node that is away, and orders nothing between publishers.
+// room; what may be missing is told. The package refuses to promise more than that, but
+// for rooms with a history and an archive: every member gets their messages once, in one
+// order.
 package cluster

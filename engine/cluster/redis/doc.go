@@ -1,4 +1,5 @@
 // Package redis lets nodes of a cluster share a Redis: its channels as a broker
-// (cluster.Broker), its keys as a store of sessions (session.Store). It refuses to keep
-// messages: what is published while a node is away, that node does not get.
+// (cluster.Broker), its keys as an archive of histories (cluster.Archive) and as a store of
+// sessions (session.Store). It refuses to keep what is published without a history: a node
+// that is away does not get that.
 package redis
