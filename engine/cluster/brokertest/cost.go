@@ -14,13 +14,14 @@ import (
 )
 
 // Cost measures how long a message takes from a publisher on one node to a client of
-// another, against the way from connection to connection of the broker without nodes, and
-// to a client of the same node. The three take turns.
+// another, in a room that has members there alone (cross) and in one that has a member on
+// each (both), against the way from connection to connection of the broker without nodes,
+// and to a client of the same node. The four take turns.
 func Cost(b *testing.B, h Harness) {
 	m, other := serve(b, h.New(b), nil), serve(b, h.New(b), nil)
-	here, there := m.client(), other.client()
-	m.waitLive("r")
-	other.waitLive("r")
+	here, there := m.client("room=near&room=both"), other.client("room=far&room=both")
+	m.waitLive("near", "both")
+	other.waitLive("far", "both")
 	from, to := open(b, h.New(b)).join("running.probe"), h.New(b)
 	arrived := make(chan struct{}, 1)
 	live := make(chan struct{}, 1)
@@ -36,7 +37,7 @@ func Cost(b *testing.B, h Harness) {
 	defer func() { cancel(); <-ended }()
 	<-live
 	payload := make([]byte, 128)
-	var raw, cross, local []time.Duration
+	var raw, cross, both, local []time.Duration
 	timed := func(list *[]time.Duration, do func()) {
 		began := time.Now()
 		do()
@@ -53,13 +54,18 @@ func Cost(b *testing.B, h Harness) {
 			<-arrived
 		})
 		timed(&cross, func() {
-			_, err := m.node.Room("r").Broadcast(ctx, frame.Binary, payload)
+			_, err := m.node.Room("far").Broadcast(ctx, frame.Binary, payload)
+			require.NoError(b, err)
+			read(there)
+		})
+		timed(&both, func() {
+			_, err := m.node.Room("both").Broadcast(ctx, frame.Binary, payload)
 			require.NoError(b, err)
 			read(there)
 		})
 		read(here)
 		timed(&local, func() {
-			_, err := m.node.Hub().Room("r").Broadcast(ctx, frame.Binary, payload)
+			_, err := m.node.Hub().Room("near").Broadcast(ctx, frame.Binary, payload)
 			require.NoError(b, err)
 			read(here)
 		})
@@ -70,13 +76,14 @@ func Cost(b *testing.B, h Harness) {
 	}
 	b.ReportMetric(p50(raw), "broker-p50-µs")
 	b.ReportMetric(p50(cross), "cross-p50-µs")
+	b.ReportMetric(p50(both), "both-p50-µs")
 	b.ReportMetric(p50(local), "local-p50-µs")
 	b.ReportMetric((p50(cross)-p50(local))/p50(raw), "added/broker")
 }
 
-// client is a connection in room r that the benchmark reads.
-func (m *member) client() *websocket.Conn {
-	ws, _, err := websocket.DefaultDialer.Dial(m.url+"?room=r", nil)
+// client is a connection that the benchmark reads.
+func (m *member) client(query string) *websocket.Conn {
+	ws, _, err := websocket.DefaultDialer.Dial(m.url+"?"+query, nil)
 	require.NoError(m.t, err)
 	m.t.Cleanup(func() { _ = ws.Close() })
 	return ws
