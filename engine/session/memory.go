@@ -11,8 +11,13 @@ import (
 // zero value is ready. Sessions whose time is over are forgotten within about a minute of
 // use; it runs no goroutine.
 type Memory struct {
+	// MaxBytes is how much keys and data may take, with 100 for each session; Set returns
+	// ErrFull beyond it. Set it before use. Default 64 MiB; negative: any amount.
+	MaxBytes int
+
 	mu    sync.Mutex
 	kept  map[string]kept
+	bytes int
 	swept time.Time
 }
 
@@ -21,7 +26,12 @@ type kept struct {
 	ends time.Time // zero: never
 }
 
-const sweepEvery = time.Minute
+const (
+	sweepEvery      = time.Minute
+	hurryEvery      = time.Second // when it is full
+	defaultMaxBytes = 64 << 20
+	costOfOne       = 100
+)
 
 // Get is as Store says.
 func (m *Memory) Get(_ context.Context, key string) ([]byte, error) {
@@ -51,21 +61,48 @@ func (m *Memory) Set(_ context.Context, key string, data []byte, ttl time.Durati
 	if m.kept == nil {
 		m.kept, m.swept = make(map[string]kept), now
 	}
+	since := now.Sub(m.swept)
+	if since >= sweepEvery || since >= hurryEvery && !m.fitsLocked(key, k) {
+		m.sweepLocked(now)
+	}
+	if !m.fitsLocked(key, k) {
+		return ErrFull
+	}
+	m.forgetLocked(key)
 	m.kept[key] = k
-	m.sweepLocked(now)
+	m.bytes += size(key, k)
 	return nil
 }
 
-// sweepLocked forgets what is over, from time to time.
-func (m *Memory) sweepLocked(now time.Time) {
-	if now.Sub(m.swept) < sweepEvery {
-		return
+// fitsLocked reports whether there is room for a session, in the place of an older one.
+func (m *Memory) fitsLocked(key string, k kept) bool {
+	most := m.MaxBytes
+	if most == 0 {
+		most = defaultMaxBytes
 	}
+	after := m.bytes + size(key, k)
+	if old, ok := m.kept[key]; ok {
+		after -= size(key, old)
+	}
+	return most < 0 || after <= most
+}
+
+func size(key string, k kept) int { return costOfOne + len(key) + len(k.data) }
+
+// sweepLocked forgets what is over.
+func (m *Memory) sweepLocked(now time.Time) {
 	m.swept = now
 	for key, k := range m.kept {
 		if k.over(now) {
-			delete(m.kept, key)
+			m.forgetLocked(key)
 		}
+	}
+}
+
+func (m *Memory) forgetLocked(key string) {
+	if k, ok := m.kept[key]; ok {
+		delete(m.kept, key)
+		m.bytes -= size(key, k)
 	}
 }
 
@@ -73,7 +110,7 @@ func (m *Memory) sweepLocked(now time.Time) {
 func (m *Memory) Delete(_ context.Context, key string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.kept, key)
+	m.forgetLocked(key)
 	return nil
 }
 

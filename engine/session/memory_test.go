@@ -30,3 +30,23 @@ func TestMemorySweeps(t *testing.T) {
 		require.Equal(t, 1, m.Len())
 	})
 }
+
+// Memory is bounded: by what is there, not by what has been.
+func TestMemoryFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &session.Memory{MaxBytes: 1000}
+		ctx := context.Background()
+		big := make([]byte, 700)
+		require.NoError(t, m.Set(ctx, "a", big, time.Hour))
+		require.NoError(t, m.Set(ctx, "a", big, time.Hour), "it takes its own place")
+		require.ErrorIs(t, m.Set(ctx, "b", big, 0), session.ErrFull)
+		require.ErrorIs(t, m.Set(ctx, "a", make([]byte, 1000), 0), session.ErrFull)
+		got, err := m.Get(ctx, "a")
+		require.NoError(t, err)
+		require.Len(t, got, 700, "what was there stays")
+		time.Sleep(time.Hour)
+		require.NoError(t, m.Set(ctx, "b", big, 0), "what is over makes room")
+		require.NoError(t, m.Delete(ctx, "b"))
+		require.NoError(t, m.Set(ctx, "c", big, 0))
+	})
+}

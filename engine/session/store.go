@@ -13,7 +13,8 @@ type Store interface {
 	Get(ctx context.Context, key string) ([]byte, error)
 
 	// Set keeps a session for ttl from now on, whatever was there before. 0: for ever;
-	// otherwise at least a millisecond: ErrTTL. The caller keeps data.
+	// otherwise at least a millisecond: ErrTTL. ErrFull if there is no room, and what was
+	// there before stays. The caller keeps data.
 	Set(ctx context.Context, key string, data []byte, ttl time.Duration) error
 
 	// Delete forgets a session. It is no error if there is none.
@@ -22,6 +23,9 @@ type Store interface {
 
 // ErrNotFound: there is no such session, or its time is over.
 var ErrNotFound = errors.New("session: not found")
+
+// ErrFull: a store with a bound has no room for a session.
+var ErrFull = errors.New("session: the store is full")
 
 // ErrTTL: a time to live is negative, or less than a millisecond and not 0.
 var ErrTTL = errors.New("session: a time to live must be at least a millisecond, or 0 for ever")
