@@ -24,7 +24,6 @@ type log struct {
 	// guarded by the group's mu: where the last message was published
 	noted      uint64
 	notedEpoch uint64
-	open       bool // of a shared one: it has been made ready, and nobody's leaving has ended that
 
 	// any goroutine
 	events  errands[event]

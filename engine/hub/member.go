@@ -220,7 +220,6 @@ func (h *Hub) leftLocked(c *engine.Conn) func(*group, int) {
 		h.noticeMember(g.name, c, false, n == 0)
 		if g.log != nil {
 			g.log.events.add(event{kind: left, c: c})
-			g.log.open = g.log.open && n > 0
 		}
 	}
 }

@@ -8,16 +8,14 @@ import (
 
 // Put adds a message to a room whose history is shared, at its position there, and sends
 // it to the members. It was published at when. It returns false, and does nothing, unless
-// the room is ready and the message the next one: then those between are to be had where
-// the history is kept, and to be given to Restore. A message that is there already, and a
-// room that nobody is in, need nothing. The caller keeps payload.
+// the message is the next one: then those between are to be had where the history is kept,
+// and to be given to Restore. A message that is there already, and a room that nobody is
+// in, need nothing. The caller keeps payload.
 func (r Room) Put(at Position, when time.Time, op Opcode, payload []byte) (ok bool) {
 	ok = true
 	r.note(true, func(g *group, l *log) {
 		switch first := l.notedEpoch == 0 && at.Seq == 1; {
 		case len(g.set.members) == 0:
-		case !l.open:
-			ok = false
 		case l.hasLocked(at):
 		case first || at.Epoch == l.notedEpoch && at.Seq == l.noted+1:
 			l.putLocked(at, when, op, payload)
@@ -42,11 +40,10 @@ func (r Room) Restore(at Position, when time.Time, op Opcode, payload []byte) {
 // Members that have joined before are let in now: until then they get nothing. When the
 // last member has left a shared room, it must be made ready again for the next.
 func (r Room) Ready(at Position) {
-	r.note(true, func(g *group, l *log) {
+	r.note(true, func(_ *group, l *log) {
 		if !l.hasLocked(at) {
 			l.noted, l.notedEpoch = at.Seq, at.Epoch
 		}
-		l.open = len(g.set.members) > 0
 		l.events.add(event{kind: readied, at: at})
 	})
 }
@@ -86,10 +83,6 @@ func (l *log) goOn(ctx context.Context) {
 
 // place is send for a message that has its position.
 func (l *log) place(ctx context.Context, e event) int {
-	if e.at.Epoch == l.epoch && e.at.Seq <= l.last {
-		l.waiting.Add(-int64(cost + len(e.payload)))
-		return 1
-	}
 	l.moveTo(Position{e.at.Epoch, e.at.Seq - 1})
 	return l.send(ctx, e) + l.letIn()
 }

@@ -50,11 +50,12 @@ func TestSharedJoinBeforeReady(t *testing.T) {
 	a := startShared(t, 100)
 	all, some, fresh, ahead := a.client("0-0"), a.client("7-2"), a.client("join"), a.client("7-5")
 	require.Eventually(t, func() bool { return a.room.Len() == 4 }, 20*time.Second, time.Millisecond)
-	require.False(t, a.put(7, 4), "it is not ready")
+	require.False(t, a.put(7, 4), "it is not the next one")
 	a.restore(7, 1, 2, 3)
 	a.room.Ready(position(7, 3))
 	for seq := uint64(4); seq <= 6; seq++ {
 		require.True(t, a.put(7, seq))
+		a.room.Ready(position(7, 3)) // which came late, and takes nothing back
 	}
 	some.at, ahead.at = position(7, 2), position(7, 5)
 	require.Equal(t, []string{"m1", "m2", "m3", "m4", "m5", "m6"}, all.reads(6))
@@ -110,13 +111,15 @@ func TestSharedReadyAgain(t *testing.T) {
 	require.Equal(t, []string{"m1"}, r.reads(1))
 	require.NoError(t, r.ws.Close())
 	require.Eventually(t, func() bool { return a.room.Len() == 0 }, 20*time.Second, time.Millisecond)
-	back := a.client("7-1")
-	require.Eventually(t, func() bool { return a.room.Len() == 1 }, 20*time.Second, time.Millisecond)
+	back, fresh := a.client("7-1"), a.client("join")
+	require.Eventually(t, func() bool { return a.room.Len() == 2 }, 20*time.Second, time.Millisecond)
 	require.False(t, a.put(7, 3), "there may be more")
 	a.restore(7, 2, 3)
 	a.room.Ready(position(7, 3))
+	require.True(t, a.put(7, 4))
 	back.at = position(7, 1)
-	require.Equal(t, []string{"m2", "m3"}, back.reads(2))
+	require.Equal(t, []string{"m2", "m3", "m4"}, back.reads(3))
+	require.Equal(t, []string{"m4"}, fresh.reads(1), "what was published before it came is not for it")
 }
 
 // A history that is only known to have been there is a gap for who has seen less, and
