@@ -64,9 +64,9 @@ type endpoint struct {
 	subprotocols []string
 	class        *backpressure.Class // nil: that of Config
 	ping, idle   time.Duration
-	inbound      interceptors.InboundFunc
+	inbound      [opcodes]interceptors.InboundFunc
+	outbound     [opcodes]interceptors.OutboundFunc
 	direct       func(context.Context, *Conn, Message) error // the handler, if no interceptor sees data
-	outboundRun  interceptors.OutboundFunc
 }
 
 // New starts an engine whose own endpoint is ep. It returns every mistake in cfg,
@@ -196,12 +196,17 @@ func (e *Engine) newEndpoint(ep Endpoint) *endpoint {
 	if p.ping > 0 && p.idle > 0 && p.idle <= p.ping {
 		panic(fmt.Sprintf("engine: an Endpoint's IdleTimeout, %v, is not more than its PingInterval, %v: quiet peers would be ended before they are pinged", p.idle, p.ping))
 	}
-	p.inbound, p.outboundRun = chain.Inbound(p.receive), chain.Outbound(sendOut)
+	for op := range frame.Opcode(opcodes) {
+		p.inbound[op], p.outbound[op] = chain.InboundFor(op, p.receive), chain.OutboundFor(op, sendOut)
+	}
 	if !p.timed() {
 		p.direct = ep.Handler.OnMessage
 	}
 	return p
 }
+
+// opcodes is how many there are: they have 4 bits (RFC 6455 §5.2).
+const opcodes = 16
 
 // timed reports whether it is measured when messages are read.
 func (p *endpoint) timed() bool { return p.sees&interceptors.InboundData != 0 }
