@@ -226,11 +226,14 @@ func (c *Conn) deliver(m *gws.Message) {
 			c.crashed(recover())
 		}
 	}()
-	in, violation := c.unpack(m)
-	if violation != nil {
-		c.reject(violation)
-		returned = true
-		return
+	b := m.Bytes()
+	in := Message{Type: frame.Opcode(m.Opcode &^ compressedMark), Final: true, Data: b[:len(b):len(b)]} // an append must not write behind it
+	if c.deflateBits != 0 {
+		if violation := c.unpack(m, &in); violation != nil {
+			c.reject(violation)
+			returned = true
+			return
+		}
 	}
 	c.seq += 2 // outbound runs have the odd numbers
 	c.call.Reset((*connContext)(c), c.id, c.seq)
