@@ -23,7 +23,7 @@ import (
 // make's targets, tests and variables of every command are there, and those of our
 // commands that end by themselves at once are run.
 func TestCommandsOnPages(t *testing.T) {
-	c := &checker{t: t, variables: knownVariables(t)}
+	c := &checker{t: t, variables: knownVariables(t), runs: make(map[string][]string), seen: make(map[string]int)}
 	for _, page := range pages(t) {
 		for _, f := range fences(t, page) {
 			if f.kind == "sh" || f.kind == "console" {
@@ -153,9 +153,6 @@ func (c *checker) line(line string) {
 var elsewhere = []string{"git", "mkdir", "for", "done", "seq", "head", "echo", "printf", "curl", "cat", "docker", "systemctl"}
 
 func (c *checker) command(name string, args []string) {
-	if c.seen == nil {
-		c.seen = make(map[string]int)
-	}
 	name = regexp.MustCompile(`^(\./|bin/)?penstock(-old|-new)?$`).ReplaceAllString(name, "penstock")
 	c.seen[name]++
 	var err error
@@ -176,49 +173,46 @@ func (c *checker) command(name string, args []string) {
 	}
 }
 
-// penstock parses a command line of ours, values of flags and names of filters included.
+// penstock checks a command line of ours, values of flags and names of filters included.
 func (c *checker) penstock(args []string) error {
+	switch {
+	case len(args) == 0, slices.Contains(args, "-h"), slices.Contains(args, "--print-config"),
+		args[0] == "version", args[0] == "bench" && slices.Contains(args, "list"):
+		c.later(args) // running it checks it
+		return nil
+	case args[0] == "serve":
+		registry := filters.Stock()
+		err := registry.Register("shout", nothing) // that of docs/writing-filters.md
+		require.NoError(c.t, err)
+		return executed(serve.NewCommand(serve.Config{Filters: registry}), append(placed(args[1:]), "--print-config")...)
+	}
 	root := &cobra.Command{Use: "penstock"}
-	root.AddCommand(serve.NewCommand(serve.Config{}), connect.NewCommand(), bench.NewCommand())
-	if len(args) == 0 || slices.Contains(args, "-h") || args[0] == "version" || args[0] == "bench" && slices.Contains(args, "list") {
-		c.later(args)
-		return nil // running it checks it
-	}
-	if slices.Contains(args, "--print-config") {
-		c.later(args)
-	}
+	root.AddCommand(connect.NewCommand(), bench.NewCommand())
 	cmd, rest, err := root.Find(args)
-	if err != nil {
+	if err != nil || len(args) == 1 { // the command's name and nothing else
 		return err
 	}
 	if err := cmd.ParseFlags(placed(rest)); err != nil {
 		return err
 	}
-	if cmd.Name() == "serve" {
-		registry := filters.Stock()
-		_ = registry.Register("shout", func(filters.Env) (filters.Filter, error) { return filters.Filter{}, nil }) // that of writing-filters.md
-		list := slices.DeleteFunc(cmd.Flags().Args(), func(s string) bool { return len(s) == 1 })                  // -f a b
-		return registry.Check(list)
-	}
-	if len(args) == 1 {
-		return nil // the command's name and nothing else, which is no command line
-	}
 	return cmd.ValidateArgs(cmd.Flags().Args())
 }
+
+func nothing(filters.Env) (filters.Filter, error) { return filters.Filter{}, nil }
 
 // placed puts values into the places that a page leaves open.
 func placed(args []string) []string {
 	args = slices.Clone(args)
 	for i, arg := range args {
-		args[i] = strings.NewReplacer("FILE...", "FILE", "NAME=VALUE", "WS_IO=epoll", "/$i", "/1").Replace(arg)
+		if arg == "a" || arg == "b" {
+			args[i] = "echo_messages"
+		}
+		args[i] = strings.NewReplacer("NAME=VALUE", "WS_IO=epoll", "/$i", "/1").Replace(args[i])
 	}
 	return args
 }
 
 func (c *checker) later(args []string) {
-	if c.runs == nil {
-		c.runs = make(map[string][]string)
-	}
 	c.runs[c.at+": penstock "+strings.Join(args, " ")] = args
 }
 
