@@ -87,9 +87,8 @@ func help(t *testing.T, cmd *cobra.Command) string {
 // spans returns what stands between backticks outside fences; it may be broken into lines.
 func spans(t *testing.T, page string) (list []string) {
 	t.Helper()
-	prose := regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(read(t, page), "")
-	prose = strings.ReplaceAll(prose, "\n|", "\n\n|") // each row for itself
-	for paragraph := range strings.SplitSeq(prose, "\n\n") {
+	text := strings.ReplaceAll(prose(t, page), "\n|", "\n\n|") // each row for itself
+	for paragraph := range strings.SplitSeq(text, "\n\n") {
 		for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(paragraph, -1) {
 			list = append(list, strings.ReplaceAll(strings.Join(strings.Fields(m[1]), " "), `\|`, "|"))
 		}

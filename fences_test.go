@@ -26,7 +26,8 @@ import (
 //	json KIND        what a parser of ours takes: config, manifest, profile; or message
 //	sh [terminal]    commands, which TestCommandsOnPages reads
 //	console          the same with what they print; they stand behind "$ "
-//	text             nothing
+//	diff FILE        what TestQuickStart changes in FILE
+//	text [shown]     what has been shown, or nothing
 type fence struct {
 	page  string
 	line  int // of its first line
@@ -88,9 +89,9 @@ func TestFences(t *testing.T) {
 				}
 			case "json":
 				isTaken(t, f)
-			case "sh", "console", "text":
+			case "sh", "console", "diff", "text":
 			default:
-				t.Errorf("%s: a block must say what it is: go, json, sh, console or text, not %q", f, f.kind)
+				t.Errorf("%s: a block must say what it is: go, json, sh, console, diff or text, not %q", f, f.kind)
 			}
 		}
 	}
@@ -151,8 +152,8 @@ func executed(cmd *cobra.Command, args ...string) error {
 	return cmd.Execute()
 }
 
-// compile builds programs as packages of this module that only the compiler sees. Tests
-// among them are left to TestQuickStart, which runs them.
+// compile builds programs as packages of this module that only the compiler sees. Files
+// without a main are parts of the program that TestQuickStart builds and tests.
 func compile(t *testing.T, programs []fence) {
 	t.Helper()
 	dir := t.TempDir()
@@ -161,7 +162,8 @@ func compile(t *testing.T, programs []fence) {
 	overlay := struct{ Replace map[string]string }{make(map[string]string)}
 	args := []string{"build", "-o", os.DevNull, "-overlay", filepath.Join(dir, "overlay.json")}
 	for i, f := range programs {
-		if strings.HasSuffix(f.about, "_test.go") {
+		if !strings.Contains(f.text, "\nfunc main() {") {
+			require.Equal(t, "docs/quickstart.md", f.page, "%s: what is to be done with this file?", f)
 			continue
 		}
 		folder := fmt.Sprintf("page%d", i)
