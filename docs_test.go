@@ -150,6 +150,31 @@ func TestTestsOnPages(t *testing.T) {
 	}
 }
 
+// TestPackagesAreDescribed: each package that a program can import has a doc.go, which says
+// what it does and what it refuses or leaves to others, and an example.
+func TestPackagesAreDescribed(t *testing.T) {
+	packages := make(map[string]bool)
+	eachGoFile(t, func(folder, file string, _ []string) {
+		if !packages[folder] && !strings.Contains("\n"+read(t, file), "\npackage main\n") {
+			packages[folder] = true
+		}
+	})
+	require.Greater(t, len(packages), 15, "the packages have been found")
+	limits := regexp.MustCompile(`\b(refuses?|nothing|never|no|not)\b`)
+	for folder := range packages {
+		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(folder, "doc.go"), nil, parser.ParseComments)
+		require.NoError(t, err)
+		about := f.Doc.Text()
+		require.True(t, strings.HasPrefix(about, "Package "+f.Name.Name+" "), "%s: %s", folder, about)
+		require.Regexp(t, limits, about, folder)
+		tests, err := filepath.Glob(filepath.Join(folder, "*_test.go"))
+		require.NoError(t, err)
+		require.True(t, slices.ContainsFunc(tests, func(file string) bool {
+			return strings.Contains(read(t, file), "\nfunc Example")
+		}), "%s has no example", folder)
+	}
+}
+
 func read(t *testing.T, file string) string {
 	t.Helper()
 	b, err := os.ReadFile(file)
