@@ -160,8 +160,10 @@ func TestPackagesAreDescribed(t *testing.T) {
 		}
 	})
 	require.Greater(t, len(packages), 15, "the packages have been found")
+	page := read(t, "docs/architecture.md")
 	limits := regexp.MustCompile(`\b(refuses?|nothing|never|no|not)\b`)
 	for folder := range packages {
+		require.Contains(t, page, folder, "the packages of docs/architecture.md")
 		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(folder, "doc.go"), nil, parser.ParseComments)
 		require.NoError(t, err)
 		about := f.Doc.Text()
