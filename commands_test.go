@@ -19,7 +19,7 @@ import (
 	"github.com/penstock-ws/penstock/engine/filters"
 )
 
-// TestCommandsOnPages: a reader can type what pages tell him to. Flags, filters, folders,
+// TestCommandsOnPages: a reader can type what pages, and the examples of our help, tell him to. Flags, filters, folders,
 // make's targets, tests and variables of every command are there, and those of our
 // commands that end by themselves at once are run.
 func TestCommandsOnPages(t *testing.T) {
@@ -36,6 +36,9 @@ func TestCommandsOnPages(t *testing.T) {
 				c.line(span)
 			}
 		}
+	}
+	for _, cmd := range []*cobra.Command{serve.NewCommand(serve.Config{}), connect.NewCommand(), bench.NewCommand()} {
+		c.examples(cmd)
 	}
 	require.Greater(t, c.seen["penstock"], 30, "the commands have been found")
 	require.Greater(t, c.seen["go"], 15, "the commands have been found")
@@ -119,6 +122,17 @@ func (c *checker) script(f fence) {
 			}
 		}
 		c.line(line)
+	}
+}
+
+// examples checks what a command's help shows.
+func (c *checker) examples(cmd *cobra.Command) {
+	c.at = "the help of " + cmd.CommandPath()
+	for line := range strings.Lines(cmd.Example) {
+		c.line(line)
+	}
+	for _, sub := range cmd.Commands() {
+		c.examples(sub)
 	}
 }
 
@@ -206,7 +220,7 @@ func placed(args []string) []string {
 		if arg == "a" || arg == "b" {
 			args[i] = "echo_messages"
 		}
-		args[i] = strings.NewReplacer("NAME=VALUE", "WS_IO=epoll", "/$i", "/1").Replace(args[i])
+		args[i] = strings.NewReplacer("NAME=VALUE", "WS_IO=epoll", "/$i", "/1", "@token.txt", "Token: t").Replace(args[i])
 	}
 	return args
 }

@@ -67,7 +67,7 @@ func prose(t *testing.T, page string) string {
 // TestPathsOfMessages: the functions that docs/architecture.md and its picture name with
 // their files are there.
 func TestPathsOfMessages(t *testing.T) {
-	text := read(t, "docs/architecture.md") + read(t, "docs/img/paths.txt")
+	text := read(t, "docs/architecture.md") + read(t, "docs/images/paths.txt")
 	page := strings.Join(strings.Fields(text), " ") // a name may stand on the next line
 	steps := regexp.MustCompile("`([a-z_/]+\\.go): (\\w+)`").FindAllStringSubmatch(page, -1)
 	require.Greater(t, len(steps), 20, "the steps have been found")

@@ -44,7 +44,9 @@ func pages(t *testing.T) (list []string) {
 	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md"} {
 		files, err := filepath.Glob(pattern)
 		require.NoError(t, err)
-		list = append(list, files...)
+		for _, file := range files {
+			list = append(list, filepath.ToSlash(file))
+		}
 	}
 	require.Greater(t, len(list), 30, "the pages have been found")
 	return list

@@ -15,10 +15,10 @@ import (
 // TestPictureIsCurrent: the picture is that of its source.
 func TestPictureIsCurrent(t *testing.T) {
 	target := filepath.Join(t.TempDir(), "paths.svg")
-	require.NoError(t, draw("../img/paths.txt", target))
+	require.NoError(t, draw("../images/paths.txt", target))
 	want, err := os.ReadFile(target)
 	require.NoError(t, err)
-	got, err := os.ReadFile("../img/paths.svg")
+	got, err := os.ReadFile("../images/paths.svg")
 	require.NoError(t, err)
 	require.True(t, string(want) == string(got), "the picture is stale: make generate draws it anew") //nolint:testifylint // nobody reads the difference
 }

@@ -1,4 +1,4 @@
-// Command draw makes docs/img/paths.svg of docs/img/paths.txt: two rows of boxes between
+// Command draw makes docs/images/paths.svg of docs/images/paths.txt: two rows of boxes between
 // the peer and the program, the way in above and the way out below, and what goes back
 // from one box to another between them. The text is the source: edit that.
 //
@@ -6,7 +6,7 @@
 // that would run out of its box. The same source makes the same bytes.
 package main
 
-//go:generate go run . ../img/paths.txt ../img/paths.svg
+//go:generate go run . ../images/paths.txt ../images/paths.svg
 
 import (
 	"fmt"
