@@ -21,12 +21,12 @@ import (
 // A fence is a block of code on a page. Behind the backticks stands what it is, and what
 // becomes of it:
 //
-//	go [name]        a complete program, which compiles; name is for TestQuickStart
+//	go [name]        a complete program, which compiles; name is for TestTypedPages
 //	go FILE          lines of FILE, which the tests compile
-//	json KIND        what a parser of ours takes: config, manifest, profile; or message
-//	sh [terminal]    commands, which TestCommandsOnPages reads
+//	json KIND [name] what a parser of ours takes: config, manifest, profile; or message
+//	sh [terminal]    commands, which TestCommandsOnPages reads and TestTypedPages types
 //	console          the same with what they print; they stand behind "$ "
-//	diff FILE        what TestQuickStart changes in FILE
+//	diff FILE        what TestTypedPages changes in FILE
 //	text [shown]     what has been shown, or nothing
 type fence struct {
 	page  string
@@ -129,7 +129,7 @@ func isTaken(t *testing.T, f fence) {
 	file := filepath.Join(t.TempDir(), "page.json")
 	require.NoError(t, os.WriteFile(file, []byte(f.text), 0o600))
 	var err error
-	switch f.about {
+	switch kind, _, _ := strings.Cut(f.about, " "); kind {
 	case "manifest":
 		_, err = app.ParseManifest(f.String(), []byte(f.text))
 	case "profile":
@@ -155,7 +155,7 @@ func executed(cmd *cobra.Command, args ...string) error {
 }
 
 // compile builds programs as packages of this module that only the compiler sees. Files
-// without a main are parts of the program that TestQuickStart builds and tests.
+// without a main are parts of the program that TestTypedPages builds and tests.
 func compile(t *testing.T, programs []fence) {
 	t.Helper()
 	dir := t.TempDir()

@@ -22,49 +22,74 @@ import (
 // patience is how long anything may take that a reader waits for; compiling is in it.
 const patience = 5 * time.Minute
 
-// TestQuickStart types docs/quickstart.md into two shells, block by block, and holds what
-// they show against the page. What a reader does at another place is done elsewhere here:
-// the clone is this folder, and the port a free one.
-func TestQuickStart(t *testing.T) {
+// TestTypedPages types these pages into two shells, block by block, and holds what they
+// show against the page. What a reader does at another place is done elsewhere here: the
+// clone is this folder, and the port a free one.
+func TestTypedPages(t *testing.T) {
+	for page, blocks := range map[string]int{"docs/quickstart.md": 19, "docs/serve.md": 4, "docs/apps.md": 4} {
+		t.Run(filepath.Base(page), func(t *testing.T) { require.GreaterOrEqual(t, typePage(t, page), blocks, "the blocks have been found") })
+	}
+}
+
+// typePage returns how many blocks a reader has something to do with. Those that do not
+// say what, as on other pages, are passed over.
+func typePage(t *testing.T, page string) (blocks int) {
+	t.Helper()
 	dir := t.TempDir()
+	elsewhere := placesOf(t, dir)
+	shells := map[string]*shell{"first": newShell(t, dir), "second": newShell(t, dir)}
+	var last *shell
+	for _, f := range fences(t, page) {
+		_, name, _ := strings.Cut(" "+f.about, " ") // the last word
+		name = name[strings.LastIndex(name, " ")+1:]
+		text, file := elsewhere.Replace(f.text), elsewhere.Replace(name)
+		switch {
+		case f.kind == "sh" && shells[f.about] != nil:
+			last = shells[f.about]
+			last.interrupt()
+			last.typed(text)
+			if !strings.Contains(text, "penstock serve") && !strings.HasSuffix(text, "go run .\n") {
+				last.wait() // the servers stay
+			}
+		case f.kind == "text" && f.about == "shown":
+			last.shows(text)
+		case strings.Contains(name, "."):
+			if !filepath.IsAbs(file) {
+				file = filepath.Join(dir, "hello", file)
+			}
+			if f.kind == "diff" {
+				patch(t, file, f.text)
+			} else {
+				require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+			}
+		default:
+			continue
+		}
+		blocks++
+		t.Log(f)
+	}
+	return blocks
+}
+
+// placesOf says where things are here that a page has elsewhere.
+func placesOf(t *testing.T, dir string) *strings.Replacer {
+	t.Helper()
 	here, err := os.Getwd()
 	require.NoError(t, err)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	addr := ln.Addr().String()
 	require.NoError(t, ln.Close())
-	elsewhere := strings.NewReplacer(
+	_, port, err := net.SplitHostPort(addr)
+	require.NoError(t, err)
+	return strings.NewReplacer(
 		"127.0.0.1:9000", addr,
-		"serve\n", "serve -p "+addr[strings.LastIndex(addr, ":")+1:]+"\n",
+		"penstock serve", "penstock serve -p "+port,
 		"git clone https://github.com/penstock-ws/penstock\n", "",
 		"cd penstock\n", "cd '"+here+"'\n",
 		"=../penstock", "="+here,
-		"../hello", filepath.Join(dir, "hello"),
+		"../", dir+"/",
 	)
-	shells := map[string]*shell{"first": newShell(t, dir), "second": newShell(t, dir)}
-	var last *shell
-	for _, f := range fences(t, "docs/quickstart.md") {
-		t.Log(f)
-		text, file := elsewhere.Replace(f.text), filepath.Join(dir, "hello", f.about)
-		switch f.kind {
-		case "sh":
-			last = shells[f.about]
-			require.NotNil(t, last, "%s: in which terminal?", f)
-			last.interrupt()
-			last.typed(text)
-			if !strings.Contains(text, "serve") && !strings.HasSuffix(text, "go run .\n") {
-				last.wait() // the servers stay
-			}
-		case "text":
-			last.shows(text)
-		case "go":
-			require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
-		case "diff":
-			patch(t, file, f.text)
-		default:
-			t.Fatalf("%s: what is a reader to do with it?", f)
-		}
-	}
 }
 
 // patch changes a file as lines with + and - say.
