@@ -22,7 +22,7 @@ import (
 // becomes of it:
 //
 //	go [name]        a complete program, which compiles; name is for TestTypedPages
-//	go FILE          lines of FILE, which the tests compile
+//	go FILE          lines of FILE, which the tests compile; "// …" stands for others
 //	json KIND [name] what a parser of ours takes: config, manifest, profile; or message
 //	sh [terminal]    commands, which TestCommandsOnPages reads and TestTypedPages types
 //	console          the same with what they print; they stand behind "$ "
@@ -109,8 +109,12 @@ func isPart(t *testing.T, f fence) {
 		t.Errorf("%s: a fragment must name the file in which it is compiled: ```go path/to/example_test.go", f)
 		return
 	}
-	if file := read(t, f.about); !strings.Contains(unindented(file), unindented(f.text)) {
-		t.Errorf("%s: %s does not have these lines", f, f.about)
+	rest, ok := unindented(read(t, f.about)), true
+	for part := range strings.SplitSeq(unindented(f.text), "// …\n") {
+		if _, rest, ok = strings.Cut(rest, part); !ok {
+			t.Errorf("%s: %s does not have these lines: %s", f, f.about, part)
+			return
+		}
 	}
 }
 
