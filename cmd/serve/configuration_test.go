@@ -152,7 +152,7 @@ func (s *section) takeVariables(t *testing.T) {
 // configuration returns the page.
 func configuration(t *testing.T) string {
 	t.Helper()
-	p := &page{sections: configFields(t), command: newCommandLine(pflag.NewFlagSet("serve", pflag.ContinueOnError))}
+	p := &settingsPage{sections: configFields(t), command: newCommandLine(pflag.NewFlagSet("serve", pflag.ContinueOnError))}
 	p.head()
 	p.engineTable(t)
 	p.meanings()
@@ -161,15 +161,15 @@ func configuration(t *testing.T) string {
 	return p.text.String()
 }
 
-type page struct {
+type settingsPage struct {
 	text     strings.Builder
 	sections []section
 	command  *commandLine
 }
 
-func (p *page) printf(format string, args ...any) { fmt.Fprintf(&p.text, format, args...) }
+func (p *settingsPage) printf(format string, args ...any) { fmt.Fprintf(&p.text, format, args...) }
 
-func (p *page) head() {
+func (p *settingsPage) head() {
 	p.printf(`# Configuration
 
 <!-- Written by make generate, from the comments of engine.Config and the options of
@@ -187,7 +187,7 @@ empty variable; a value that is not allowed is an error that names it.
 }
 
 // engineTable lists the fields of engine.Config.
-func (p *page) engineTable(t *testing.T) {
+func (p *settingsPage) engineTable(t *testing.T) {
 	t.Helper()
 	p.printf("## The engine\n\n| field | type | default | variable | the variable may be |\n|---|---|---|---|---|\n")
 	defaults := variables(engine.Config{})
@@ -244,7 +244,7 @@ func refused(variable, value string) (allowed string) {
 }
 
 // meanings has the comments.
-func (p *page) meanings() {
+func (p *settingsPage) meanings() {
 	p.printf("## What the fields mean\n\n")
 	for _, s := range p.sections {
 		p.printf("### %s\n\n%s\n", heading(s.fields), markdown(s.text))
@@ -252,7 +252,7 @@ func (p *page) meanings() {
 }
 
 // serveTables lists the options, under the headings of the help.
-func (p *page) serveTables() {
+func (p *settingsPage) serveTables() {
 	p.printf(`## penstock serve
 
 A flag wins over the file, the file over the environment, that over the default. A file may
@@ -287,7 +287,7 @@ is as in the table above.
 }
 
 // defaults are the engine's by variable, the same on every machine.
-func (p *page) defaults() map[string]string {
+func (p *settingsPage) defaults() map[string]string {
 	values := variables(engine.Config{})
 	for _, s := range p.sections {
 		if m := byFunction.FindStringSubmatch(s.text); m != nil {
@@ -297,7 +297,7 @@ func (p *page) defaults() map[string]string {
 	return values
 }
 
-func (p *page) ofFilters() {
+func (p *settingsPage) ofFilters() {
 	p.printf("### Settings of filters\n\nThese are in the environment only.\n\n```text\n")
 	names := filters.Stock().Names()
 	for _, f := range filterSettings {
@@ -308,7 +308,7 @@ func (p *page) ofFilters() {
 	p.printf("```\n")
 }
 
-func (p *page) row(cells ...string) {
+func (p *settingsPage) row(cells ...string) {
 	for i, cell := range cells {
 		cells[i] = strings.ReplaceAll(cell, "|", `\|`)
 	}
