@@ -165,7 +165,12 @@ func TestPackagesAreDescribed(t *testing.T) {
 	page := read(t, "docs/architecture.md")
 	limits := regexp.MustCompile(`\b(refuses?|nothing|never|no|not)\b`)
 	for folder := range packages {
-		require.Contains(t, page, folder, "the packages of docs/architecture.md")
+		if strings.Contains(folder, "internal") {
+			continue // which only we can import
+		}
+		if !strings.Contains(page, folder) {
+			t.Errorf("docs/architecture.md does not list %s", folder)
+		}
 		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(folder, "doc.go"), nil, parser.ParseComments)
 		require.NoError(t, err)
 		about := f.Doc.Text()
