@@ -61,7 +61,7 @@ func TestVariablesOnPages(t *testing.T) {
 }
 
 // knownVariables are those that the help of our commands names, and those of the example
-// programs and of make.
+// programs, of make and of CI.
 func knownVariables(t *testing.T) (names []string) {
 	t.Helper()
 	text := help(t, serve.NewCommand(serve.Config{})) + help(t, connect.NewCommand())
@@ -73,7 +73,13 @@ func knownVariables(t *testing.T) (names []string) {
 			names = append(names, m[1])
 		}
 	}
-	names = append(names, regexp.MustCompile(`\b[A-Z]+_[A-Z]+\b`).FindAllString(read(t, "Makefile"), -1)...)
+	scripts, err := filepath.Glob(".ci/*")
+	require.NoError(t, err)
+	for _, file := range append(scripts, "Makefile") {
+		if info, err := os.Stat(file); err == nil && !info.IsDir() {
+			names = append(names, regexp.MustCompile(`\b[A-Z]+_[A-Z_]*[A-Z]\b`).FindAllString(read(t, file), -1)...)
+		}
+	}
 	require.Greater(t, len(names), 50, "the variables have been found")
 	return names
 }
