@@ -1,6 +1,7 @@
 package penstock_test
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -116,6 +117,19 @@ func TestNamesOnPages(t *testing.T) {
 			}
 		}
 		require.GreaterOrEqual(t, seen, least, "%s: the names have been found", page)
+	}
+}
+
+// TestComingFrom: docs/coming-from.md has a row for every feature of the systems that its
+// letters stand for; tests bear the same letters.
+func TestComingFrom(t *testing.T) {
+	page := read(t, "docs/coming-from.md")
+	for letter, last := range map[string]int{"A": 11, "B": 10, "C": 11, "D": 7, "E": 6} {
+		for n := 1; n <= last; n++ {
+			if !regexp.MustCompile(fmt.Sprintf(`(?m)^\|.*\([^)]*\b%s%d\b[^)]*\) \|`, letter, n)).MatchString(page) {
+				t.Errorf("no row for %s%d", letter, n)
+			}
+		}
 	}
 }
 
