@@ -3,10 +3,13 @@
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 30s
 
-.PHONY: build test race fuzz lint cross bench agree
+.PHONY: build generate test race fuzz lint cross bench agree
 
 build: ## the command, as bin/penstock
 	go build -o bin/penstock ./cmd/penstock
+
+generate: ## pages and pictures that are made from the code; tests fail while they are stale
+	go generate ./...
 
 test:
 	go test ./...

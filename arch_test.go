@@ -43,6 +43,8 @@ var arrows = map[string][]string{
 	"engine/reconnect":    {"engine", "frame", "backpressure"},
 	"engine/auth":         {"engine", "frame", "interceptors"},
 
+	"docs/draw": {},
+
 	"docs/examples/chat":          {"engine", "engine/hub", "frame", "interceptors"},
 	"docs/examples/dashboard":     {"engine", "engine/relay"},
 	"docs/examples/notifications": {"engine", "engine/hub", "frame", "interceptors"},
