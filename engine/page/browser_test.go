@@ -203,10 +203,17 @@ func served(t *testing.T, args ...string) (url string) {
 // servedWith knows filters of the test's.
 func servedWith(t *testing.T, registry *filters.Registry, args ...string) (url string) {
 	t.Helper()
+	url, _ = stoppable(t, registry, append([]string{"-p", "0"}, args...)...)
+	return url
+}
+
+// stoppable can be ended before the test is over.
+func stoppable(t *testing.T, registry *filters.Registry, args ...string) (url string, stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	out, in := io.Pipe()
 	cmd := serve.NewCommand(serve.Config{Filters: registry})
-	cmd.SetArgs(append([]string{"-p", "0"}, args...))
+	cmd.SetArgs(args)
 	cmd.SetOut(in)
 	cmd.SetErr(io.Discard)
 	done := make(chan error, 1)
@@ -215,11 +222,14 @@ func servedWith(t *testing.T, registry *filters.Registry, args ...string) (url s
 		_ = in.CloseWithError(err)
 		done <- err
 	}()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		require.NoError(t, <-done)
 	})
-	line, err := bufio.NewReader(out).ReadString('\n')
+	t.Cleanup(stop)
+	lines := bufio.NewReader(out)
+	line, err := lines.ReadString('\n')
 	require.NoError(t, err)
-	return "http" + strings.TrimPrefix(strings.TrimSpace(line), "listening on ws")
+	go io.Copy(io.Discard, lines) // ends with the command; filters may print
+	return "http" + strings.TrimPrefix(strings.TrimSpace(line), "listening on ws"), stop
 }

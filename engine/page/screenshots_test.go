@@ -39,7 +39,7 @@ const (
 func TestScreenshots(t *testing.T) {
 	registry := filters.Stock()
 	require.NoError(t, registry.Register("guest", guest))
-	url := servedWith(t, registry, "-f", "guest", "--max-message-bytes", "65536", "--compress")
+	url := servedWith(t, registry, "-f", "guest", "--max-message-bytes", "65536", "--memory-budget-bytes", "67108864", "--compress")
 	ws := "ws" + strings.TrimPrefix(url, "http")
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -52,8 +52,8 @@ func TestScreenshots(t *testing.T) {
 	b := newTab(t, url)
 	time.Sleep(62 * time.Second)
 	try(t, b)
-	shoot(b, "page-light.png", 1280, 960, "light")
-	shoot(b, "page-dark.png", 1280, 960, "dark")
+	shoot(b, "page-light.png", 1280, 1000, "light")
+	shoot(b, "page-dark.png", 1280, 1000, "dark")
 	shoot(b, "page-narrow.png", 390, 844, "light")
 }
 
@@ -64,6 +64,9 @@ func guest(filters.Env) (filters.Filter, error) {
 		var code frame.CloseCode
 		if n, _ := fmt.Sscanf(string(m.Data), "close %d", &code); n == 1 {
 			return &engine.CloseError{Code: code}
+		}
+		if m.Type == frame.Text {
+			time.Sleep(time.Duration(rand.IntN(len(m.Data)+1)) * 20 * time.Microsecond) // something to work at
 		}
 		return c.Send(m.Type, m.Data)
 	}
@@ -181,7 +184,7 @@ func shoot(b *tab, name string, width, height int64, scheme string) {
 }
 
 // fewColors makes a picture a third of its size: of its colours the 256 that most
-// points have.
+// points have, and that differ.
 func fewColors(t *testing.T, shot []byte) []byte {
 	full, err := png.Decode(bytes.NewReader(shot))
 	require.NoError(t, err)
@@ -192,10 +195,31 @@ func fewColors(t *testing.T, shot []byte) []byte {
 		}
 	}
 	colors := slices.SortedFunc(maps.Keys(points), func(a, b color.Color) int { return points[b] - points[a] })
-	few := image.NewPaletted(full.Bounds(), colors[:min(len(colors), 256)])
+	few := image.NewPaletted(full.Bounds(), apart(colors))
 	draw.Draw(few, few.Rect, full, image.Point{}, draw.Src)
 	var out bytes.Buffer
 	encoder := png.Encoder{CompressionLevel: png.BestCompression}
 	require.NoError(t, encoder.Encode(&out, few))
 	return out.Bytes()
+}
+
+// apart returns up to 256 of the colours, none of which is hard to tell from another.
+func apart(colors []color.Color) (palette color.Palette) {
+	for _, c := range colors {
+		if len(palette) == 256 {
+			break
+		}
+		if len(palette) < 16 || distance(c, palette[palette.Index(c)]) > 100 {
+			palette = append(palette, c)
+		}
+	}
+	return palette
+}
+
+func distance(a, b color.Color) (sum int) {
+	p, q := color.NRGBAModel.Convert(a).(color.NRGBA), color.NRGBAModel.Convert(b).(color.NRGBA)
+	for _, d := range []int{int(p.R) - int(q.R), int(p.G) - int(q.G), int(p.B) - int(q.B)} {
+		sum += d * d
+	}
+	return sum
 }

@@ -18,6 +18,10 @@ export function draw(svg, series, now, least) {
       return;
     }
     const line = visible.map((p) => `${x(p.at).toFixed(1)},${y(p.value).toFixed(1)}`).join(" ");
+    if (series.length > 1) { // areas would hide each other
+      parts.push(element("polyline", { class: `line c${i}`, points: line }));
+      return;
+    }
     const [from, to] = [x(visible[0].at).toFixed(1), x(visible[visible.length - 1].at).toFixed(1)];
     parts.push(element("polygon", { class: `area c${i}`, points: `${from},${height - 1} ${line} ${to},${height - 1}` }));
     parts.push(element("polyline", { class: `line c${i}`, points: line }));

@@ -159,7 +159,7 @@ function notes(texts) {
 }
 
 function percent(part, whole) {
-  return (whole > 0 ? part / whole : 0).toLocaleString("en", { style: "percent", maximumFractionDigits: 1 });
+  return (whole > 0 ? part / whole : 0).toLocaleString("en", { style: "percent", maximumFractionDigits: 2 });
 }
 
 const gauges = (name) => samples.map((s) => ({ at: s.at / 1000, value: s[name] }));

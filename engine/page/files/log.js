@@ -3,8 +3,9 @@
 import { bytes, dump, hex, plural, time } from "./format.js";
 
 const mostRows = 200;
-const mostPreview = 120; // characters
-const mostPreviewBytes = 24;
+const mostPreview = 36; // characters, of what cannot be unfolded
+const mostPreviewBytes = 12;
+const mostLine = 160; // characters of a line that can
 const mostText = 16 << 10; // that a row keeps
 const mostDump = 4 << 10;
 
@@ -99,17 +100,14 @@ function drawRow(row) {
 }
 
 function drawPreview(row) {
-  const short = row.type === "binary" ? hex(row.kept.subarray(0, mostPreviewBytes)) : row.kept.slice(0, mostPreview);
-  const whole = row.type === "binary" ? row.kept.length <= mostPreviewBytes : row.kept.length <= mostPreview && !row.kept.includes("\n");
-  if (whole && !row.cut) {
-    const code = document.createElement("code");
-    code.textContent = short;
+  const binary = row.type === "binary";
+  const code = document.createElement("code");
+  code.textContent = binary ? hex(row.kept.subarray(0, mostLine / 3)) : row.kept.split("\n", 1)[0].slice(0, mostLine);
+  if (binary ? row.kept.length <= mostPreviewBytes : row.kept.length <= mostPreview && !row.kept.includes("\n")) {
     return code;
   }
   const details = document.createElement("details");
   const summary = document.createElement("summary");
-  const code = document.createElement("code");
-  code.textContent = `${short.split("\n")[0]} …`;
   summary.append(code);
   details.append(summary);
   details.addEventListener("toggle", () => fill(details, row), { once: true });

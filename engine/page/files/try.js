@@ -8,7 +8,7 @@ const $ = (id) => document.getElementById(id);
 const size = (text) => new TextEncoder().encode(text).length;
 
 let socket = null; // the one that is open, or opening
-let closedBy = "server";
+let asked = null; // how the page has closed it: code and reason
 let log;
 const listeners = new Set(); // who wants to see text that comes, for a while
 
@@ -58,7 +58,7 @@ function connect() {
   }
   ws.binaryType = "arraybuffer";
   socket = ws;
-  closedBy = "server";
+  asked = null;
   $("outcome").hidden = true;
   $("latency").textContent = "";
   shape("opening", "Connecting …");
@@ -114,13 +114,14 @@ function closed(ws, event) {
   }
   socket = null;
   const { name, when } = meaning(event.code);
-  const by = event.code === 1006 ? "" : closedBy === "page" ? " by this page" : " by the server";
+  const reason = event.reason || (asked?.code === event.code && asked.reason); // an answer repeats the code only
+  const by = event.code === 1006 ? "" : asked ? " by this page" : " by the server";
   shape("closed", `Closed${by} with ${event.code}, ${name}.`);
-  log.event(closedBy === "page" ? "out" : "in", "close", `${event.code} ${event.reason || name}`);
+  log.event(asked ? "out" : "in", "close", `${event.code} ${reason || name}`);
   const outcome = $("outcome");
   outcome.replaceChildren(paragraph("", when));
-  if (event.reason) {
-    outcome.prepend(paragraph("reason", `“${event.reason}”`));
+  if (reason) {
+    outcome.prepend(paragraph("reason", `“${reason}”`));
   }
   outcome.hidden = false;
 }
@@ -137,6 +138,7 @@ function shape(state, text) {
   const open = state === "open";
   const busy = open || state === "opening";
   const focused = document.activeElement;
+  const within = (id) => $(id).contains(focused);
   $("light").className = `light ${state}`;
   $("state").textContent = text;
   $("connect").querySelectorAll("input, button").forEach((e) => (e.disabled = busy));
@@ -146,9 +148,11 @@ function shape(state, text) {
   for (const id of ["send-text", "send-file", "measure"]) {
     $(id).disabled = !open;
   }
-  if (focused && $("connect").contains(focused) && open) {
+  if (state === "opening" && within("connect")) {
+    $("shut").focus();
+  } else if (open && within("disconnect")) {
     $("text").focus();
-  } else if (focused && ($("disconnect").contains(focused) || focused.disabled) && !busy) {
+  } else if (!busy && (within("disconnect") || focused.disabled)) {
     $("open").focus();
   }
 }
@@ -164,7 +168,7 @@ function disconnect() {
     $("reason").focus();
     throw new Error(`The reason has ${size(reason)} bytes; a close frame takes 123.`);
   }
-  closedBy = "page";
+  asked = { code, reason };
   socket.close(code, reason);
 }
 
@@ -191,7 +195,7 @@ function put(data) {
     throw new Error("Not connected.");
   }
   socket.send(data);
-  watchWaiting(socket);
+  setTimeout(watchWaiting, 200, socket); // what is gone by then nobody need know
 }
 
 // watchWaiting shows what the browser has not handed on yet, as long as there is any.
@@ -200,7 +204,7 @@ function watchWaiting(ws) {
   $("waiting").hidden = left === 0;
   $("waiting").textContent = `${bytes(left)} wait in the browser`;
   if (left > 0) {
-    setTimeout(() => watchWaiting(ws), 100);
+    setTimeout(watchWaiting, 200, ws);
   }
 }
 
