@@ -4,7 +4,9 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/penstock-ws/penstock/engine"
@@ -37,7 +39,11 @@ func (s *server) tellOfPage(ln net.Listener) {
 	if !s.page || ln.Addr().Network() == "unix" {
 		return
 	}
-	u := url.URL{Scheme: "http", Host: ln.Addr().String(), Path: "/"}
+	host := ln.Addr().String()
+	if all, err := netip.ParseAddrPort(host); err == nil && all.Addr().IsUnspecified() {
+		host = net.JoinHostPort("localhost", strconv.Itoa(int(all.Port()))) // which can be opened, and sees the live view
+	}
+	u := url.URL{Scheme: "http", Host: host, Path: "/"}
 	if s.certificate != nil {
 		u.Scheme = "https"
 	}

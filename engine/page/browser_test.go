@@ -180,18 +180,19 @@ func (b *tab) media(pairs ...string) {
 }
 
 // quiet asserts that nothing was shown on the console, and nothing asked of another
-// origin than that of url.
-func (b *tab) quiet(url string) {
+// origin than that of url, and returns all that was asked.
+func (b *tab) quiet(url string) (asked []string) {
 	b.t.Helper()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	require.Empty(b.t, b.problems)
 	require.NotEmpty(b.t, b.asked)
 	_, host, _ := strings.Cut(url, "://")
-	for _, asked := range b.asked {
-		_, rest, _ := strings.Cut(asked, "://")
-		require.True(b.t, strings.HasPrefix(rest, host), "%s is not of %s", asked, host)
+	for _, one := range b.asked {
+		_, rest, _ := strings.Cut(one, "://")
+		require.True(b.t, strings.HasPrefix(rest, host), "%s is not of %s", one, host)
 	}
+	return slices.Clone(b.asked)
 }
 
 // served runs "penstock serve" until the test ends, and returns the URL of its page.
