@@ -14,6 +14,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -52,9 +53,32 @@ func TestScreenshots(t *testing.T) {
 	b := newTab(t, url)
 	time.Sleep(62 * time.Second)
 	try(t, b)
-	shoot(b, "page-light.png", 1280, 1000, "light")
-	shoot(b, "page-dark.png", 1280, 1000, "dark")
-	shoot(b, "page-narrow.png", 390, 844, "light")
+	shoot(b, "page-light.png", 1280, 930, "light")
+	shoot(b, "page-dark.png", 1280, 930, "dark")
+	shoot(b, "page-narrow.png", 390, 1640, "light")
+}
+
+// TestScreenshotOfReport writes that of the page that "penstock bench report" makes, of two
+// short runs.
+func TestScreenshotOfReport(t *testing.T) {
+	dir := t.TempDir()
+	penstock := filepath.Join(dir, "penstock")
+	run := func(name string, args ...string) {
+		out, err := exec.Command(name, args...).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+	}
+	run("go", "build", "-o", penstock, "../../cmd/penstock")
+	report := filepath.Join(dir, "report.html")
+	args := []string{"bench", "report"}
+	for name, way := range map[string]string{"goroutines": "goroutine", "loops": "epoll"} {
+		file := filepath.Join(dir, name+".json")
+		run(penstock, "bench", "echo", "--connections", "200", "--duration", "5s", "--rounds", "2", "--set", "WS_IO="+way, "--quiet", "--json", file)
+		args = append(args, file)
+	}
+	slices.Sort(args[2:])
+	run(penstock, append(args, "-o", report, "--title", "Echo: goroutines and event loops")...)
+	b := newTab(t, "file://"+report)
+	shoot(b, "report.png", 1280, 920, "light")
 }
 
 // guest echoes, and closes with the code that a message names.

@@ -134,7 +134,7 @@ function show() {
     messages: `${count(now.messages_in)} in, ${count(now.messages_out)} out since the start`,
     bytes: `${bytes(now.bytes_in)} in, ${bytes(now.bytes_out)} out since the start`,
     workers: now.runnable === 0 ? "no connection waits for a worker" : `${plural(now.runnable, "connection")} waiting for a worker`,
-    budget: `${percent(now.budget_used, now.budget_limit)} of what peers may cost in memory`,
+    budget: `${percent(now.budget_used, now.budget_limit)} of what peers may cost`,
   });
   chart("connections", "Connections", [gauges("connections")], 4, count);
   chart("messages", "Messages per second, in and out", messages, 4, count);
