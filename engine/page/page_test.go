@@ -272,6 +272,7 @@ func TestLocal(t *testing.T) {
 		"X-Real-IP":                      {"127.0.0.1:4000", "localhost", "X-Real-Ip", "local"},
 		"Via":                            {"127.0.0.1:4000", "localhost", "Via", "local"},
 		"a proxy that is known":          {"127.0.0.2:4000", "localhost", "", "local"},
+		"the same on an IPv6 socket":     {"[::ffff:127.0.0.2]:4000", "localhost", "", "local"},
 		"one that is known in IPv6":      {"127.0.1.9:4000", "localhost", "", "local"},
 		"a socket without an address":    {"@", "localhost", "", "local"},
 		"a header that says nothing new": {"127.0.0.1:4000", "localhost", "X-Request-Id", "open"},

@@ -78,7 +78,7 @@ func TestScreenshotOfReport(t *testing.T) {
 	slices.Sort(args[2:])
 	run(penstock, append(args, "-o", report, "--title", "Echo: goroutines and event loops")...)
 	b := newTab(t, "file://"+report)
-	shoot(b, "report.png", 1280, 920, "light")
+	shoot(b, "report.png", 1280, 940, "light")
 }
 
 // guest echoes, and closes with the code that a message names.
@@ -182,7 +182,7 @@ func try(t *testing.T, b *tab) {
 	b.click("measure")
 	b.untilText("latency", "median")
 	b.click("clear")
-	b.fill("text", "And a last one, grüße aus dem Stollen.")
+	b.fill("text", "Through the gate: 4.2 m³/s")
 	b.click("send-text")
 	b.do(chromedp.SetUploadFiles(chromedp.ID("file"), []string{file}))
 	b.click("send-file")
