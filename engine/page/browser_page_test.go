@@ -157,6 +157,7 @@ func TestPageRefuses(t *testing.T) {
 // says so.
 func TestPageMeasures(t *testing.T) {
 	b := newTab(t, served(t, "-f", "echo_messages"))
+	require.True(t, eval[bool](b, "crossOriginIsolated"), "or the clock is coarse")
 	connectPage(b)
 	b.click("measure")
 	b.untilText("latency", "Round trip of a text message")

@@ -61,14 +61,12 @@ func readFiles() map[string]file {
 
 // policy lets the page load what is the server's own and nothing else, also connections:
 // those of another origin most servers would refuse. No script stands in the page, none is
-// made from text, and nobody frames it. What follows isolates the page, for which
-// browsers give it a finer clock.
+// made from text, and nobody frames it.
 var policy = map[string]string{
 	"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'",
 	"X-Content-Type-Options":       "nosniff",
 	"Referrer-Policy":              "no-referrer",
-	"Cross-Origin-Opener-Policy":   "same-origin",
 	"Cross-Origin-Embedder-Policy": "require-corp",
 	"Cross-Origin-Resource-Policy": "same-origin",
 }
@@ -81,6 +79,9 @@ const sendTimeout = 10 * time.Second
 func serveFile(w http.ResponseWriter, r *http.Request, f file) {
 	for name, value := range policy {
 		w.Header().Set(name, value)
+	}
+	if r.TLS != nil || loopbackHost(r.Host) { // elsewhere browsers complain that they ignore it
+		w.Header().Set("Cross-Origin-Opener-Policy", "same-origin") // an isolated page has a finer clock
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")

@@ -220,7 +220,10 @@ func TestPolicy(t *testing.T) {
 		require.Equal(t, "nosniff", res.Header.Get("X-Content-Type-Options"))
 		require.Equal(t, "no-referrer", res.Header.Get("Referrer-Policy"))
 		require.Empty(t, res.Header.Get("Access-Control-Allow-Origin"))
+		require.Equal(t, "same-origin", res.Header.Get("Cross-Origin-Opener-Policy"))
 	}
+	res, _ := get(t, "GET", url, http.Header{"Host": {"penstock.example"}})
+	require.Empty(t, res.Header.Get("Cross-Origin-Opener-Policy"), "without TLS a browser would complain on the console")
 }
 
 // A slowWriter notes the deadline that it is given.
