@@ -3,6 +3,7 @@ package page_test
 import (
 	"context"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,12 +12,14 @@ import (
 	"github.com/chromedp/cdproto/accessibility"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/security"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/require"
 
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/engine/filters"
+	"github.com/penstock-ws/penstock/engine/page"
 	"github.com/penstock-ws/penstock/frame"
 )
 
@@ -227,7 +230,7 @@ func TestPageNeedsToken(t *testing.T) {
 	b := newTab(t, url)
 	b.until(`!document.getElementById("login").hidden`)
 	require.True(t, eval[bool](b, `document.getElementById("figures").hidden`))
-	for _, wrong := range []string{"not-the-right-token", "nöt ä token", ""} {
+	for _, wrong := range []string{"not-the-right-token", "nöt ä token", "знак", ""} {
 		b.fill("token", wrong)
 		b.do(chromedp.SendKeys(chromedp.ID("token"), kb.Enter))
 		b.untilText("token-problem", "does not know")
@@ -241,6 +244,24 @@ func TestPageNeedsToken(t *testing.T) {
 	for _, asked := range b.quiet(url) {
 		require.NotContains(t, asked, token, "URLs are logged")
 	}
+}
+
+// TestPageOverTLS: both halves use wss where the page came by https.
+func TestPageOverTLS(t *testing.T) {
+	e := newEngine(t)
+	s := httptest.NewTLSServer(newPage(t, e, page.Config{}).Before(e))
+	defer s.Close()
+	b := newTab(t, "about:blank")
+	b.do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error { // the certificate is the test's own
+		_, err := cdp.Call(ctx, t, security.SetIgnoreCertificateErrors, security.SetIgnoreCertificateErrorsParams{Ignore: true})
+		return err
+	}), chromedp.Navigate(s.URL))
+	b.until(`!document.getElementById("figures").hidden`)
+	connectPage(b)
+	require.True(t, strings.HasPrefix(eval[string](b, `document.getElementById("url").value`), "wss://"))
+	b.until(`document.querySelector('[data-value="connections"]').textContent === "1"`)
+	b.click("shut")
+	b.untilText("state", "Closed by this page")
 }
 
 // TestPageFarAway: where no token would help the page says so, and asks for none.

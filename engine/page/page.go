@@ -43,10 +43,10 @@ type Source interface{ Stats() engine.Stats }
 // what is below "/_penstock/": to have it elsewhere, put http.StripPrefix before it, and a
 // slash behind its path.
 type Page struct {
-	http.Handler // Before what is not found
-	access       access
-	endpoint     string
-	view         *view
+	alone    http.Handler // before what is not found
+	access   access
+	endpoint string
+	view     *view
 }
 
 // New returns the page of source. The error names every mistake in cfg. The page runs
@@ -63,28 +63,12 @@ func New(source Source, cfg Config) (*Page, error) {
 	if p.view, err = newView(source, cfg, p.access.admit); err != nil {
 		return nil, fmt.Errorf("page: %w", err)
 	}
-	p.Handler = p.Before(http.NotFoundHandler())
+	p.alone = p.Before(http.NotFoundHandler())
 	return p, nil
 }
 
-var goodToken = regexp.MustCompile(`^[A-Za-z0-9._~-]{16,}$`)
-
-// TokenAllowed says which tokens there can be.
-const TokenAllowed = "at least 16 letters, digits and -._~"
-
-// GoodToken reports whether Config takes a token.
-func GoodToken(token string) bool { return goodToken.MatchString(token) }
-
-func (c Config) validate() error {
-	var errs []error
-	if c.Token != "" && !GoodToken(c.Token) {
-		errs = append(errs, errors.New("page: Token is not what it must be: allowed is "+TokenAllowed))
-	}
-	if c.Endpoint != "" && !strings.HasPrefix(c.Endpoint, "/") {
-		errs = append(errs, fmt.Errorf("page: Endpoint is %q: allowed is a path that begins with a slash", c.Endpoint))
-	}
-	return errors.Join(errs...)
-}
+// ServeHTTP answers what is the page's, and everything else with 404.
+func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.alone.ServeHTTP(w, r) }
 
 // Before answers what is the page's, and leaves everything else to next: every handshake
 // but those of the live view, also on the page's paths.
@@ -108,6 +92,25 @@ func (p *Page) Before(next http.Handler) http.Handler {
 
 // Shutdown ends the live view's connections with 1001, as engine.Engine.Shutdown does.
 func (p *Page) Shutdown(ctx context.Context) error { return p.view.engine.Shutdown(ctx) }
+
+var goodToken = regexp.MustCompile(`^[A-Za-z0-9._~-]{16,}$`)
+
+// TokenAllowed says which tokens there can be.
+const TokenAllowed = "at least 16 letters, digits and -._~"
+
+// GoodToken reports whether Config takes a token.
+func GoodToken(token string) bool { return goodToken.MatchString(token) }
+
+func (c Config) validate() error {
+	var errs []error
+	if c.Token != "" && !GoodToken(c.Token) {
+		errs = append(errs, errors.New("page: Token is not what it must be: allowed is "+TokenAllowed))
+	}
+	if c.Endpoint != "" && !strings.HasPrefix(c.Endpoint, "/") {
+		errs = append(errs, fmt.Errorf("page: Endpoint is %q: allowed is a path that begins with a slash", c.Endpoint))
+	}
+	return errors.Join(errs...)
+}
 
 // about tells the page's script what it cannot know: a browser does not tell it why a
 // handshake is refused.

@@ -367,6 +367,23 @@ func TestToken(t *testing.T) {
 	}
 }
 
+// TestBehindProxy: where a proxy ends TLS, the origin of the page is https, if the proxy is
+// known.
+func TestBehindProxy(t *testing.T) {
+	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	for _, known := range []bool{true, false} {
+		cfg := page.Config{Token: token}
+		if known {
+			cfg.TrustedProxies = loopback
+		}
+		_, status := view(t, serveHTTP(t, newPage(t, newEngine(t), cfg)), http.Header{
+			"Host": {"penstock.example"}, "Origin": {"https://penstock.example"}, "X-Forwarded-Proto": {"https"},
+			"X-Forwarded-For": {"192.0.2.1"}, "Authorization": {"Bearer " + token},
+		})
+		require.Equal(t, map[bool]int{true: 101, false: 403}[known], status)
+	}
+}
+
 // TestMistakes: an error names what is wrong and what would be right, and never a token.
 func TestMistakes(t *testing.T) {
 	for _, bad := range []string{"short", "with a space in between", "with,a,comma,in,it", "fünfzehn-und-mehr", strings.Repeat("x", 15)} {
