@@ -3,7 +3,7 @@
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME    ?= 30s
 
-.PHONY: build generate test race fuzz lint cross bench agree
+.PHONY: build generate test race fuzz lint cross bench agree screenshots
 
 build: ## the command, as bin/penstock
 	go build -o bin/penstock ./cmd/penstock
@@ -51,3 +51,7 @@ bench: build
 # Does the harness find what another client finds? Only on a quiet machine.
 agree:
 	go test -tags measure -run TestAgreesWithAnother -v ./bench
+
+# The pictures in docs/images, of a running server and of a report: Chromium, two minutes.
+screenshots:
+	go test -count=1 -tags screenshots -v -run '^TestScreenshot' ./engine/page

@@ -34,13 +34,14 @@ var arrows = map[string][]string{
 	"engine/relay":        {"engine", "engine/hub", "frame", "backpressure", "interceptors"},
 	"bench":               {"frame", "frame/deflate"},
 	"cmd/bench":           {"bench", "engine"}, // for the names of its settings
-	"cmd/serve":           {"engine", "engine/hub", "engine/filters", "frame", "interceptors", "engine/prometheus", "engine/app"},
+	"cmd/serve":           {"engine", "engine/hub", "engine/filters", "frame", "interceptors", "engine/prometheus", "engine/app", "engine/page"},
 	"cmd/penstock":        {"cmd/serve", "cmd/bench", "cmd/connect"},
 	"cmd/connect":         {"engine", "frame", "interceptors"},
 	"cmd":                 {},
 	"engine/prometheus":   {"engine", "frame", "interceptors"},
 	"engine/otel":         {"engine", "frame", "interceptors"},
 	"engine/reconnect":    {"engine", "frame", "backpressure"},
+	"engine/page":         {"engine", "frame", "interceptors"},
 	"engine/auth":         {"engine", "frame", "interceptors"},
 
 	"docs/draw": {},

@@ -89,7 +89,7 @@ func TestNamesOnPages(t *testing.T) {
 	names := known{}
 	for _, folder := range []string{
 		"frame", "backpressure", "interceptors", "interceptors/schema", "engine", "engine/hub", "engine/enginetest", "engine/reconnect",
-		"engine/auth", "engine/app", "engine/relay", "engine/filters", "engine/cluster", "engine/prometheus", "engine/otel",
+		"engine/auth", "engine/app", "engine/relay", "engine/filters", "engine/cluster", "engine/prometheus", "engine/otel", "engine/page",
 	} {
 		files, err := filepath.Glob(folder + "/*.go")
 		require.NoError(t, err)

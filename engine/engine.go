@@ -342,8 +342,10 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener) error {
 // ServeWith is Serve for a program whose handler h routes requests, some of them
 // to the engine or its endpoints.
 func (e *Engine) ServeWith(ctx context.Context, ln net.Listener, h http.Handler) error {
+	var waiting newcomers
 	srv := &http.Server{
 		Handler:           h,
+		ConnState:         waiting.note,
 		ReadHeaderTimeout: e.cfg.HandshakeTimeout,
 		IdleTimeout:       e.cfg.HandshakeTimeout,
 		MaxHeaderBytes:    16 << 10,
@@ -353,20 +355,21 @@ func (e *Engine) ServeWith(ctx context.Context, ln net.Listener, h http.Handler)
 	go func() { failed <- srv.Serve(ln) }() // ends with srv.Close below
 	select {
 	case err := <-failed:
-		return errors.Join(err, e.stopServing(srv))
+		return errors.Join(err, e.stopServing(srv, &waiting))
 	case <-ctx.Done():
 	}
-	err := e.stopServing(srv)
+	err := e.stopServing(srv, &waiting)
 	<-failed
 	return err
 }
 
 // stopServing ends the connections and lets the program's own requests end, all
 // within ShutdownTimeout.
-func (e *Engine) stopServing(srv *http.Server) error {
+func (e *Engine) stopServing(srv *http.Server, waiting *newcomers) error {
 	ctx, cancel := context.WithTimeout(context.Background(), e.cfg.ShutdownTimeout)
 	defer cancel()
 	err := e.Shutdown(ctx)
+	waiting.close()
 	_ = srv.Shutdown(ctx)
 	_ = srv.Close() // whoever has not ended
 	return err

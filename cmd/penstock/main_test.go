@@ -174,7 +174,7 @@ func TestHealth(t *testing.T) {
 	require.Equal(t, http.StatusOK, status)
 	status, _ = ask(http.MethodPost, "/healthz")
 	require.Equal(t, http.StatusMethodNotAllowed, status)
-	status, _ = ask(http.MethodGet, "/")
+	status, _ = ask(http.MethodGet, "/elsewhere")
 	require.Equal(t, http.StatusUpgradeRequired, status)
 	echoRaw(dialRaw(t, p, "/healthz", 101), frame.Text, "any path upgrades")
 }

@@ -348,8 +348,8 @@ func TestLogs(t *testing.T) {
 		args []string
 		line string
 	}{
-		{nil, `^time=\S+ level=INFO msg="shutting down; .*" signal=terminated\n$`},
-		{[]string{"--log-format=json"}, `^\{"time":"[^"]+","level":"INFO","msg":"shutting down; .*","signal":"terminated"\}\n$`},
+		{nil, `^time=\S+ level=INFO msg=page url=http://127\.0\.0\.1:\d+/\ntime=\S+ level=INFO msg="shutting down; .*" signal=terminated\n$`},
+		{[]string{"--log-format=json", "--page=false"}, `^\{"time":"[^"]+","level":"INFO","msg":"shutting down; .*","signal":"terminated"\}\n$`},
 		{[]string{"--log-level=warn"}, `^$`},
 	} {
 		p := start(t, nil, tc.args...)

@@ -59,6 +59,11 @@ func (s *server) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	handler, endPage, err := s.withPage(e, handler)
+	if err != nil {
+		return err
+	}
+	defer endPage()
 	ln, err := s.listen()
 	if err != nil {
 		return err
@@ -145,6 +150,7 @@ func (s *server) serve(ctx context.Context, e *engine.Engine, h *hub.Hub, ln net
 	if _, err := fmt.Fprintf(s.stdout, "listening on %s\n", s.address(ln)); err != nil {
 		return err
 	}
+	s.tellOfPage(ln)
 	s.tell("READY=1")
 	err := e.ServeWith(ctx, ln, handler)
 	if t := h.Totals(); t.Congested > 0 {

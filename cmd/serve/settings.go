@@ -20,6 +20,8 @@ type settings struct {
 	inline     bool
 	manifest   string
 	slugPrefix bool
+	page       bool
+	liveToken  string            // "": none
 	tokens     map[string]string // users by their tokens
 
 	allowOrigins   []string
