@@ -101,7 +101,7 @@ func (c *certificate) reloadLocked() {
 func (c *certificate) readLocked() error {
 	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
 	if err != nil {
-		return fmt.Errorf("--cert %s, --key %s: %w", c.cert, c.key, err)
+		return fmt.Errorf("%s, %s: %w", c.cert, c.key, err)
 	}
 	if now := time.Now(); now.After(pair.Leaf.NotAfter) || now.Before(pair.Leaf.NotBefore) {
 		c.logger.Warn("the certificate is not valid now", "from", pair.Leaf.NotBefore, "until", pair.Leaf.NotAfter)

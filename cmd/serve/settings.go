@@ -160,6 +160,20 @@ func (s *settings) from(o *option) string {
 	return "default"
 }
 
+// source is what whoever has made a setting knows it by.
+func (s *settings) source(field string) string {
+	for o, g := range s.given {
+		switch place, name, _ := strings.Cut(g.from, " "); {
+		case o.field != field:
+		case place == "file":
+			return name + ": " + field
+		default:
+			return name
+		}
+	}
+	return field
+}
+
 // variables returns an engine's settings by the names of their variables.
 func variables(cfg engine.Config) map[string]string {
 	values := make(map[string]string)
