@@ -36,7 +36,7 @@ var arrows = map[string][]string{
 	"cmd/bench":           {"bench", "engine"}, // for the names of its settings
 	"cmd/serve":           {"engine", "engine/hub", "engine/filters", "frame", "interceptors", "engine/prometheus", "engine/app"},
 	"cmd/penstock":        {"cmd/serve", "cmd/bench", "cmd/connect"},
-	"cmd/connect":         {"engine", "frame", "interceptors"},
+	"cmd/connect":         {"engine", "engine/reconnect", "frame", "interceptors"},
 	"cmd":                 {},
 	"engine/prometheus":   {"engine", "frame", "interceptors"},
 	"engine/otel":         {"engine", "frame", "interceptors"},

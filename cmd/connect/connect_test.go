@@ -632,16 +632,18 @@ func TestUsage(t *testing.T) {
 		"bool":               {[]string{good, "--insecure=perhaps"}, []string{"--insecure", "true or false"}},
 		"no value":           {[]string{good, "--origin"}, []string{"--origin", "no value"}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			r := connect(t, open(t), tc.args...)
-			require.Equal(t, 2, r.status, r.notes)
-			require.Equal(t, 1, strings.Count(r.notes, "\n"), r.notes)
-			for _, what := range tc.says {
-				require.Contains(t, r.notes, what)
-			}
-			require.NotContains(t, r.notes, "s3cret")
-			require.NotContains(t, r.notes, "\x1b")
-			require.Empty(t, r.out)
-		})
+		for _, reconnect := range []string{"--reconnect=false", "--reconnect"} {
+			t.Run(name+reconnect, func(t *testing.T) {
+				r := connect(t, open(t), append([]string{reconnect}, tc.args...)...)
+				require.Equal(t, 2, r.status, r.notes)
+				require.Equal(t, 1, strings.Count(r.notes, "\n"), r.notes)
+				for _, what := range tc.says {
+					require.Contains(t, r.notes, what)
+				}
+				require.NotContains(t, r.notes, "s3cret")
+				require.NotContains(t, r.notes, "\x1b")
+				require.Empty(t, r.out)
+			})
+		}
 	}
 }

@@ -21,6 +21,7 @@ type settings struct {
 	insecure     bool
 	route        route
 	timeout      time.Duration
+	reconnect    bool
 
 	text, binary bool
 	whole        bool
@@ -50,6 +51,7 @@ func (s *settings) addFlags(f *pflag.FlagSet) {
 	f.BoolVarP(&s.insecure, "insecure", "k", false, "accept any certificate")
 	f.Var(routes{&s.route}, "proxy", "http or https proxy to tunnel through, or none\n(default: HTTP_PROXY, HTTPS_PROXY and NO_PROXY)")
 	f.Var(span{&s.timeout, time.Millisecond, time.Hour, ""}, "timeout", "longest that connecting may take, with the handshake (default 10s)")
+	f.BoolVar(&s.reconnect, "reconnect", false, "connect again, later each time, when the connection is lost or there is none,\nunless the server says that it is of no use; what is to be sent waits")
 	f.BoolVar(&s.compress, "compress", false, "offer permessage-deflate")
 	f.BoolVar(&s.text, "text", false, "send text messages (the default)")
 	f.BoolVar(&s.binary, "binary", false, "send binary messages")

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/penstock-ws/penstock/engine"
 )
 
 // errNotAllowed is all that a value's Set says: flagError puts the flag and what
@@ -195,6 +197,18 @@ func (v routes) Set(s string) error {
 	}
 	*v.p = route{proxy: u}
 	return nil
+}
+
+// use makes cfg go this way. tried turns to true when a proxy has been asked for, which is
+// the first thing that is done once cfg has been found to be right.
+func (r route) use(cfg *engine.DialConfig) (tried *bool) {
+	tried = new(bool)
+	through := r.through()
+	cfg.Proxy = func(req *http.Request) (*url.URL, error) {
+		*tried = true
+		return through(req)
+	}
+	return tried
 }
 
 // through is DialConfig.Proxy; nil leaves it to the environment.
