@@ -33,15 +33,17 @@ var arrows = map[string][]string{
 	"engine/app":          {"engine", "engine/hub", "frame", "interceptors"},
 	"engine/relay":        {"engine", "engine/hub", "frame", "backpressure", "interceptors"},
 	"bench":               {"frame", "frame/deflate"},
-	"cmd/bench":           {"bench", "engine"}, // for the names of its settings
-	"cmd/serve":           {"engine", "engine/hub", "engine/filters", "frame", "interceptors", "engine/prometheus", "engine/app"},
+	"cmd/bench":           {"cmd/internal/flagvalue", "bench", "engine"}, // for the names of its settings
+	"cmd/serve":           {"cmd/internal/flagvalue", "engine", "engine/hub", "engine/filters", "frame", "interceptors", "engine/prometheus", "engine/app"},
 	"cmd/penstock":        {"cmd/serve", "cmd/bench", "cmd/connect"},
-	"cmd/connect":         {"engine", "engine/reconnect", "frame", "interceptors"},
+	"cmd/connect":         {"cmd/internal/flagvalue", "engine", "engine/reconnect", "frame", "interceptors"},
 	"cmd":                 {},
 	"engine/prometheus":   {"engine", "frame", "interceptors"},
 	"engine/otel":         {"engine", "frame", "interceptors"},
 	"engine/reconnect":    {"engine", "frame", "backpressure"},
 	"engine/auth":         {"engine", "frame", "interceptors"},
+
+	"cmd/internal/flagvalue": {},
 
 	"docs/examples/chat":          {"engine", "engine/hub", "frame", "interceptors"},
 	"docs/examples/dashboard":     {"engine", "engine/relay"},
