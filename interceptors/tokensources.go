@@ -2,6 +2,7 @@ package interceptors
 
 import (
 	"net/http"
+	"net/textproto"
 	"strings"
 )
 
@@ -52,11 +53,18 @@ func (s TokenSources) bearer(r *http.Request) (tokens []string) {
 		return nil
 	}
 	for _, line := range r.Header["Authorization"] {
-		if scheme, token, _ := strings.Cut(line, " "); strings.EqualFold(scheme, "bearer") {
-			tokens = append(tokens, strings.Trim(token, " "))
+		if token, ok := BearerToken(line); ok {
+			tokens = append(tokens, token)
 		}
 	}
 	return tokens
+}
+
+// BearerToken returns the token of a line of the header Authorization with the scheme Bearer
+// (RFC 6750 §2.1), which may be empty; false: the scheme is another.
+func BearerToken(line string) (token string, ok bool) {
+	scheme, token, _ := strings.Cut(textproto.TrimString(line), " ")
+	return textproto.TrimString(token), strings.EqualFold(scheme, "bearer")
 }
 
 func (s TokenSources) header(r *http.Request) []string {

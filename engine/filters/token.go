@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"net/http"
-	"strings"
 
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/engine/hub"
@@ -45,9 +44,8 @@ func BroadcastMessagesByToken(env Env) (Filter, error) {
 type groupKey struct{}
 
 func tokenOf(r *http.Request) string {
-	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
-	if ok && strings.EqualFold(scheme, "bearer") {
-		return strings.TrimSpace(token)
+	if token, ok := interceptors.BearerToken(r.Header.Get("Authorization")); ok && token != "" {
+		return token
 	}
 	return r.URL.Query().Get("token")
 }
