@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -72,7 +73,7 @@ func (v headers) Set(s string) error {
 	if !ok {
 		return v.add(s)
 	}
-	content, err := os.ReadFile(file)
+	content, err := readSmall(file)
 	if err != nil {
 		return flagvalue.ErrNotAllowed
 	}
@@ -85,6 +86,22 @@ func (v headers) Set(s string) error {
 		}
 	}
 	return nil
+}
+
+// mostHeaders bounds a file of header lines.
+const mostHeaders = 1 << 20
+
+func readSmall(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	text, err := io.ReadAll(io.LimitReader(f, mostHeaders+1))
+	if len(text) > mostHeaders {
+		err = flagvalue.ErrNotAllowed
+	}
+	return text, err
 }
 
 func (v headers) add(line string) error {

@@ -296,6 +296,7 @@ func TestUsageErrors(t *testing.T) {
 		{args: "--key=k.pem", says: []string{"--cert", "--key", "together"}},
 		{args: "--key=no-such.pem --cert=no-such.pem", says: []string{"no-such.pem", "no such file"}},
 		{args: "--cert=$garbage --key=$garbage", says: []string{"--cert", "garbage.pem"}},
+		{args: "--cert=$large --key=$garbage", says: []string{"--cert", "large.pem is longer than"}},
 		{args: "-cert c.pem", says: []string{"-cert is written --cert"}},
 		{args: "-key k.pem", says: []string{"-key is written --key"}},
 		{args: "--manifest=no-such.json", says: []string{"--manifest", "no-such.json"}},
@@ -342,18 +343,19 @@ func TestUsageErrors(t *testing.T) {
 		{args: "-c $config", env: `CONFIG={"port":1,}`, says: []string{"config.json:1"}},
 		{args: "-c $config", env: `CONFIG={"port":1}{}`, says: []string{"config.json:1", "follows"}},
 		{args: "-c $config", env: `CONFIG=[]`, says: []string{"config.json:1", "object"}},
+		{args: "-c $config", env: "CONFIG=\ufeff{}", says: []string{"config.json:1", "byte order mark"}},
 		{args: "-c $config", env: `CONFIG={"key":"k"}`, says: []string{"--cert", "--key", "together"}},
 		{args: "-c $config", env: `CONFIG={"ws_high_water_bytes":100,"ws_low_water_bytes":200}`, says: []string{"contradict", "LowWater", "200"}},
 	} {
 		t.Run(tc.env+" "+tc.args, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			names := map[string]string{"garbage": "garbage.pem", "manifest": "manifest.json", "config": "config.json"}
+			names := map[string]string{"garbage": "garbage.pem", "manifest": "manifest.json", "config": "config.json", "large": "large.pem"}
 			config, inFile := strings.CutPrefix(tc.env, "CONFIG=")
 			if inFile {
 				tc.env = ""
 			}
-			for name, text := range map[string]string{"garbage": "garbage", "manifest": appManifest, "config": strings.ReplaceAll(config, "¶", "\n")} {
+			for name, text := range map[string]string{"large": strings.Repeat("x", 1<<20+1), "garbage": "garbage", "manifest": appManifest, "config": strings.ReplaceAll(config, "¶", "\n")} {
 				names[name] = filepath.Join(dir, names[name])
 				require.NoError(t, os.WriteFile(names[name], []byte(text), 0o600))
 			}

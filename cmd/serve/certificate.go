@@ -99,7 +99,7 @@ func (c *certificate) reloadLocked() {
 }
 
 func (c *certificate) readLocked() error {
-	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
+	pair, err := loadPair(c.cert, c.key)
 	if err != nil {
 		return fmt.Errorf("%s, %s: %w", c.cert, c.key, err)
 	}
@@ -108,6 +108,19 @@ func (c *certificate) readLocked() error {
 	}
 	c.current.Store(&pair)
 	return nil
+}
+
+// loadPair reads a pair of files, which are not of any size.
+func loadPair(cert, key string) (pair tls.Certificate, err error) {
+	chain, err := readSmall(cert)
+	if err != nil {
+		return pair, err
+	}
+	private, err := readSmall(key)
+	if err != nil {
+		return pair, err
+	}
+	return tls.X509KeyPair(chain, private)
 }
 
 func (c *certificate) stat() (seen [2]os.FileInfo, err error) {
