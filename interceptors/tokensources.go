@@ -32,9 +32,9 @@ type TokenSources struct {
 	Subprotocol string
 }
 
-// find returns the token of a request. Two in one place are found, and not valid: which of
-// them counts, a proxy before us may see in another way.
-func (s TokenSources) find(r *http.Request) (token string, found bool) {
+// Find returns the token of a request. Two in one place are found, and are none that is valid
+// (""): which of them counts, a proxy before us may see in another way.
+func (s TokenSources) Find(r *http.Request) (token string, found bool) {
 	for _, source := range []func(*http.Request) []string{s.bearer, s.header, s.cookie, s.query, s.subprotocol} {
 		switch values := source(r); len(values) {
 		case 0:

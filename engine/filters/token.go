@@ -13,13 +13,14 @@ import (
 // BroadcastMessagesByToken sends every message to the connections whose clients have
 // come with the same token as the sender's, the sender's included: whoever knows a
 // token is in its group. The token is that of the header Authorization (Bearer), or
-// else the query parameter token; without one a client is refused with 401. Tokens are
-// kept as hashes, and never logged.
+// else the query parameter token; without one, or with two in one place, a client is
+// refused with 401. Tokens are kept as hashes, and never logged.
 func BroadcastMessagesByToken(env Env) (Filter, error) {
 	groups := hub.New(env.Engine, hub.Config{})
+	sources := interceptors.TokenSources{Bearer: true, Query: "token"}
 	return Filter{Handler: groups.Handler(engine.Handler{
 		Admit: func(r *http.Request) error {
-			token := tokenOf(r)
+			token, _ := sources.Find(r)
 			if token == "" {
 				return &engine.HandshakeError{
 					Status: http.StatusUnauthorized, Reason: "a token is required, as Authorization: Bearer or ?token=",
@@ -42,10 +43,3 @@ func BroadcastMessagesByToken(env Env) (Filter, error) {
 }
 
 type groupKey struct{}
-
-func tokenOf(r *http.Request) string {
-	if token, ok := interceptors.BearerToken(r.Header.Get("Authorization")); ok && token != "" {
-		return token
-	}
-	return r.URL.Query().Get("token")
-}
