@@ -126,8 +126,11 @@ const drainGrace = 10 * time.Second
 
 // agree finds settings that contradict each other.
 func (s *settings) agree() error {
-	if (s.cert == "") != (s.key == "") {
-		return usagef("--cert and --key belong together: one is not set")
+	switch {
+	case s.cert != "" && s.key == "":
+		return usagef("--cert and --key belong together: %s is set alone", s.source("cert"))
+	case s.cert == "" && s.key != "":
+		return usagef("--cert and --key belong together: %s is set alone", s.source("key"))
 	}
 	switch window, timeout := s.engine.ShutdownSpread, s.engine.ShutdownTimeout; {
 	case timeout == 0:
