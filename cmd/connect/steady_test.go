@@ -33,6 +33,7 @@ func dropped(*gorilla.Conn) {}
 // TestReconnectUntilItIsOfNoUse: what is about the server's moment is tried again, and a code
 // that says more is not.
 func TestReconnectUntilItIsOfNoUse(t *testing.T) {
+	t.Parallel()
 	tooBig := func(ws *gorilla.Conn) {
 		_ = ws.WriteMessage(gorilla.TextMessage, []byte("123456"))
 		_, _, _ = ws.ReadMessage()
@@ -62,6 +63,7 @@ func TestReconnectUntilItIsOfNoUse(t *testing.T) {
 
 // TestReconnectRefused: a refusal for the moment is tried again, one for good is not.
 func TestReconnectRefused(t *testing.T) {
+	t.Parallel()
 	var asked atomic.Int64
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if asked.Add(1) < 3 {
@@ -82,6 +84,7 @@ func TestReconnectRefused(t *testing.T) {
 
 // TestReconnectCounts: --count is of the messages of all connections.
 func TestReconnectCounts(t *testing.T) {
+	t.Parallel()
 	var sent atomic.Int64
 	target, connections := takingTurns(t, func(ws *gorilla.Conn) {
 		for range 2 {
@@ -97,6 +100,7 @@ func TestReconnectCounts(t *testing.T) {
 
 // TestReconnectJSON: every connection has its events.
 func TestReconnectJSON(t *testing.T) {
+	t.Parallel()
 	target, _ := takingTurns(t, closingWith(1012), closingWith(1000))
 	r := connect(t, open(t), target, "--reconnect", "--json")
 	require.NoError(t, r.err)
@@ -112,6 +116,7 @@ func TestReconnectJSON(t *testing.T) {
 // TestReconnectTellsOfALoss: what was on its way when a connection ended may not have
 // arrived, and then the status is 1; the next connection gets the rest.
 func TestReconnectTellsOfALoss(t *testing.T) {
+	t.Parallel()
 	in := &countingReader{line: append(bytes.Repeat([]byte("z"), 16<<10), '\n'), left: 2000}
 	var rest atomic.Int64
 	target, connections := takingTurns(t, func(*gorilla.Conn) {
@@ -134,6 +139,7 @@ func TestReconnectTellsOfALoss(t *testing.T) {
 
 // TestReconnectStopsWithTheOutput: when nobody can be told what comes, nothing more is wanted.
 func TestReconnectStopsWithTheOutput(t *testing.T) {
+	t.Parallel()
 	target, connections := takingTurns(t, func(ws *gorilla.Conn) {
 		_ = ws.WriteMessage(gorilla.TextMessage, []byte("x"))
 		_, _, _ = ws.ReadMessage()

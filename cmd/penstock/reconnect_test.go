@@ -117,6 +117,7 @@ func (c *talk) end() int {
 // arrives when it is there, in order. What the first had received nobody knows, but for what
 // it has answered: the status says so.
 func TestReconnectAfterAKill(t *testing.T) {
+	t.Parallel()
 	f := newFront(t)
 	first := start(t, nil, "-f", "echo_messages")
 	f.behind.Store(&first.addr)
@@ -141,6 +142,7 @@ func TestReconnectAfterAKill(t *testing.T) {
 // TestReconnectAfterARestart: a server that ends in good order says 1001, which is about its
 // moment.
 func TestReconnectAfterARestart(t *testing.T) {
+	t.Parallel()
 	f := newFront(t)
 	first := start(t, nil, "-f", "echo_messages")
 	f.behind.Store(&first.addr)
@@ -161,6 +163,7 @@ func TestReconnectAfterARestart(t *testing.T) {
 // TestReconnectWaitsForAServer: one that is not there yet is waited for, also by a client
 // that has nothing to say.
 func TestReconnectWaitsForAServer(t *testing.T) {
+	t.Parallel()
 	f := newFront(t)
 	c := startTalk(t, "--reconnect", "-v", f.url)
 	require.NoError(t, c.in.Close())
@@ -174,6 +177,7 @@ func TestReconnectWaitsForAServer(t *testing.T) {
 // TestReconnectSignals: a client that is away ends at once, with the status of a shell; one
 // that is connected closes with 1000, and does not come back.
 func TestReconnectSignals(t *testing.T) {
+	t.Parallel()
 	f := newFront(t)
 	c := startTalk(t, "--reconnect", f.url)
 	c.awaitTrouble(1)
@@ -197,6 +201,7 @@ func TestReconnectSignals(t *testing.T) {
 
 // TestReconnectGivesUp: the server's word that it is of no use is the end, and the status.
 func TestReconnectGivesUp(t *testing.T) {
+	t.Parallel()
 	var connections atomic.Int64
 	target := gorillaServer(t, func(ws *gorilla.Conn) {
 		code := gorilla.CloseServiceRestart
