@@ -9,7 +9,7 @@ import (
 )
 
 // A token is a value whose text no error may show.
-type token struct{ text string }
+type token struct{}
 
 func (v *token) Type() string     { return "token" }
 func (v *token) Allowed() string  { return "what you were given" }
