@@ -405,17 +405,19 @@ func TestRoot(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	status, stdout, _ := outcome(t, nil, "version")
-	require.Equal(t, 0, status)
-	require.Regexp(t, `^penstock \S+( \S+)* go1\.\S+ \w+/\w+\n$`, stdout)
+	for _, arg := range []string{"version", "--version"} {
+		status, stdout, stderr := outcome(t, nil, arg)
+		require.Equal(t, 0, status)
+		require.Empty(t, stderr)
+		require.Regexp(t, `^penstock \S+( \S+)* go1\.\S+ \w+/\w+\n$`, stdout)
+	}
 
-	var b bytes.Buffer
 	info := &debug.BuildInfo{GoVersion: "go1.26.0", Main: debug.Module{Version: "v1.2.3"}, Settings: []debug.BuildSetting{
 		{Key: "vcs.revision", Value: "0123456789abcdef"}, {Key: "vcs.modified", Value: "true"},
 		{Key: "GOOS", Value: "linux"}, {Key: "GOARCH", Value: "amd64"},
 	}}
-	require.NoError(t, writeVersion(&b, info))
-	require.Equal(t, "penstock v1.2.3 0123456789ab with changes go1.26.0 linux/amd64\n", b.String())
+	require.Equal(t, "penstock v1.2.3 0123456789ab with changes go1.26.0 linux/amd64", version(info))
+	require.Equal(t, "penstock (unknown)  /", version(&debug.BuildInfo{}))
 }
 
 // TestBenchStartsItsOwnServer: the two commands of the program fit together.
