@@ -33,10 +33,10 @@ var arrows = map[string][]string{
 	"engine/app":          {"engine", "engine/hub", "frame", "interceptors"},
 	"engine/relay":        {"engine", "engine/hub", "frame", "backpressure", "interceptors"},
 	"bench":               {"frame", "frame/deflate"},
-	"cmd/bench":           {"bench", "engine"}, // for the names of its settings
-	"cmd/serve":           {"engine", "engine/hub", "engine/filters", "frame", "interceptors", "engine/prometheus", "engine/app", "engine/page"},
+	"cmd/bench":           {"cmd/internal/flagvalue", "bench", "engine"}, // for the names of its settings
+	"cmd/serve":           {"cmd/internal/flagvalue", "engine", "engine/hub", "engine/filters", "frame", "interceptors", "engine/prometheus", "engine/app", "engine/page"},
 	"cmd/penstock":        {"cmd/serve", "cmd/bench", "cmd/connect"},
-	"cmd/connect":         {"engine", "frame", "interceptors"},
+	"cmd/connect":         {"cmd/internal/flagvalue", "engine", "engine/reconnect", "frame", "interceptors"},
 	"cmd":                 {},
 	"engine/prometheus":   {"engine", "frame", "interceptors"},
 	"engine/otel":         {"engine", "frame", "interceptors"},
@@ -44,7 +44,8 @@ var arrows = map[string][]string{
 	"engine/page":         {"engine", "frame", "interceptors"},
 	"engine/auth":         {"engine", "frame", "interceptors"},
 
-	"docs/draw": {},
+	"docs/draw":              {},
+	"cmd/internal/flagvalue": {},
 
 	"docs/examples/chat":          {"engine", "engine/hub", "frame", "interceptors"},
 	"docs/examples/dashboard":     {"engine", "engine/relay"},

@@ -211,6 +211,9 @@ func TestPrintConfigMasks(t *testing.T) {
 func TestB8TokenGroups(t *testing.T) {
 	p := start(t, nil, "-f", "broadcast_messages_by_token")
 	dialRaw(t, p, "/", 401)
+	dialRaw(t, p, "/?token=", 401)
+	dialRaw(t, p, "/?token=a&token=b", 401)
+	dialRaw(t, p, "/", 401, "Authorization: Bearer a", "Authorization: Bearer b")
 	query := dialRaw(t, p, "/?token=a", 101)
 	header := dialRaw(t, p, "/", 101, "Authorization: Bearer a")
 	other := dialRaw(t, p, "/?token=b", 101)

@@ -7,12 +7,9 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/penstock-ws/penstock/cmd/internal/flagvalue"
 	"github.com/penstock-ws/penstock/engine"
 )
-
-// errNotAllowed is all that a value's Set says: flagError puts the flag and what
-// it allows around it.
-var errNotAllowed = errors.New("not allowed")
 
 // A commandLine is what the flags say.
 type commandLine struct {
@@ -92,7 +89,7 @@ func (v *flagValue) Type() string {
 // String is empty: the help has the default.
 func (v *flagValue) String() string { return "" }
 
-func (v *flagValue) allowed() string { return v.o.right() }
+func (v *flagValue) Allowed() string { return v.o.right() }
 
 // Set is called while the flag set parses, and so knows what came before.
 func (v *flagValue) Set(s string) error {
@@ -100,7 +97,7 @@ func (v *flagValue) Set(s string) error {
 	if v.o == v.c.filters() {
 		v.c.rest(v.c.flags.Args())
 	} else if v.o.wrong(s) != "" {
-		return errNotAllowed
+		return flagvalue.ErrNotAllowed
 	}
 	v.c.add(v.o, s)
 	return nil
@@ -112,7 +109,7 @@ type fileName struct{ c *commandLine }
 // Type is what the help calls the flag's value.
 func (v *fileName) Type() string    { return "file" }
 func (v *fileName) String() string  { return "" }
-func (v *fileName) allowed() string { return "the name of a file" }
+func (v *fileName) Allowed() string { return "the name of a file" }
 
 // Set takes the name. "-cert" is, to a GNU-style command line, -c with "ert".
 func (v *fileName) Set(s string) error {
@@ -120,7 +117,7 @@ func (v *fileName) Set(s string) error {
 		return errors.New("-cert is written --cert")
 	}
 	if s == "" {
-		return errNotAllowed
+		return flagvalue.ErrNotAllowed
 	}
 	v.c.file = s
 	return nil

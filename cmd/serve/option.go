@@ -169,6 +169,9 @@ func (o *option) wrong(value string) (allowed string) {
 		}
 		return o.allowed
 	}
+	if value == "" { // to the engine that would be a variable that is not set
+		return o.right()
+	}
 	_, err := engine.ConfigFrom(func(name string) string {
 		if name == o.env {
 			return value

@@ -128,8 +128,11 @@ const drainGrace = 10 * time.Second
 
 // agree finds settings that contradict each other.
 func (s *settings) agree() error {
-	if (s.cert == "") != (s.key == "") {
-		return usagef("--cert and --key belong together: one is not set")
+	switch {
+	case s.cert != "" && s.key == "":
+		return usagef("--cert and --key belong together: %s is set alone", s.source("cert"))
+	case s.cert == "" && s.key != "":
+		return usagef("--cert and --key belong together: %s is set alone", s.source("key"))
 	}
 	switch window, timeout := s.engine.ShutdownSpread, s.engine.ShutdownTimeout; {
 	case timeout == 0:
@@ -160,6 +163,20 @@ func (s *settings) from(o *option) string {
 		return g.from
 	}
 	return "default"
+}
+
+// source is what whoever has made a setting knows it by.
+func (s *settings) source(field string) string {
+	for o, g := range s.given {
+		switch place, name, _ := strings.Cut(g.from, " "); {
+		case o.field != field:
+		case place == "file":
+			return name + ": " + field
+		default:
+			return name
+		}
+	}
+	return field
 }
 
 // variables returns an engine's settings by the names of their variables.
