@@ -39,15 +39,19 @@ var arrows = map[string][]string{
 	"engine/session":             {},
 	"engine/session/sessiontest": {"engine/session"},
 	"bench":                      {"frame", "frame/deflate"},
-	"cmd/bench":                  {"bench", "engine"}, // for the names of its settings
-	"cmd/serve":                  {"engine", "engine/hub", "engine/filters", "engine/cluster", "engine/cluster/redis", "engine/cluster/nats", "engine/session", "frame", "interceptors", "engine/prometheus", "engine/app"},
+	"cmd/bench":                  {"cmd/internal/flagvalue", "bench", "engine"}, // for the names of its settings
+	"cmd/serve":                  {"cmd/internal/flagvalue", "engine", "engine/hub", "engine/filters", "engine/cluster", "engine/cluster/redis", "engine/cluster/nats", "engine/session", "frame", "interceptors", "engine/prometheus", "engine/app", "engine/page"},
 	"cmd/penstock":               {"cmd/serve", "cmd/bench", "cmd/connect"},
 	"cmd":                        {},
-	"cmd/connect":                {"engine", "frame", "interceptors"},
+	"cmd/connect":                {"cmd/internal/flagvalue", "engine", "engine/reconnect", "frame", "interceptors"},
 	"engine/prometheus":          {"engine", "frame", "interceptors"},
 	"engine/otel":                {"engine", "frame", "interceptors"},
 	"engine/reconnect":           {"engine", "frame", "backpressure"},
 	"engine/auth":                {"engine", "frame", "interceptors"},
+	"engine/page":                {"engine", "frame", "interceptors"},
+
+	"docs/draw":              {},
+	"cmd/internal/flagvalue": {},
 
 	"docs/examples/chat":          {"engine", "engine/hub", "frame", "interceptors"},
 	"docs/examples/dashboard":     {"engine", "engine/relay"},

@@ -11,6 +11,11 @@ type Message struct {
 	// Payload is compressed (RFC 7692 §6).
 	RSV byte
 
+	// Hold lets the message wait for Flush, which the caller owes, or for a full
+	// cork, so that a broadcast of several messages leaves in one write for each
+	// connection.
+	Hold bool
+
 	// Payload is the sender's, who may reuse it when Send has returned.
 	Payload []byte
 
@@ -24,11 +29,6 @@ type Message struct {
 	// Key, unless empty, makes the message take the place of a waiting one of the
 	// same class and key, which is dropped.
 	Key string
-
-	// Hold lets the message wait for Flush, which the caller owes, or for a full
-	// cork, so that a broadcast of several messages leaves in one write for each
-	// connection.
-	Hold bool
 }
 
 // len returns the payload's size.

@@ -4,8 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"strings"
 	"time"
+
+	"github.com/gorilla/websocket"
 
 	"github.com/penstock-ws/penstock/bench"
 )
@@ -46,4 +51,37 @@ func ExampleFanout() {
 		}
 		fmt.Println(stalled, "stalled: p99", time.Duration(result.Latency.P99))
 	}
+}
+
+// Any server that echoes can be measured, in any language. Here it is one of another
+// library in this process, and a tenth of a second of load; how fast it is depends on the
+// machine, but every reply has been checked.
+func ExampleEcho_anyServer() {
+	var upgrader websocket.Upgrader
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ws, err := upgrader.Upgrade(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer func() { _ = ws.Close() }()
+		for {
+			op, data, err := ws.ReadMessage()
+			if err != nil || ws.WriteMessage(op, data) != nil {
+				return
+			}
+		}
+	}))
+	defer srv.Close()
+
+	echo := bench.Echo{Connections: 4, InFlight: 2, PayloadBytes: 100, Warmup: 10 * time.Millisecond, Duration: 100 * time.Millisecond}
+	result, err := echo.Run(context.Background(), bench.Target{URL: "ws" + strings.TrimPrefix(srv.URL, "http")}, nil)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(result.Scenario, result.LatencyMode)
+	fmt.Println("replies:", result.Messages > 0, "failures:", result.Errors)
+	// Output:
+	// echo closed loop
+	// replies: true failures: 0
 }

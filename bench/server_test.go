@@ -83,7 +83,8 @@ func TestServerDiesWithItsParent(t *testing.T) {
 // alive reports whether a process runs; a zombie does not.
 func alive(pid int) bool {
 	if runtime.GOOS != "linux" {
-		return syscall.Kill(pid, 0) == nil
+		p, err := os.FindProcess(pid)
+		return err == nil && p.Signal(syscall.Signal(0)) == nil
 	}
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

@@ -189,6 +189,7 @@ func TestBudgetShared(t *testing.T) {
 	}
 	require.Zero(t, one.Engine.Stats().Shed)
 	require.GreaterOrEqual(t, two.Engine.Stats().Shed, uint64(5))
+	require.NoError(t, one.Shutdown(enginetest.Patience)) // a worker of its would pass for a leak of the other's
 }
 
 // Whoever was told Congested for the budget's sake is told when it has room: by

@@ -83,29 +83,24 @@ func (t *transport) claim(b *byte) {
 	}
 }
 
-// unpack makes of a received message what its sender meant: inflated, and text
-// that is UTF-8. Its memory is valid until release. Of a plain connection's
-// messages the reader has checked all that there is to check.
-func (c *Conn) unpack(m *gws.Message) (Message, *CloseError) {
-	b := m.Bytes()
-	in := Message{Type: frame.Opcode(m.Opcode &^ compressedMark), Final: true, Data: b[:len(b):len(b)]} // an append must not write behind it
-	if c.deflateBits == 0 {
-		return in, nil
-	}
+// unpack makes of a message of a connection with compression what its sender meant:
+// inflated, and text that is UTF-8. Its memory is valid until release. Of a plain
+// connection's messages the reader has checked all that there is to check.
+func (c *Conn) unpack(m *gws.Message, in *Message) *CloseError {
 	if c.ep.pull && c.pulled.rejected {
-		return in, &CloseError{Code: frame.CloseAbnormal} // which reject has no use for any more
+		return &CloseError{Code: frame.CloseAbnormal} // which reject has no use for any more
 	}
 	if m.Opcode&compressedMark != 0 {
-		out, err := c.inflate(b)
+		out, err := c.inflate(in.Data)
 		if err != nil {
-			return in, err
+			return err
 		}
 		in.Data = out[:len(out):len(out)]
 	}
 	if in.Type == frame.Text && !utf8.Valid(in.Data) {
-		return in, &CloseError{Code: frame.CloseInvalidPayload, Reason: frame.ErrInvalidUTF8.Reason, Cause: CauseViolation}
+		return &CloseError{Code: frame.CloseInvalidPayload, Reason: frame.ErrInvalidUTF8.Reason, Cause: CauseViolation}
 	}
-	return in, nil
+	return nil
 }
 
 // reject ends the connection for a message that unpack has refused. Nothing that

@@ -98,17 +98,18 @@ type Conn struct {
 
 	// the goroutine in Receive; nil if the endpoint has an OnMessage
 	pulled *pulled
+
+	// locks nothing; nil until something is sent through a chain
+	outRuns atomic.Pointer[outRuns]
 }
 
 // seldom is what most connections never need, and every byte of them counts. It is
 // guarded by the connection's mu, and nil until it is needed.
 type seldom struct {
-	room       chan struct{} // not nil: the reader waits for room
-	arrival    chan struct{} // not nil: Receive waits for a message
-	done       chan struct{} // closed when the context ends; made when asked for
-	values     values
-	outRuns    uint64  // runs of the outbound chain
-	restingRun *outRun // list of those to use again
+	room    chan struct{} // not nil: the reader waits for room
+	arrival chan struct{} // not nil: Receive waits for a message
+	done    chan struct{} // closed when the context ends; made when asked for
+	values  values
 }
 
 func (c *Conn) needSeldomLocked() *seldom {

@@ -530,8 +530,12 @@ func connectProxy(t *testing.T, authorization string, asked *atomic.Int64) http.
 		}
 		_, _ = conn.Write([]byte("HTTP/1.0 200 Connection established\r\nContent-Length: 0\r\n\r\n"))
 		var both sync.WaitGroup
-		both.Go(func() { _, _ = io.Copy(target, conn); _ = target.Close() })
-		both.Go(func() { _, _ = io.Copy(conn, target); _ = conn.Close() })
+		pass := func(to, from net.Conn) { // not by splice(2), whose pipes Go keeps for a while
+			_, _ = io.Copy(struct{ io.Writer }{to}, struct{ io.Reader }{from})
+			_ = to.Close()
+		}
+		both.Go(func() { pass(target, conn) })
+		both.Go(func() { pass(conn, target) })
 		both.Wait()
 	}
 }

@@ -64,9 +64,9 @@ type endpoint struct {
 	subprotocols []string
 	class        *backpressure.Class // nil: that of Config
 	ping, idle   time.Duration
-	inbound      interceptors.InboundFunc
+	inbound      [opcodes]interceptors.InboundFunc
+	outbound     [opcodes]interceptors.OutboundFunc
 	direct       func(context.Context, *Conn, Message) error // the handler, if no interceptor sees data
-	outboundRun  interceptors.OutboundFunc
 }
 
 // New starts an engine whose own endpoint is ep. It returns every mistake in cfg,
@@ -196,12 +196,17 @@ func (e *Engine) newEndpoint(ep Endpoint) *endpoint {
 	if p.ping > 0 && p.idle > 0 && p.idle <= p.ping {
 		panic(fmt.Sprintf("engine: an Endpoint's IdleTimeout, %v, is not more than its PingInterval, %v: quiet peers would be ended before they are pinged", p.idle, p.ping))
 	}
-	p.inbound, p.outboundRun = chain.Inbound(p.receive), chain.Outbound(sendOut)
+	for op := range frame.Opcode(opcodes) {
+		p.inbound[op], p.outbound[op] = chain.InboundFor(op, p.receive), chain.OutboundFor(op, sendOut)
+	}
 	if !p.timed() {
 		p.direct = ep.Handler.OnMessage
 	}
 	return p
 }
+
+// opcodes is how many there are: they have 4 bits (RFC 6455 §5.2).
+const opcodes = 16
 
 // timed reports whether it is measured when messages are read.
 func (p *endpoint) timed() bool { return p.sees&interceptors.InboundData != 0 }
@@ -337,8 +342,10 @@ func (e *Engine) Serve(ctx context.Context, ln net.Listener) error {
 // ServeWith is Serve for a program whose handler h routes requests, some of them
 // to the engine or its endpoints.
 func (e *Engine) ServeWith(ctx context.Context, ln net.Listener, h http.Handler) error {
+	var waiting newcomers
 	srv := &http.Server{
 		Handler:           h,
+		ConnState:         waiting.note,
 		ReadHeaderTimeout: e.cfg.HandshakeTimeout,
 		IdleTimeout:       e.cfg.HandshakeTimeout,
 		MaxHeaderBytes:    16 << 10,
@@ -348,20 +355,21 @@ func (e *Engine) ServeWith(ctx context.Context, ln net.Listener, h http.Handler)
 	go func() { failed <- srv.Serve(ln) }() // ends with srv.Close below
 	select {
 	case err := <-failed:
-		return errors.Join(err, e.stopServing(srv))
+		return errors.Join(err, e.stopServing(srv, &waiting))
 	case <-ctx.Done():
 	}
-	err := e.stopServing(srv)
+	err := e.stopServing(srv, &waiting)
 	<-failed
 	return err
 }
 
 // stopServing ends the connections and lets the program's own requests end, all
 // within ShutdownTimeout.
-func (e *Engine) stopServing(srv *http.Server) error {
+func (e *Engine) stopServing(srv *http.Server, waiting *newcomers) error {
 	ctx, cancel := context.WithTimeout(context.Background(), e.cfg.ShutdownTimeout)
 	defer cancel()
 	err := e.Shutdown(ctx)
+	waiting.close()
 	_ = srv.Shutdown(ctx)
 	_ = srv.Close() // whoever has not ended
 	return err

@@ -136,7 +136,11 @@ func rateVariable(field *int, name string) variable {
 			*field = -1
 			return ""
 		}
-		return set(value)
+		allowed := set(value)
+		if allowed != "" {
+			allowed += `, or "off"`
+		}
+		return allowed
 	}
 	v.get = func() string {
 		if *field <= 0 {

@@ -164,7 +164,7 @@ func checkRequest(r *http.Request) error {
 		return &HandshakeError{Status: http.StatusHTTPVersionNotSupported, Reason: "a WebSocket handshake is HTTP/1.1"}
 	case r.Host == "":
 		return bad("Host is missing")
-	case !hasToken(r.Header["Upgrade"], "websocket"):
+	case !IsUpgrade(r):
 		return upgradeRequired("this is a WebSocket endpoint: Upgrade must contain websocket")
 	case !hasToken(r.Header["Connection"], "upgrade"):
 		return bad("Connection must contain upgrade")
@@ -179,6 +179,10 @@ func checkRequest(r *http.Request) error {
 	}
 	return nil
 }
+
+// IsUpgrade reports whether a request asks for a WebSocket: who serves something else on
+// an endpoint's path tells the two apart by it.
+func IsUpgrade(r *http.Request) bool { return hasToken(r.Header["Upgrade"], "websocket") }
 
 // upgradeRequired is the answer of RFC 6455 §4.4.
 func upgradeRequired(reason string) error {

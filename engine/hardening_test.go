@@ -103,6 +103,23 @@ func TestServeWithFinishesRequests(t *testing.T) {
 	require.NoError(t, <-stopped)
 }
 
+// Serve does not wait for connections that have never sent a request, as browsers open
+// some in advance: net/http would, for five seconds.
+func TestServeEndsNewcomers(t *testing.T) {
+	addr, stop := serve(t, engine.Config{}, onMessage(echo), nil)
+	silent, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	defer func() { _ = silent.Close() }()
+	r, err := http.Get("http://" + addr) // accepted behind it
+	require.NoError(t, err)
+	require.NoError(t, r.Body.Close())
+	began := time.Now()
+	require.NoError(t, stop())
+	require.Less(t, time.Since(began), 4*time.Second)
+	_, err = silent.Read(make([]byte, 1))
+	require.ErrorIs(t, err, io.EOF)
+}
+
 // The inbox is full at its bound, not at the end of what one read has brought: at
 func TestInboxBoundWithinOneRead(t *testing.T) {
 	const bound, batch, sent = 4, 32, 5000

@@ -423,6 +423,77 @@ func TestA10Context(t *testing.T) {
 	require.Len(t, ids, clients*(2*messages+1), "in and out for each message, and the close")
 }
 
+// A10: runs at the same time on one connection, also one inside another, share neither
+// id nor metadata.
+func TestA10RunsAtOnce(t *testing.T) {
+	type inside struct{}
+	var mu sync.Mutex
+	ids := make(map[string]int)
+	open := make(conns, 1)
+	s := enginetest.Start(t, engine.Config{}, with(engine.Handler{OnOpen: open.OnOpen},
+		outFunc(func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+			run := interceptors.FromContext(ctx)
+			mu.Lock()
+			ids[run.ChainID()]++
+			mu.Unlock()
+			if was, stale := run.Get("text"); stale {
+				return fmt.Errorf("metadata of %q", was)
+			}
+			run.Set("text", string(out.Data))
+			if out.Type == frame.Text && !strings.HasPrefix(string(out.Data), "about ") {
+				if err := engine.FromContext(ctx).SendText("about " + string(out.Data)); err != nil {
+					return err
+				}
+			}
+			if was, _ := run.Get("text"); was != string(out.Data) {
+				return fmt.Errorf("%q has the metadata of %q", out.Data, was)
+			}
+			return next(context.WithValue(ctx, inside{}, true), out)
+		}),
+	))
+	c := s.Dial()
+	conn := <-open
+	const senders, messages = 8, 100
+	var wait sync.WaitGroup
+	for i := range senders {
+		wait.Go(func() {
+			for j := range messages {
+				assert.NoError(t, conn.SendWait(t.Context(), frame.Text, []byte(fmt.Sprint(i, ".", j))))
+				assert.NoError(t, conn.SendText(fmt.Sprint(i, ":", j)))
+			}
+		})
+	}
+	heard := make(map[string]bool)
+	for range senders * messages * 4 {
+		heard[c.ReadText()] = true
+	}
+	wait.Wait()
+	require.Len(t, heard, senders*messages*4)
+	mu.Lock()
+	defer mu.Unlock()
+	for id, n := range ids {
+		require.Equal(t, 1, n, "runs with the id %s", id)
+	}
+	require.Len(t, ids, senders*messages*4)
+}
+
+// A type that does not exist is refused behind a chain as without one.
+func TestA8TypeThatDoesNotExist(t *testing.T) {
+	for name, list := range map[string][]interceptors.Interceptor{"without": nil, "behind a chain": {interceptors.Passthrough{}}} {
+		t.Run(name, func(t *testing.T) {
+			open := make(conns, 1)
+			s := enginetest.Start(t, engine.Config{}, with(engine.Handler{OnOpen: open.OnOpen}, list...))
+			c := s.Dial()
+			conn := <-open
+			for _, op := range []frame.Opcode{0, 3, 7, 0xb, 0xf, 0x10, 0x81, 0xff} {
+				require.ErrorContains(t, conn.Send(op, nil), "text and binary are possible")
+			}
+			require.NoError(t, conn.SendText("x"))
+			require.Equal(t, "x", c.ReadText())
+		})
+	}
+}
+
 // A10: whatever context a sender has, the chain finds its connection in it.
 func TestA10ConnectionFromContext(t *testing.T) {
 	open := make(conns, 1)

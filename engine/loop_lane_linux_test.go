@@ -389,7 +389,7 @@ func TestLoopSideLanesEnd(t *testing.T) {
 		require.Equal(t, "x", c.ReadText())
 		clients = append(clients, c)
 	}
-	before := runtime.NumGoroutine()
+	before := settledGoroutines(t)
 	for _, c := range clients {
 		c.Write(wire(fPing(""), fStart(confText, "one, ")))
 		_, _ = c.ReadFrame()
@@ -403,6 +403,18 @@ func TestLoopSideLanesEnd(t *testing.T) {
 	for _, c := range clients {
 		c.Hangup()
 	}
+}
+
+// settledGoroutines returns how many there are when those of handshakes have ended.
+func settledGoroutines(t *testing.T) (n int) {
+	since := time.Now()
+	enginetest.Await(t, func() bool {
+		if now := runtime.NumGoroutine(); now != n {
+			n, since = now, time.Now()
+		}
+		return time.Since(since) > 100*time.Millisecond
+	}, "the number of goroutines should settle")
+	return n
 }
 
 // A flood that has been refused is read, slowly, to its end: without a CloseTimeout, too.

@@ -29,20 +29,22 @@ type loopSocket struct {
 	interrupted atomic.Bool
 
 	// the loop's
-	state      loopState
-	readable   bool // there may be something to read
-	again      bool // it has a turn in the next round
-	full       bool // there is no room for another message
-	waits      bool // messages waited to be handled when gws was given this connection's
-	slot       int32
-	generation int32
-	frameEnd   int32 // in the transport's buffer, of the frame that gws is having
-	inMessage  bool  // gws has the first fragments of a message
-	side       *sideLane
+	state     loopState
+	readable  bool // there may be something to read
+	again     bool // it has a turn in the next round
+	full      bool // there is no room for another message
+	waits     bool // messages waited to be handled when gws was given this connection's
+	inMessage bool // gws has the first fragments of a message
 
 	// the side lane's while it has the connection
 	drained   bool // epoll will tell when there is more
 	sideEnded bool
+
+	// the loop's; here because they fill the struct to 80 bytes, a size that Go allocates
+	slot       int32
+	generation int32
+	frameEnd   int32 // in the transport's buffer, of the frame that gws is having
+	side       *sideLane
 }
 
 // loopState says what a loop does with a connection.

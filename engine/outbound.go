@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/penstock-ws/penstock/interceptors"
 )
@@ -23,7 +24,6 @@ type outRun struct {
 	target       string
 	subprotocols []string
 	route        route
-	next         *outRun // of those that rest
 }
 
 type outRunKey struct{}
@@ -41,7 +41,10 @@ func (r *outRun) Value(key any) any {
 
 // sendOut is the end of every outbound chain.
 func sendOut(ctx context.Context, out interceptors.Outbound) error {
-	r := ctx.Value(outRunKey{}).(*outRun)
+	r, ok := ctx.(*outRun)
+	if !ok { // an interceptor has derived another from it
+		r = ctx.Value(outRunKey{}).(*outRun)
+	}
 	c := r.conn
 	switch {
 	case r.route.close:
@@ -56,55 +59,72 @@ func sendOut(ctx context.Context, out interceptors.Outbound) error {
 
 // intercept runs the chain. A caller's context, if any, is the parent; else the
 // connection is.
-func (c *Conn) intercept(ctx context.Context, out interceptors.Outbound, to route) error {
+func (c *Conn) intercept(ctx context.Context, out *interceptors.Outbound, to *route) error {
 	own := ctx == context.Background()
 	if own {
 		ctx = c.Context()
 	}
-	r, seq := c.takeRun(own)
-	r.route = to
+	runs := c.needOutRuns()
+	r, seq := runs.begin(c, own)
+	r.route = *to
 	r.Reset(ctx, c.id, seq)
 	out.Target, out.Header, out.Subprotocols = r.target, c.scope.header, r.subprotocols
-	err := c.ep.outboundRun(r, out)
-	if own {
-		c.restRun(r)
+	err := c.ep.outbound[out.Type%opcodes](r, *out)
+	if r == &runs.run {
+		r.route = route{}
+		runs.end()
 	}
 	return err
 }
 
-// takeRun returns a run and its number, odd where those of inbound runs are even.
-// Runs whose parent is the connection are used again, by this connection only:
-// contexts that an interceptor has derived may look at the parent for a moment
-// longer than the run, so it must not change (see interceptors.Context.Reset).
-func (c *Conn) takeRun(own bool) (*outRun, uint64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s := c.needSeldomLocked()
-	s.outRuns++
-	seq := 2*s.outRuns - 1
-	r := s.restingRun
-	if r == nil || !own {
-		return c.newRun(), seq
-	}
-	s.restingRun, r.next = r.next, nil
-	return r, seq
+// outRuns are the runs of a connection's outbound chain: any goroutine may send, also
+// from inside a run.
+type outRuns struct {
+	state atomic.Uint64 // bit 0: run is under way; the rest: how many have begun
+	run   outRun        // most need one at a time
 }
 
-func (c *Conn) newRun() *outRun {
-	r := &outRun{conn: c, target: c.scope.URL()}
+func (c *Conn) needOutRuns() *outRuns {
+	if runs := c.outRuns.Load(); runs != nil {
+		return runs
+	}
+	runs := new(outRuns)
+	runs.run.init(c)
+	if !c.outRuns.CompareAndSwap(nil, runs) {
+		runs = c.outRuns.Load()
+	}
+	return runs
+}
+
+// begin returns a run and its number, odd where those of inbound runs are even. The one
+// that is used again has the connection as its parent: contexts that an interceptor has
+// derived may look at the parent for a moment longer than the run, so it must not change
+// (see interceptors.Context.Reset).
+func (o *outRuns) begin(c *Conn, own bool) (*outRun, uint64) {
+	for {
+		before := o.state.Load()
+		seq := before&^1 + 1
+		if own && before&1 == 0 {
+			if o.state.CompareAndSwap(before, before+3) {
+				return &o.run, seq
+			}
+		} else if o.state.CompareAndSwap(before, before+2) {
+			r := new(outRun)
+			r.init(c)
+			return r, seq
+		}
+	}
+}
+
+// end has run be used again.
+func (o *outRuns) end() { o.state.Add(^uint64(0)) }
+
+func (r *outRun) init(c *Conn) {
+	r.conn, r.target = c, c.scope.URL()
 	switch chosen := c.scope.Subprotocol(); {
 	case c.scope.dialled:
 		r.subprotocols = elements(c.scope.header["Sec-Websocket-Protocol"])
 	case chosen != "":
 		r.subprotocols = []string{chosen}
 	}
-	return r
-}
-
-func (c *Conn) restRun(r *outRun) {
-	r.route = route{}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s := c.needSeldomLocked()
-	s.restingRun, r.next = r, s.restingRun
 }

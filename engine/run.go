@@ -226,11 +226,14 @@ func (c *Conn) deliver(m *gws.Message) {
 			c.crashed(recover())
 		}
 	}()
-	in, violation := c.unpack(m)
-	if violation != nil {
-		c.reject(violation)
-		returned = true
-		return
+	b := m.Bytes()
+	in := Message{Type: frame.Opcode(m.Opcode &^ compressedMark), Final: true, Data: b[:len(b):len(b)]} // an append must not write behind it
+	if c.deflateBits != 0 {
+		if violation := c.unpack(m, &in); violation != nil {
+			c.reject(violation)
+			returned = true
+			return
+		}
 	}
 	c.seq += 2 // outbound runs have the odd numbers
 	c.call.Reset((*connContext)(c), c.id, c.seq)
@@ -238,7 +241,7 @@ func (c *Conn) deliver(m *gws.Message) {
 	if direct := c.ep.direct; direct != nil && !in.Type.IsControl() {
 		err = direct(&c.call, c, in)
 	} else {
-		err = c.ep.inbound(&c.call, in)
+		err = c.ep.inbound[in.Type](&c.call, in)
 	}
 	if err != nil {
 		c.outcome(err) // runs the outbound chain if it answers, so it may crash, too
@@ -252,7 +255,7 @@ func (c *Conn) deliverClose(err *CloseError) {
 	call := call{conn: c}
 	call.Reset((*connContext)(c), c.id, 0)
 	in := Message{Type: frame.Close, Final: true, CloseCode: err.Code, CloseReason: err.Reason}
-	c.guard(func() error { return c.ep.inbound(&call, in) })
+	c.guard(func() error { return c.ep.inbound[in.Type](&call, in) })
 }
 
 // tap shows what has been read to who wants to see it.

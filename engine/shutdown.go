@@ -53,14 +53,12 @@ func (e *Engine) finish() error {
 	return e.executor.stop(context.Background())
 }
 
-// closeAll begins the end of every connection, evenly over the spread: each at a random
-// moment of its share, so that several servers that end together do not keep step.
+// closeAll begins the end of every connection, evenly over the spread.
 func (e *Engine) closeAll(ctx context.Context) {
 	conns := e.registry.all()
 	start := time.Now()
 	for i, c := range conns {
-		at := time.Duration((float64(i) + rand.Float64()) / float64(len(conns)) * float64(e.cfg.ShutdownSpread))
-		if wait := at - time.Since(start); wait > 0 {
+		if wait := moment(i, len(conns), e.cfg.ShutdownSpread) - time.Since(start); wait > 0 {
 			select {
 			case <-time.After(wait):
 			case <-ctx.Done():
@@ -68,6 +66,12 @@ func (e *Engine) closeAll(ctx context.Context) {
 		}
 		c.finish(&CloseError{Code: frame.CloseGoingAway, Reason: "server is shutting down", Cause: CauseShutdown})
 	}
+}
+
+// moment is when connection i of n is closed: at random within its share of the spread, so
+// that several servers that end together do not keep step.
+func moment(i, n int, spread time.Duration) time.Duration {
+	return time.Duration((float64(i) + rand.Float64()) / float64(n) * float64(spread))
 }
 
 func (e *Engine) awaitEmpty(ctx context.Context) error {

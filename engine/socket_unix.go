@@ -91,7 +91,7 @@ func tryWrite(fd int, bufs [][]byte) (n int, err error) {
 		if len(bufs) == 1 {
 			n, err = writeFD(fd, bufs[0])
 		} else {
-			n, err = unix.Writev(fd, bufs)
+			n, err = writeFDs(fd, bufs)
 		}
 		switch err {
 		case nil:

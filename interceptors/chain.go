@@ -59,46 +59,48 @@ func (c Chain) Admit(r *http.Request) error {
 // Composing happens here, once: call it when an endpoint is set up, not per
 // message. Running the result allocates nothing. It panics if final is nil.
 func (c Chain) Inbound(final InboundFunc) InboundFunc {
-	if final == nil {
-		panic("interceptors: Chain.Inbound needs a final function: the handler of the message")
+	var byType [lastOpcode + 1]InboundFunc
+	for op := range byType {
+		byType[op] = c.InboundFor(frame.Opcode(op), final)
 	}
-	byType := perType(func(op frame.Opcode) InboundFunc {
-		run := final
-		for _, i := range slices.Backward(c.list) {
-			if kindsOf(i).SeesInbound(op) {
-				run = run.around(i)
-			}
-		}
-		return run
-	})
 	return func(ctx context.Context, in Inbound) error { return byType[in.Type&lastOpcode](ctx, in) }
 }
 
 const lastOpcode = 0xf
 
-// perType calls compose for each value of an opcode.
-func perType[F any](compose func(frame.Opcode) F) (byType [lastOpcode + 1]F) {
-	for op := range byType {
-		byType[op] = compose(frame.Opcode(op))
+// InboundFor is [Chain.Inbound] for messages of one type only.
+func (c Chain) InboundFor(op frame.Opcode, final InboundFunc) InboundFunc {
+	if final == nil {
+		panic("interceptors: an inbound chain needs a final function: the handler of the message")
 	}
-	return byType
+	for _, i := range slices.Backward(c.list) {
+		if kindsOf(i).SeesInbound(op) {
+			final = final.around(i)
+		}
+	}
+	return final
 }
 
 // Outbound returns the function that runs an outbound message through those of the
 // interceptors that see its kind, in the reverse of the order of registration, and
 // then final. The rest is as with [Chain.Inbound].
 func (c Chain) Outbound(final OutboundFunc) OutboundFunc {
-	if final == nil {
-		panic("interceptors: Chain.Outbound needs a final function: the sending of the message")
+	var byType [lastOpcode + 1]OutboundFunc
+	for op := range byType {
+		byType[op] = c.OutboundFor(frame.Opcode(op), final)
 	}
-	byType := perType(func(op frame.Opcode) OutboundFunc {
-		run := final
-		for _, i := range c.list {
-			if kindsOf(i).SeesOutbound(op) {
-				run = run.around(i)
-			}
-		}
-		return run
-	})
 	return func(ctx context.Context, out Outbound) error { return byType[out.Type&lastOpcode](ctx, out) }
+}
+
+// OutboundFor is [Chain.Outbound] for messages of one type only.
+func (c Chain) OutboundFor(op frame.Opcode, final OutboundFunc) OutboundFunc {
+	if final == nil {
+		panic("interceptors: an outbound chain needs a final function: the sending of the message")
+	}
+	for _, i := range c.list {
+		if kindsOf(i).SeesOutbound(op) {
+			final = final.around(i)
+		}
+	}
+	return final
 }

@@ -126,3 +126,30 @@ func ExampleFromContext() {
 	// Output:
 	// message 12-1 changed 3 rows
 }
+
+// A stock interceptor that leaves what it has decoded with the message, for text alone:
+// binary messages, pings and closes pass it by.
+func ExampleOnly() {
+	decode := interceptors.Only(interceptors.InboundText, interceptors.JSONCheck(interceptors.JSONCheckConfig{
+		MaxDepth:  4,
+		Attribute: "json",
+	}))
+	handle := interceptors.NewChain(decode).Inbound(func(_ context.Context, in interceptors.Inbound) error {
+		value, _ := in.Attr("json")
+		fmt.Printf("%s of %d bytes: %v\n", in.Type, len(in.Data), value)
+		return nil
+	})
+	for _, in := range []interceptors.Inbound{
+		{Type: frame.Text, Final: true, Data: []byte(`{"op":"buy"}`)},
+		{Type: frame.Binary, Final: true, Data: []byte{0xff}},
+		{Type: frame.Text, Final: true, Data: []byte(`[[[[[[]]]]]]`)},
+	} {
+		if err := handle(context.Background(), in); err != nil {
+			fmt.Println(err)
+		}
+	}
+	// Output:
+	// text of 12 bytes: map[op:buy]
+	// binary of 1 bytes: <nil>
+	// interceptors: refused with status 400: JSON nested deeper than 4
+}

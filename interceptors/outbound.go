@@ -46,6 +46,8 @@ type Outbound struct {
 	// Type tells what this is: Text, Binary, Close, Ping or Pong. It is never
 	// Continuation: fragments are made after the chain.
 	Type frame.Opcode
+
+	_ [8]byte // makes it a multiple of 16 bytes, as in Inbound
 }
 
 // With returns a copy of out that carries value under key, for later
@@ -74,8 +76,12 @@ func (out Outbound) Clone() Outbound {
 func (next OutboundFunc) around(i Interceptor) OutboundFunc {
 	i = bare(i)
 	return func(ctx context.Context, out Outbound) error {
-		out.Data = out.Data[:len(out.Data):len(out.Data)] // an append must not reach into the sender's spare capacity
-		out.Subprotocols = out.Subprotocols[:len(out.Subprotocols):len(out.Subprotocols)]
+		if cap(out.Data) > len(out.Data) { // a write to what is about to be copied would stall the copy
+			out.Data = out.Data[:len(out.Data):len(out.Data)] // an append must not reach into the sender's spare capacity
+		}
+		if cap(out.Subprotocols) > len(out.Subprotocols) {
+			out.Subprotocols = out.Subprotocols[:len(out.Subprotocols):len(out.Subprotocols)]
+		}
 		return i.InterceptOutbound(ctx, out, next)
 	}
 }

@@ -71,7 +71,7 @@ func (*tokenAuth) kinds() Kinds { return 0 }
 
 // Admit sets the user, or refuses.
 func (t *tokenAuth) Admit(r *http.Request) error {
-	token, found := t.sources.find(r)
+	token, found := t.sources.Find(r)
 	if !found {
 		return t.refuse("a token is needed")
 	}

@@ -2,6 +2,7 @@ package interceptors
 
 import (
 	"net/http"
+	"net/textproto"
 	"strings"
 )
 
@@ -31,9 +32,9 @@ type TokenSources struct {
 	Subprotocol string
 }
 
-// find returns the token of a request. Two in one place are found, and not valid: which of
-// them counts, a proxy before us may see in another way.
-func (s TokenSources) find(r *http.Request) (token string, found bool) {
+// Find returns the token of a request. Two in one place are found, and are none that is valid
+// (""): which of them counts, a proxy before us may see in another way.
+func (s TokenSources) Find(r *http.Request) (token string, found bool) {
 	for _, source := range []func(*http.Request) []string{s.bearer, s.header, s.cookie, s.query, s.subprotocol} {
 		switch values := source(r); len(values) {
 		case 0:
@@ -52,11 +53,18 @@ func (s TokenSources) bearer(r *http.Request) (tokens []string) {
 		return nil
 	}
 	for _, line := range r.Header["Authorization"] {
-		if scheme, token, _ := strings.Cut(line, " "); strings.EqualFold(scheme, "bearer") {
-			tokens = append(tokens, strings.Trim(token, " "))
+		if token, ok := BearerToken(line); ok {
+			tokens = append(tokens, token)
 		}
 	}
 	return tokens
+}
+
+// BearerToken returns the token of a line of the header Authorization with the scheme Bearer
+// (RFC 6750 §2.1), which may be empty; false: the scheme is another.
+func BearerToken(line string) (token string, ok bool) {
+	scheme, token, _ := strings.Cut(textproto.TrimString(line), " ")
+	return textproto.TrimString(token), strings.EqualFold(scheme, "bearer")
 }
 
 func (s TokenSources) header(r *http.Request) []string {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/penstock-ws/penstock/bench"
+	"github.com/penstock-ws/penstock/cmd/internal/flagvalue"
 )
 
 const compareLong = `Compare what two builds cost, load by load: the ratio of new to old in each
@@ -150,7 +151,7 @@ type percentage struct {
 
 func (v percentage) Type() string { return "percent" }
 
-func (v percentage) allowed() string {
+func (v percentage) Allowed() string {
 	return fmt.Sprintf("percent such as 5%%, from %.4g%% to %.4g%%", 100*v.low, 100*v.high)
 }
 
@@ -164,7 +165,7 @@ func (v percentage) String() string {
 func (v percentage) Set(s string) error {
 	x, err := strconv.ParseFloat(strings.TrimSuffix(s, "%"), 64)
 	if x /= 100; err != nil || !(v.low <= x && x <= v.high) {
-		return errNotAllowed
+		return flagvalue.ErrNotAllowed
 	}
 	*v.p = x
 	return nil
@@ -175,7 +176,7 @@ type metric struct{ p *bench.Metric }
 
 func (v metric) Type() string { return "metric" }
 
-func (v metric) allowed() string {
+func (v metric) Allowed() string {
 	names := make([]string, 0, len(bench.Metrics()))
 	for _, m := range bench.Metrics() {
 		names = append(names, m.String())
@@ -192,7 +193,7 @@ func (v metric) String() string {
 
 func (v metric) Set(s string) error {
 	if v.p.UnmarshalText([]byte(s)) != nil {
-		return errNotAllowed
+		return flagvalue.ErrNotAllowed
 	}
 	return nil
 }

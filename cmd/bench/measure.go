@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/penstock-ws/penstock/bench"
+	"github.com/penstock-ws/penstock/cmd/internal/flagvalue"
 	"github.com/penstock-ws/penstock/engine"
 )
 
@@ -75,9 +76,9 @@ func (a *command) addFlags(f *pflag.FlagSet) {
 	a.rounds = 1
 	f.StringVar(&a.url, "url", "", "server to measure, ws://host:port/path or wss; without it a server is started")
 	f.StringVar(&a.json, "json", "", "file to write the results to, as JSON")
-	f.Var(number{&a.rounds, 1, 1000}, "rounds", "how often everything is measured")
+	f.Var(flagvalue.Number(&a.rounds, 1, 1000), "rounds", "how often everything is measured")
 	f.BoolVar(&a.inline, "inline", false, "started server: run handlers on the reading goroutine")
-	f.Var(number{&a.workers, 1, 1 << 20}, "workers", "started server: workers of its pool (default: the server's own)")
+	f.Var(flagvalue.Number(&a.workers, 1, 1<<20), "workers", "started server: workers of its pool (default: the server's own)")
 	f.Var(settings{&a.set}, "set", "started server: a setting, like WS_SEND_CHUNK_BYTES=16384; may be repeated")
 	f.Var(cpu{&a.serverCPU}, "server-cpu", "started server: the CPU to pin it to")
 	f.Var(cpu{&a.clientCPU}, "client-cpu", "CPU to pin the client to")
@@ -253,7 +254,7 @@ type settings struct{ p *[]string }
 
 func (v settings) Type() string { return "NAME=VALUE" }
 
-func (v settings) allowed() string {
+func (v settings) Allowed() string {
 	names := engine.EnvNames()
 	slices.Sort(names)
 	return "NAME=VALUE, the name one of " + strings.Join(names, ", ")
@@ -269,7 +270,7 @@ func (v settings) String() string {
 func (v settings) Set(s string) error {
 	name, value, _ := strings.Cut(s, "=")
 	if value == "" || !slices.Contains(engine.EnvNames(), name) {
-		return errNotAllowed
+		return flagvalue.ErrNotAllowed
 	}
 	*v.p = append(*v.p, s)
 	return nil

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/penstock-ws/penstock/bench"
+	"github.com/penstock-ws/penstock/cmd/internal/flagvalue"
 )
 
 // named is a scenario by its name.
@@ -38,16 +39,16 @@ type load struct {
 
 // addFlags adds them; sender says who keeps messages in flight.
 func (l load) addFlags(f *pflag.FlagSet, sender string) {
-	f.Var(number{l.connections, 1, bench.MaxConnections}, "connections", "connections")
-	f.Var(number{l.inFlight, 1, bench.MaxInFlight}, "pipeline", "messages in flight "+sender)
-	f.Var(number{l.payload, 1, bench.MaxPayload}, "payload", "bytes of each message")
+	f.Var(flagvalue.Number(l.connections, 1, bench.MaxConnections), "connections", "connections")
+	f.Var(flagvalue.Number(l.inFlight, 1, bench.MaxInFlight), "pipeline", "messages in flight "+sender)
+	f.Var(flagvalue.Number(l.payload, 1, bench.MaxPayload), "payload", "bytes of each message")
 	f.BoolVar(l.text, "text", *l.text, "send text messages instead of binary ones")
 	addTime(f, l.duration, l.warmup)
 }
 
 func addTime(f *pflag.FlagSet, duration, warmup *time.Duration) {
-	f.Var(span{duration, time.Millisecond, bench.MaxDuration}, "duration", "time in which messages are counted")
-	f.Var(span{warmup, 0, bench.MaxDuration}, "warmup", "time before it in which they are not")
+	f.Var(flagvalue.Span(duration, time.Millisecond, bench.MaxDuration, ""), "duration", "time in which messages are counted")
+	f.Var(flagvalue.Span(warmup, 0, bench.MaxDuration, ""), "warmup", "time before it in which they are not")
 }
 
 // echoKind is one of the scenarios that are bench.Echo with defaults of its own.
@@ -220,8 +221,8 @@ func newFanoutCommand() *cobra.Command {
 		Example: "  penstock bench fanout --pipeline 16\n  penstock bench fanout --connections 100 --stalled 1 --json fanout.json",
 	})
 	load{&s.Connections, &s.InFlight, &s.PayloadBytes, &s.Text, &s.Duration, &s.Warmup}.addFlags(cmd.Flags(), "from the one that sends")
-	cmd.Flags().Var(number{&s.Rooms, 0, bench.MaxConnections}, "rooms", "rooms among which the connections are spread, with a sender each (default one of all)")
-	cmd.Flags().Var(number{&s.Stalled, 0, bench.MaxConnections}, "stalled", "further connections, which never read (default 0)")
+	cmd.Flags().Var(flagvalue.Number(&s.Rooms, 0, bench.MaxConnections), "rooms", "rooms among which the connections are spread, with a sender each (default one of all)")
+	cmd.Flags().Var(flagvalue.Number(&s.Stalled, 0, bench.MaxConnections), "stalled", "further connections, which never read (default 0)")
 	return cmd
 }
 
@@ -243,8 +244,8 @@ func newIdleCommand() *cobra.Command {
 		Example: "  penstock bench idle --connections 10000",
 	})
 	f := cmd.Flags()
-	f.Var(number{&s.Connections, 10, bench.MaxConnections}, "connections", "connections")
-	f.Var(span{&s.Settle, time.Millisecond, bench.MaxDuration}, "settle", "time between the last handshake and the reading of memory")
+	f.Var(flagvalue.Number(&s.Connections, 10, bench.MaxConnections), "connections", "connections")
+	f.Var(flagvalue.Span(&s.Settle, time.Millisecond, bench.MaxDuration, ""), "settle", "time between the last handshake and the reading of memory")
 	return cmd
 }
 
@@ -261,8 +262,8 @@ func newStormCommand() *cobra.Command {
 		Example: "  penstock bench storm --clients 100",
 	})
 	f := cmd.Flags()
-	f.Var(number{&s.Clients, 1, bench.MaxConnections}, "clients", "clients at a time")
-	f.Var(number{&s.PayloadBytes, 1, bench.MaxPayload}, "payload", "bytes of the message")
+	f.Var(flagvalue.Number(&s.Clients, 1, bench.MaxConnections), "clients", "clients at a time")
+	f.Var(flagvalue.Number(&s.PayloadBytes, 1, bench.MaxPayload), "payload", "bytes of the message")
 	addTime(f, &s.Duration, &s.Warmup)
 	return cmd
 }

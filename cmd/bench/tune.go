@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/penstock-ws/penstock/bench"
+	"github.com/penstock-ws/penstock/cmd/internal/flagvalue"
 )
 
 const tuneLong = `Look for the settings that suit a load: one setting after the other is tried with
@@ -118,18 +119,18 @@ func newTuneCommand(list []knob) *cobra.Command {
 // addFlags adds the flags of tune, which leave the load in s and profile.
 func (t *tuner) addFlags(f *pflag.FlagSet, s *bench.Echo, profile *string) {
 	a := &t.command
-	f.Var(number{&s.Connections, 1, bench.MaxConnections}, "connections", "connections")
-	f.Var(number{&s.InFlight, 1, bench.MaxInFlight}, "pipeline", "messages in flight on each connection")
+	f.Var(flagvalue.Number(&s.Connections, 1, bench.MaxConnections), "connections", "connections")
+	f.Var(flagvalue.Number(&s.InFlight, 1, bench.MaxInFlight), "pipeline", "messages in flight on each connection")
 	showPipeline(f, *s)
-	f.Var(number{&s.PayloadBytes, 1, bench.MaxPayload}, "payload", "bytes of each message")
+	f.Var(flagvalue.Number(&s.PayloadBytes, 1, bench.MaxPayload), "payload", "bytes of each message")
 	f.BoolVar(&s.Text, "text", false, "send text messages instead of binary ones")
 	f.BoolVar(&s.Compress, "compress", false, "compress messages (permessage-deflate)")
 	f.Var(rate{&s.Pace.Rate}, "rate", "open loop: messages per second over all connections")
 	f.StringVar(profile, "profile", "", "JSON file that says what to send, instead")
 	t.rounds = 4
-	f.Var(number{&t.rounds, 3, 1000}, "rounds", "how often each value is measured")
+	f.Var(flagvalue.Number(&t.rounds, 3, 1000), "rounds", "how often each value is measured")
 	s.Duration = 700 * time.Millisecond
-	f.Var(span{&s.Duration, time.Millisecond, bench.MaxDuration}, "duration", "time in which messages are counted, each time")
+	f.Var(flagvalue.Span(&s.Duration, time.Millisecond, bench.MaxDuration, ""), "duration", "time in which messages are counted, each time")
 	f.StringVar(&a.json, "json", "", "file to write all results to, as JSON")
 	f.Var(cpu{&a.serverCPU}, "server-cpu", "the CPU to pin servers to")
 	f.Var(cpu{&a.clientCPU}, "client-cpu", "CPU to pin the client to")

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"syscall"
 	"testing"
 	"time"
 
@@ -146,7 +145,7 @@ func TestTuneInterrupted(t *testing.T) {
 	got := run(ctx, "tune", "--connections", "2", "--duration", "100ms", "--json", file)
 	require.ErrorAs(t, got.err, new(*InterruptedError))
 	_, pid := child()
-	require.ErrorIs(t, syscall.Kill(pid, 0), syscall.ESRCH)
+	requireGone(t, pid)
 	f, err := bench.ReadFile(file)
 	require.NoError(t, err)
 	require.NotEmpty(t, f.Results)

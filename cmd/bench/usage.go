@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/penstock-ws/penstock/bench"
+	"github.com/penstock-ws/penstock/cmd/internal/flagvalue"
 )
 
 // UsageError is a mistake on the command line.
@@ -50,12 +51,12 @@ func flagError(cmd *cobra.Command, err error) error {
 	var invalid *pflag.InvalidValueError
 	if errors.As(err, &invalid) {
 		f := invalid.GetFlag()
-		return &UsageError{"--" + f.Name, fmt.Sprintf("%q", invalid.GetValue()), allowedFor(f)}
+		return &UsageError{"--" + f.Name, fmt.Sprintf("%q", invalid.GetValue()), flagvalue.Allowed(f)}
 	}
 	var missing *pflag.ValueRequiredError
 	if errors.As(err, &missing) {
 		f := missing.GetFlag()
-		return &UsageError{"--" + f.Name, "without a value", allowedFor(f)}
+		return &UsageError{"--" + f.Name, "without a value", flagvalue.Allowed(f)}
 	}
 	help := fmt.Sprintf("the flags that %q lists", cmd.CommandPath()+" --help")
 	var unknown *pflag.NotExistError
@@ -63,19 +64,6 @@ func flagError(cmd *cobra.Command, err error) error {
 		return &UsageError{"unknown flag", fmt.Sprintf("%q", unknown.GetSpecifiedName()), help}
 	}
 	return &UsageError{err.Error(), "", help}
-}
-
-// allowedFor says which values a flag takes.
-func allowedFor(f *pflag.Flag) string {
-	switch v := f.Value.(type) {
-	case interface{ allowed() string }:
-		return v.allowed()
-	default:
-		if v.Type() == "bool" {
-			return "true or false"
-		}
-		return "a " + v.Type()
-	}
 }
 
 // configError makes a UsageError of what the library refuses beyond the single

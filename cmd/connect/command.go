@@ -20,11 +20,15 @@ When standard input ends, the connection is closed as soon as all has been sent:
 replies that come later are waited for with --wait or --count. The first SIGINT or
 SIGTERM closes with 1000 and waits for the server; a second one ends at once.
 
+With --reconnect a client that has lost its connection, or finds no server, tries again, later
+each time; what is to be sent waits. It ends when a close code or status says that it is of no
+use.
+
 Arguments are visible to every user of the machine: give a password in WS_PASSWORD
 or at the prompt (--auth), and a token in a file (-H @file).
 
 The exit status is 0 if this side closed as it was told to or the server closed with
-1000 or without a code, 1 for input or output that failed or was left unsent, 2 for
+1000 or without a code, 1 for input or output that failed or may not have arrived, 2 for
 wrong usage, 3 if there is no connection, 4 if the server refuses the handshake, 101
 to 115 for the codes 1001 to 1015, 120 for 3000 to 3999, 121 for 4000 to 4999, and 128
 and its number for a signal that ended at once.`

@@ -600,6 +600,8 @@ func TestUsage(t *testing.T) {
 	t.Setenv(passwordVariable, "") // puts it back
 	require.NoError(t, os.Unsetenv(passwordVariable))
 	const good = "ws://127.0.0.1:1/"
+	large := filepath.Join(t.TempDir(), "large")
+	require.NoError(t, os.WriteFile(large, bytes.Repeat([]byte("a: b\n"), mostHeaders/5+1), 0o600))
 	for name, tc := range map[string]struct {
 		args []string
 		says []string
@@ -614,6 +616,7 @@ func TestUsage(t *testing.T) {
 		"header's name":      {[]string{good, "-H", "a b: s3cret"}, []string{"--header"}},
 		"header's value":     {[]string{good, "-H", "a: s3cret\r\nb: x"}, []string{"--header"}},
 		"header's file":      {[]string{good, "-H", "@/no/such/file"}, []string{"--header"}},
+		"header's size":      {[]string{good, "-H", "@" + large}, []string{"--header"}},
 		"handshake's header": {[]string{good, "-H", "Sec-WebSocket-Key: s3cret"}, []string{"Sec-Websocket-Key"}},
 		"subprotocol":        {[]string{good, "-s", "a b"}, []string{`"a b"`}},
 		"password":           {[]string{good, "--auth", "jo:s3cret"}, []string{"--auth", passwordVariable}},
@@ -632,16 +635,18 @@ func TestUsage(t *testing.T) {
 		"bool":               {[]string{good, "--insecure=perhaps"}, []string{"--insecure", "true or false"}},
 		"no value":           {[]string{good, "--origin"}, []string{"--origin", "no value"}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			r := connect(t, open(t), tc.args...)
-			require.Equal(t, 2, r.status, r.notes)
-			require.Equal(t, 1, strings.Count(r.notes, "\n"), r.notes)
-			for _, what := range tc.says {
-				require.Contains(t, r.notes, what)
-			}
-			require.NotContains(t, r.notes, "s3cret")
-			require.NotContains(t, r.notes, "\x1b")
-			require.Empty(t, r.out)
-		})
+		for _, reconnect := range []string{"--reconnect=false", "--reconnect"} {
+			t.Run(name+reconnect, func(t *testing.T) {
+				r := connect(t, open(t), append([]string{reconnect}, tc.args...)...)
+				require.Equal(t, 2, r.status, r.notes)
+				require.Equal(t, 1, strings.Count(r.notes, "\n"), r.notes)
+				for _, what := range tc.says {
+					require.Contains(t, r.notes, what)
+				}
+				require.NotContains(t, r.notes, "s3cret")
+				require.NotContains(t, r.notes, "\x1b")
+				require.Empty(t, r.out)
+			})
+		}
 	}
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
 	"os"
 	"os/signal"
 	"syscall"
@@ -136,7 +134,11 @@ func (c *client) talk(ctx context.Context, password string) error {
 	cfg := c.dialConfig(password)
 	cfg.Engine = e
 	s.fill(&cfg.Endpoint)
-	if err := c.dial(ctx, s, cfg); err != nil {
+	open := c.dial
+	if c.reconnect {
+		open = c.keepDialling
+	}
+	if err := open(ctx, s, cfg); err != nil {
 		return err
 	}
 	done := make(chan struct{})
@@ -144,28 +146,36 @@ func (c *client) talk(ctx context.Context, password string) error {
 	return s.run(ctx, c.startInput(done))
 }
 
-// dial connects s. What Dial refuses before it has asked for a proxy is wrong usage.
+// dial connects s.
 func (c *client) dial(ctx context.Context, s *session, cfg engine.DialConfig) error {
-	tried := false
-	through := c.route.through()
-	cfg.Proxy = func(r *http.Request) (*url.URL, error) {
-		tried = true
-		return through(r)
-	}
+	tried := c.route.use(&cfg)
 	conn, err := engine.Dial(ctx, c.target, cfg)
-	var ended *SignalError
 	switch {
 	case err == nil:
-		s.conn = conn
+		s.link = single{conn}
+		s.opened(conn)
 		return nil
-	case errors.As(context.Cause(ctx), &ended):
-		return ended
 	case ctx.Err() != nil:
-		return ctx.Err()
-	case !tried:
+		return stopped(ctx)
+	}
+	return noConnection(err, *tried)
+}
+
+// noConnection is why there is none. What Dial refuses before it has tried is wrong usage.
+func noConnection(err error, tried bool) error {
+	if !tried {
 		return usagef("%s", withoutPrefix(err))
 	}
 	return &ConnectError{err}
+}
+
+// stopped is why ctx has ended; nil: it has not.
+func stopped(ctx context.Context) error {
+	var ended *SignalError
+	if errors.As(context.Cause(ctx), &ended) {
+		return ended
+	}
+	return ctx.Err()
 }
 
 func (c *client) startInput(done <-chan struct{}) input {

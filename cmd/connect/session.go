@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unicode/utf8"
@@ -16,20 +17,21 @@ import (
 	"github.com/penstock-ws/penstock/interceptors"
 )
 
-// mostQueued is what may wait to be sent before more of the input is taken. It is far
-// below Config.HighWaterBytes, above which the engine would not read, either: a server
-// that does the same, and echoes, would wait for us then, and we for it.
-const mostQueued = 256 << 10
-
-// A session is a connection and what is done with it.
+// A session is a link and what is done with it.
 type session struct {
 	// immutable
 	c        *client
-	conn     *engine.Conn
-	over     chan *engine.CloseError // gets the end, when all that came has been printed
-	received chan error              // gets why no more is received
-	sent     chan error              // gets why no more is sent
-	activity chan struct{}           // has a value when something has come
+	link     link
+	over     chan ending   // gets the end, when all that came has been printed
+	received chan error    // gets why no more is received
+	sent     chan error    // gets why no more is sent
+	activity chan struct{} // has a value when something has come
+
+	// atomic
+	conn atomic.Pointer[engine.Conn] // the present one, or the last; nil: there was none
+
+	// the goroutine that receives
+	got int
 
 	mu    sync.Mutex
 	pings map[string]time.Time // by /ping, by payload
@@ -38,7 +40,7 @@ type session struct {
 func newSession(c *client) *session {
 	return &session{
 		c:        c,
-		over:     make(chan *engine.CloseError, 1),
+		over:     make(chan ending, 1),
 		received: make(chan error, 1),
 		sent:     make(chan error, 1),
 		activity: make(chan struct{}, 1),
@@ -46,38 +48,50 @@ func newSession(c *client) *session {
 	}
 }
 
+// An ending is how a link has ended.
+type ending struct {
+	close *engine.CloseError // of its last connection; nil: there was none at the end
+	err   error              // why there is no connection; nil: there was one, or it was ended
+	lost  bool               // it had accepted what may not have been sent
+}
+
 // fill makes ep report to s. Without OnMessage, messages wait for Receive.
 func (s *session) fill(ep *engine.Endpoint) {
-	ep.Handler.OnClose = func(_ *engine.Conn, end *engine.CloseError) { s.over <- end }
+	ep.Handler.OnClose = func(_ *engine.Conn, end *engine.CloseError) { s.over <- ending{close: end} }
 	ep.Interceptors = []interceptors.Interceptor{&controls{s: s}}
 }
 
 // errEnough: as many messages have come as were wanted, or nobody reads the output.
 var errEnough = errors.New("enough")
 
+// errLost: a connection, not the last one, had taken input and ended without a closing
+// handshake, or there was none for the rest. Whether a server has it nobody knows.
+var errLost = errors.New("input may have been lost with a connection, or was left unsent")
+
 // errQuit: the user has closed.
 var errQuit = errors.New("quit")
 
 // An outcome is what the exit status is made of.
 type outcome struct {
-	end    *engine.CloseError
-	failed error // the first thing that went wrong on this side
-	enough bool  // errEnough; how the connection ends does not matter any more
-	unsent bool  // there was input that the connection has not taken
+	end    *engine.CloseError // nil: there was no connection at the end
+	failed error              // the first thing that went wrong on this side
+	enough bool               // errEnough; how the connection ends does not matter any more
+	unsent bool               // there was input that the connection has not taken
+	lost   bool               // see ending
 }
 
 // run stays until the connection has ended. Input that came is not lost silently: an
 // end before all of it was sent is an error.
 func (s *session) run(ctx context.Context, in input) error {
-	if err := s.start(); err != nil {
-		return err
-	}
 	sending, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() { s.sent <- s.send(sending, in) }() // ends with the input, the connection, or stop
 	o := s.await(ctx, stop, in.typed)
 	err := o.error()
-	if s.c.json || err == nil { // who runs the command shows errors
+	if o.end == nil && o.failed == nil && !o.enough && ctx.Err() != nil {
+		err = stopped(ctx)
+	}
+	if o.end != nil && (s.c.json || err == nil) { // who runs the command shows errors
 		if broken := outputError(s.c.print.closed(o.end)); broken != errEnough && err == nil {
 			err = broken
 		}
@@ -89,7 +103,11 @@ func (o *outcome) error() error {
 	switch {
 	case o.failed != nil:
 		return o.failed
-	case o.enough, !o.end.Remote && o.end.Cause == engine.CauseHandler: // as this side was told to
+	case o.enough:
+		return nil
+	case o.lost:
+		return errLost
+	case o.end == nil, !o.end.Remote && o.end.Cause == engine.CauseHandler: // as this side was told to
 		return nil
 	case o.unsent || codeStatus(o.end.Code) != 0:
 		return &EndError{Close: o.end, Unsent: o.unsent}
@@ -97,28 +115,41 @@ func (o *outcome) error() error {
 	return nil
 }
 
-// start shows that the connection is open, and begins to receive.
-func (s *session) start() error {
-	if err := s.c.print.opened(s.conn.Scope()); err != nil {
-		s.received <- outputError(err)
-		return nil
+// opened shows that a connection is open, and begins to receive.
+func (s *session) opened(conn *engine.Conn) {
+	s.conn.Store(conn)
+	if err := s.c.print.opened(conn.Scope()); err != nil {
+		s.noMore(outputError(err))
+		return
 	}
-	err := s.conn.Go(func(context.Context) { s.received <- s.receive() }) // ends with the connection
-	if errors.Is(err, net.ErrClosed) {
-		return nil // over says so
+	_ = conn.Go(func(context.Context) { s.noMore(s.receive(conn)) }) // ends with the connection; it has if there is an error
+}
+
+// noMore tells why nothing more is received, if that is for another reason than the
+// connection's end. The first one counts.
+func (s *session) noMore(err error) {
+	if err == nil {
+		return
 	}
-	return err
+	select {
+	case s.received <- err:
+	default:
+	}
 }
 
 // await closes when it is time to, and returns when the connection has ended.
 func (s *session) await(ctx context.Context, stop func(), typed bool) (o outcome) {
 	var sent <-chan error = s.sent
 	var quiet <-chan time.Time
-	stopped := ctx.Done()
+	told := ctx.Done()
 	for {
 		select {
-		case o.end = <-s.over:
-			if o.end.Remote && !o.enough && sent != nil && !typed {
+		case end := <-s.over:
+			o.end, o.lost = end.close, end.lost
+			if end.err != nil && o.failed == nil {
+				o.failed = end.err
+			}
+			if o.end != nil && o.end.Remote && !o.enough && sent != nil && !typed {
 				sent = s.lookAgain(&o, sent)
 			}
 			stop()
@@ -137,18 +168,16 @@ func (s *session) await(ctx context.Context, stop func(), typed bool) (o outcome
 			}
 		case <-quiet:
 			s.close()
-		case <-stopped:
-			stopped = nil
+		case <-told:
+			told = nil
 			s.close()
 		}
 	}
 }
 
-// noReceive takes what receive has returned; nil says that the connection is ending.
+// noReceive takes why nothing more is received.
 func (s *session) noReceive(o *outcome, err error) {
 	switch {
-	case err == nil:
-		return
 	case errors.Is(err, errEnough):
 		o.enough = true
 	case o.failed == nil:
@@ -202,7 +231,7 @@ func (s *session) last(o *outcome, sent <-chan error) {
 	}
 }
 
-func (s *session) close() { _ = s.conn.Close(frame.CloseNormal, "") } // if it is not ending already
+func (s *session) close() { s.link.close(frame.CloseNormal, "") }
 
 // afterInput returns what closes the connection if nothing comes until then.
 func (s *session) afterInput() <-chan time.Time {
@@ -214,9 +243,9 @@ func (s *session) afterInput() <-chan time.Time {
 }
 
 // receive prints what comes until the connection ends.
-func (s *session) receive() error {
-	for n := 1; ; n++ {
-		m, err := s.conn.Receive(context.Background())
+func (s *session) receive(conn *engine.Conn) error {
+	for {
+		m, err := conn.Receive(context.Background())
 		if err != nil {
 			return nil // over has it
 		}
@@ -227,7 +256,7 @@ func (s *session) receive() error {
 		case s.activity <- struct{}{}:
 		default:
 		}
-		if n == s.c.count {
+		if s.got++; s.got == s.c.count {
 			return errEnough
 		}
 	}
@@ -257,7 +286,7 @@ func (s *session) send(ctx context.Context, in input) error {
 		}
 		switch {
 		case !more:
-			return s.conn.Drain(ctx, 0)
+			return s.link.drain(ctx)
 		case l.err != nil:
 			return l.err
 		case in.typed:
@@ -269,18 +298,10 @@ func (s *session) send(ctx context.Context, in input) error {
 		if s.c.opcode() == frame.Text && !utf8.Valid(l.data) {
 			return fmt.Errorf("message %d of the input is not UTF-8; --binary sends any bytes", n)
 		}
-		if err := s.put(ctx, l.data); err != nil {
+		if err := s.link.put(ctx, s.c.opcode(), l.data); err != nil {
 			return err
 		}
 	}
-}
-
-// put sends a message when not too much waits.
-func (s *session) put(ctx context.Context, data []byte) error {
-	if err := s.conn.Drain(ctx, mostQueued); err != nil {
-		return err
-	}
-	return s.conn.SendWait(ctx, s.c.opcode(), data)
 }
 
 // obey does what a person has typed. Mistakes are told.
@@ -291,10 +312,12 @@ func (s *session) obey(ctx context.Context, text []byte) error {
 		s.c.print.tell(err.Error())
 		return nil
 	case t.ping:
-		_ = s.ping(t.payload) // the connection's end shows by itself
+		if s.ping(t.payload) != nil && s.c.reconnect { // else the connection's end shows by itself
+			s.c.print.tell("not sent: there is no connection")
+		}
 		return nil
 	case t.close:
-		_ = s.conn.Close(t.code, t.reason) // has been validated; else it is ending already
+		s.link.close(t.code, t.reason)
 		return errQuit
 	case len(t.message) > s.c.maxMessageBytes:
 		s.c.print.tell(fmt.Sprintf("not sent: %d bytes are more than --max-message-bytes, which is %d", len(t.message), s.c.maxMessageBytes))
@@ -303,14 +326,18 @@ func (s *session) obey(ctx context.Context, text []byte) error {
 		s.c.print.tell("not sent: it is not UTF-8; --binary sends any bytes")
 		return nil
 	}
-	return s.put(ctx, t.message)
+	return s.link.put(ctx, s.c.opcode(), t.message)
 }
 
 func (s *session) ping(payload []byte) error {
+	conn := s.conn.Load()
+	if conn == nil {
+		return net.ErrClosed
+	}
 	s.mu.Lock()
 	s.pings[string(payload)] = time.Now()
 	s.mu.Unlock()
-	return s.conn.Ping(payload)
+	return conn.Ping(payload)
 }
 
 // pinged returns how long ago the user sent such a ping; zero: never.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/penstock-ws/penstock/cmd/internal/flagvalue"
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/frame"
 )
@@ -21,6 +22,7 @@ type settings struct {
 	insecure     bool
 	route        route
 	timeout      time.Duration
+	reconnect    bool
 
 	text, binary bool
 	whole        bool
@@ -49,17 +51,18 @@ func (s *settings) addFlags(f *pflag.FlagSet) {
 		"auth", "user to authenticate as; the password is that in WS_PASSWORD, or asked for")
 	f.BoolVarP(&s.insecure, "insecure", "k", false, "accept any certificate")
 	f.Var(routes{&s.route}, "proxy", "http or https proxy to tunnel through, or none\n(default: HTTP_PROXY, HTTPS_PROXY and NO_PROXY)")
-	f.Var(span{&s.timeout, time.Millisecond, time.Hour, ""}, "timeout", "longest that connecting may take, with the handshake (default 10s)")
+	f.Var(flagvalue.Span(&s.timeout, time.Millisecond, time.Hour, ""), "timeout", "longest that connecting may take, with the handshake (default 10s)")
+	f.BoolVar(&s.reconnect, "reconnect", false, "connect again, later each time, when the connection is lost or there is none,\nunless the server says that it is of no use; what is to be sent waits")
 	f.BoolVar(&s.compress, "compress", false, "offer permessage-deflate")
 	f.BoolVar(&s.text, "text", false, "send text messages (the default)")
 	f.BoolVar(&s.binary, "binary", false, "send binary messages")
 	f.BoolVar(&s.whole, "whole", false, "send all of standard input as one message")
 	f.BoolVar(&s.raw, "raw", false, "write messages as they are: nothing quoted, no line break behind them")
 	f.BoolVar(&s.json, "json", false, "write one JSON object for each event instead of messages")
-	f.Var(span{&s.wait, 0, 24 * time.Hour, "forever"}, "wait", "when the input has ended, close only after so long without a message, or forever:\nwhen the server does (default 0s; with --count forever)")
-	f.VarP(number{&s.count, 1, 1 << 30}, "count", "n", "close when so many messages have come")
-	f.Var(span{&s.ping, 100 * time.Millisecond, time.Hour, "off"}, "ping", "silence after which the server is pinged; after two and a half times as much without\nanything from it the connection is ended with 1001 (default 30s)")
-	f.Var(number{&s.maxMessageBytes, 1, largestSize}, "max-message-bytes", "largest message in either direction; a larger one that comes closes with 1009\n(default 1048576)")
+	f.Var(flagvalue.Span(&s.wait, 0, 24*time.Hour, "forever"), "wait", "when the input has ended, close only after so long without a message, or forever:\nwhen the server does (default 0s; with --count forever)")
+	f.VarP(flagvalue.Number(&s.count, 1, 1<<30), "count", "n", "close when so many messages have come")
+	f.Var(flagvalue.Span(&s.ping, 100*time.Millisecond, time.Hour, "off"), "ping", "silence after which the server is pinged; after two and a half times as much without\nanything from it the connection is ended with 1001 (default 30s)")
+	f.Var(flagvalue.Number(&s.maxMessageBytes, 1, largestSize), "max-message-bytes", "largest message in either direction; a larger one that comes closes with 1009\n(default 1048576)")
 	f.BoolVarP(&s.verbose, "verbose", "v", false, "show the connection's opening and end, pings and pongs, on standard error")
 }
 

@@ -1,11 +1,11 @@
 package connect
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
+
+	"github.com/penstock-ws/penstock/cmd/internal/flagvalue"
 )
 
 // UsageError is a mistake on the command line or in the environment. Nothing has
@@ -29,30 +29,5 @@ func usagef(format string, args ...any) error { return &UsageError{fmt.Errorf(fo
 
 // flagError makes a UsageError of what is wrong with a flag.
 func flagError(cmd *cobra.Command, err error) error {
-	var invalid *pflag.InvalidValueError
-	if errors.As(err, &invalid) {
-		f := invalid.GetFlag()
-		if _, ok := f.Value.(interface{ secret() }); ok {
-			return usagef("--%s: allowed is %s", f.Name, allowed(f))
-		}
-		return usagef("--%s=%q: allowed is %s", f.Name, invalid.GetValue(), allowed(f))
-	}
-	var missing *pflag.ValueRequiredError
-	if errors.As(err, &missing) {
-		f := missing.GetFlag()
-		return usagef("--%s has no value: allowed is %s", f.Name, allowed(f))
-	}
-	var unknown *pflag.NotExistError
-	if errors.As(err, &unknown) {
-		return usagef("unknown flag %q: allowed are those that %q lists", unknown.GetSpecifiedName(), cmd.CommandPath()+" --help")
-	}
-	return &UsageError{err}
-}
-
-// allowed says which values a flag takes.
-func allowed(f *pflag.Flag) string {
-	if v, ok := f.Value.(interface{ allowed() string }); ok {
-		return v.allowed()
-	}
-	return "true or false" // the only flags that are not of this package's types
+	return &UsageError{flagvalue.Mistake(cmd, err)}
 }

@@ -174,7 +174,7 @@ func TestHealth(t *testing.T) {
 	require.Equal(t, http.StatusOK, status)
 	status, _ = ask(http.MethodPost, "/healthz")
 	require.Equal(t, http.StatusMethodNotAllowed, status)
-	status, _ = ask(http.MethodGet, "/")
+	status, _ = ask(http.MethodGet, "/elsewhere")
 	require.Equal(t, http.StatusUpgradeRequired, status)
 	echoRaw(dialRaw(t, p, "/healthz", 101), frame.Text, "any path upgrades")
 }
@@ -284,6 +284,9 @@ func TestUsageErrors(t *testing.T) {
 		{args: "--port", says: []string{"--port", "no value", "0 to 65535"}},
 		{args: "--host=", says: []string{"--host", `""`, "0.0.0.0"}},
 		{args: "--host=no.such.host.invalid", says: []string{"--host", `"no.such.host.invalid"`}},
+		{args: "--host=192.0.2.1", says: []string{"--host", `"192.0.2.1"`}},
+		{args: "--metrics-addr=192.0.2.1:0 --pprof-addr=127.0.0.1:0", says: []string{"--metrics-addr", `"192.0.2.1:0"`}},
+		{env: "WS_METRICS_ADDR=no.such.host.invalid:0", says: []string{"WS_METRICS_ADDR", `"no.such.host.invalid:0"`}},
 		{args: "--inline=perhaps", says: []string{"--inline", `"perhaps"`, "true or false"}},
 		{args: "--allow-origin=https://a/b", says: []string{"--allow-origin", `"https://a/b"`, "https://*.example.com"}},
 		{args: "--trusted-proxy=10.0.0.0/33", says: []string{"--trusted-proxy", `"10.0.0.0/33"`, "10.0.0.0/8"}},
@@ -293,6 +296,7 @@ func TestUsageErrors(t *testing.T) {
 		{args: "--key=k.pem", says: []string{"--cert", "--key", "together"}},
 		{args: "--key=no-such.pem --cert=no-such.pem", says: []string{"no-such.pem", "no such file"}},
 		{args: "--cert=$garbage --key=$garbage", says: []string{"--cert", "garbage.pem"}},
+		{args: "--cert=$large --key=$garbage", says: []string{"--cert", "large.pem is longer than"}},
 		{args: "-cert c.pem", says: []string{"-cert is written --cert"}},
 		{args: "-key k.pem", says: []string{"-key is written --key"}},
 		{args: "--manifest=no-such.json", says: []string{"--manifest", "no-such.json"}},
@@ -343,18 +347,19 @@ func TestUsageErrors(t *testing.T) {
 		{args: "-c $config", env: `CONFIG={"port":1,}`, says: []string{"config.json:1"}},
 		{args: "-c $config", env: `CONFIG={"port":1}{}`, says: []string{"config.json:1", "follows"}},
 		{args: "-c $config", env: `CONFIG=[]`, says: []string{"config.json:1", "object"}},
+		{args: "-c $config", env: "CONFIG=\ufeff{}", says: []string{"config.json:1", "byte order mark"}},
 		{args: "-c $config", env: `CONFIG={"key":"k"}`, says: []string{"--cert", "--key", "together"}},
 		{args: "-c $config", env: `CONFIG={"ws_high_water_bytes":100,"ws_low_water_bytes":200}`, says: []string{"contradict", "LowWater", "200"}},
 	} {
 		t.Run(tc.env+" "+tc.args, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			names := map[string]string{"garbage": "garbage.pem", "manifest": "manifest.json", "config": "config.json"}
+			names := map[string]string{"garbage": "garbage.pem", "manifest": "manifest.json", "config": "config.json", "large": "large.pem"}
 			config, inFile := strings.CutPrefix(tc.env, "CONFIG=")
 			if inFile {
 				tc.env = ""
 			}
-			for name, text := range map[string]string{"garbage": "garbage", "manifest": appManifest, "config": strings.ReplaceAll(config, "¶", "\n")} {
+			for name, text := range map[string]string{"large": strings.Repeat("x", 1<<20+1), "garbage": "garbage", "manifest": appManifest, "config": strings.ReplaceAll(config, "¶", "\n")} {
 				names[name] = filepath.Join(dir, names[name])
 				require.NoError(t, os.WriteFile(names[name], []byte(text), 0o600))
 			}
@@ -405,17 +410,19 @@ func TestRoot(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	status, stdout, _ := outcome(t, nil, "version")
-	require.Equal(t, 0, status)
-	require.Regexp(t, `^penstock \S+( \S+)* go1\.\S+ \w+/\w+\n$`, stdout)
+	for _, arg := range []string{"version", "--version"} {
+		status, stdout, stderr := outcome(t, nil, arg)
+		require.Equal(t, 0, status)
+		require.Empty(t, stderr)
+		require.Regexp(t, `^penstock \S+( \S+)* go1\.\S+ \w+/\w+\n$`, stdout)
+	}
 
-	var b bytes.Buffer
 	info := &debug.BuildInfo{GoVersion: "go1.26.0", Main: debug.Module{Version: "v1.2.3"}, Settings: []debug.BuildSetting{
 		{Key: "vcs.revision", Value: "0123456789abcdef"}, {Key: "vcs.modified", Value: "true"},
 		{Key: "GOOS", Value: "linux"}, {Key: "GOARCH", Value: "amd64"},
 	}}
-	require.NoError(t, writeVersion(&b, info))
-	require.Equal(t, "penstock v1.2.3 0123456789ab with changes go1.26.0 linux/amd64\n", b.String())
+	require.Equal(t, "penstock v1.2.3 0123456789ab with changes go1.26.0 linux/amd64", version(info))
+	require.Equal(t, "penstock (unknown)  /", version(&debug.BuildInfo{}))
 }
 
 // TestBenchStartsItsOwnServer: the two commands of the program fit together.

@@ -28,11 +28,13 @@ func newRoot() *cobra.Command {
 		Use:           "penstock",
 		Short:         "A high-throughput WebSocket engine",
 		Long:          long,
+		Version:       version(buildInfo()),
 		Args:          noArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(serve.NewCommand(serve.Config{}), connect.NewCommand(), bench.NewCommand(), newVersion())
 	return root

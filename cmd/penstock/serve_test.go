@@ -211,6 +211,9 @@ func TestPrintConfigMasks(t *testing.T) {
 func TestB8TokenGroups(t *testing.T) {
 	p := start(t, nil, "-f", "broadcast_messages_by_token")
 	dialRaw(t, p, "/", 401)
+	dialRaw(t, p, "/?token=", 401)
+	dialRaw(t, p, "/?token=a&token=b", 401)
+	dialRaw(t, p, "/", 401, "Authorization: Bearer a", "Authorization: Bearer b")
 	query := dialRaw(t, p, "/?token=a", 101)
 	header := dialRaw(t, p, "/", 101, "Authorization: Bearer a")
 	other := dialRaw(t, p, "/?token=b", 101)
@@ -348,8 +351,8 @@ func TestLogs(t *testing.T) {
 		args []string
 		line string
 	}{
-		{nil, `^time=\S+ level=INFO msg="shutting down; .*" signal=terminated\n$`},
-		{[]string{"--log-format=json"}, `^\{"time":"[^"]+","level":"INFO","msg":"shutting down; .*","signal":"terminated"\}\n$`},
+		{nil, `^time=\S+ level=INFO msg=page url=http://127\.0\.0\.1:\d+/\ntime=\S+ level=INFO msg="shutting down; .*" signal=terminated\n$`},
+		{[]string{"--log-format=json", "--page=false"}, `^\{"time":"[^"]+","level":"INFO","msg":"shutting down; .*","signal":"terminated"\}\n$`},
 		{[]string{"--log-level=warn"}, `^$`},
 	} {
 		p := start(t, nil, tc.args...)

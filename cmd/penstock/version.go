@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
@@ -14,20 +13,25 @@ func newVersion() *cobra.Command {
 		Short: "Print the version, and what it was built from and with",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			info, ok := debug.ReadBuildInfo()
-			if !ok {
-				info = &debug.BuildInfo{}
-			}
-			return writeVersion(cmd.OutOrStdout(), info)
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), version(buildInfo()))
+			return err
 		},
 	}
 }
 
-// writeVersion writes one line: version, commit if it is known, and Go's version.
-func writeVersion(w io.Writer, info *debug.BuildInfo) error {
-	version := info.Main.Version
-	if version == "" {
-		version = "(unknown)"
+// buildInfo is what the program has been built from; empty if it does not know.
+func buildInfo() *debug.BuildInfo {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info
+	}
+	return &debug.BuildInfo{}
+}
+
+// version is one line: version, commit if it is known, and Go's version.
+func version(info *debug.BuildInfo) string {
+	name := info.Main.Version
+	if name == "" {
+		name = "(unknown)"
 	}
 	built := map[string]string{}
 	for _, s := range info.Settings {
@@ -40,6 +44,5 @@ func writeVersion(w io.Writer, info *debug.BuildInfo) error {
 			commit += " with changes"
 		}
 	}
-	_, err := fmt.Fprintf(w, "penstock %s%s %s %s/%s\n", version, commit, info.GoVersion, built["GOOS"], built["GOARCH"])
-	return err
+	return fmt.Sprintf("penstock %s%s %s %s/%s", name, commit, info.GoVersion, built["GOOS"], built["GOARCH"])
 }

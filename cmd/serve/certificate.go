@@ -99,15 +99,28 @@ func (c *certificate) reloadLocked() {
 }
 
 func (c *certificate) readLocked() error {
-	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
+	pair, err := loadPair(c.cert, c.key)
 	if err != nil {
-		return fmt.Errorf("--cert %s, --key %s: %w", c.cert, c.key, err)
+		return fmt.Errorf("%s, %s: %w", c.cert, c.key, err)
 	}
 	if now := time.Now(); now.After(pair.Leaf.NotAfter) || now.Before(pair.Leaf.NotBefore) {
 		c.logger.Warn("the certificate is not valid now", "from", pair.Leaf.NotBefore, "until", pair.Leaf.NotAfter)
 	}
 	c.current.Store(&pair)
 	return nil
+}
+
+// loadPair reads a pair of files, which are not of any size.
+func loadPair(cert, key string) (pair tls.Certificate, err error) {
+	chain, err := readSmall(cert)
+	if err != nil {
+		return pair, err
+	}
+	private, err := readSmall(key)
+	if err != nil {
+		return pair, err
+	}
+	return tls.X509KeyPair(chain, private)
 }
 
 func (c *certificate) stat() (seen [2]os.FileInfo, err error) {

@@ -16,7 +16,8 @@ type Config struct {
 	Filters *filters.Registry
 }
 
-const long = `Serve WebSocket connections on every path, and GET /healthz and /readyz.
+const long = `Serve WebSocket connections on every path, GET /healthz and /readyz, and a page at / to
+try a connection and to watch the server from this machine, or with WS_LIVE_TOKEN.
 
 What the server does with messages is the matter of filters, which run in the
 order named: -f a -f b and -f a b mean the same, for arguments that belong to no

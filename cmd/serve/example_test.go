@@ -3,6 +3,7 @@ package serve_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -32,4 +33,18 @@ func ExampleNewCommand() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// A mistake is one line, and asks for the exit status 2; nothing has been started.
+func ExampleUsageError() {
+	cmd := serve.NewCommand(serve.Config{})
+	cmd.SetArgs([]string{"--port", "9000000"})
+	err := cmd.Execute()
+	fmt.Println(err)
+	if wrong, ok := errors.AsType[*serve.UsageError](err); ok {
+		fmt.Println("exit status", wrong.ExitCode())
+	}
+	// Output:
+	// --port="9000000": allowed is a whole number from 0 to 65535
+	// exit status 2
 }

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// mostFile bounds a configuration file.
+// mostFile bounds a file that is read: a configuration, a certificate, a key.
 const mostFile = 1 << 20
 
 // A fileError is one mistake in a configuration file.
@@ -40,7 +40,9 @@ func fromFile(list []*option, path string) (layer, error) {
 			r.options[name] = o
 		}
 	}
-	if err := r.read(); err != nil {
+	if bytes.HasPrefix(text, []byte("\ufeff")) {
+		r.mistake(1, "the file begins with a byte order mark: UTF-8 without one would be right")
+	} else if err := r.read(); err != nil {
 		r.mistake(r.line(), "%s", whatJSON(err))
 	}
 	return l, errors.Join(r.errs...)

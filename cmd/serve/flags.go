@@ -7,12 +7,9 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/penstock-ws/penstock/cmd/internal/flagvalue"
 	"github.com/penstock-ws/penstock/engine"
 )
-
-// errNotAllowed is all that a value's Set says: flagError puts the flag and what
-// it allows around it.
-var errNotAllowed = errors.New("not allowed")
 
 // A commandLine is what the flags say.
 type commandLine struct {
@@ -38,7 +35,11 @@ func newCommandLine(f *pflag.FlagSet) *commandLine {
 		if o.flag == "" {
 			continue
 		}
-		flag := f.VarPF(&flagValue{o, c}, o.flag, o.short, o.help(defaults))
+		var value pflag.Value = &flagValue{o, c}
+		if o.secret {
+			value = &secretValue{flagValue{o, c}}
+		}
+		flag := f.VarPF(value, o.flag, o.short, o.help(defaults))
 		flag.Annotations = map[string][]string{groupKey: {o.group}}
 		if o.toggle {
 			flag.NoOptDefVal = "true"
@@ -92,9 +93,7 @@ func (v *flagValue) Type() string {
 // String is empty: the help has the default.
 func (v *flagValue) String() string { return "" }
 
-func (v *flagValue) allowed() string { return v.o.right() }
-
-func (v *flagValue) shown(value string) string { return v.o.shown(value) }
+func (v *flagValue) Allowed() string { return v.o.right() }
 
 // Set is called while the flag set parses, and so knows what came before.
 func (v *flagValue) Set(s string) error {
@@ -102,11 +101,17 @@ func (v *flagValue) Set(s string) error {
 	if v.o == v.c.filters() {
 		v.c.rest(v.c.flags.Args())
 	} else if v.o.wrong(s) != "" {
-		return errNotAllowed
+		return flagvalue.ErrNotAllowed
 	}
 	v.c.add(v.o, s)
 	return nil
 }
+
+// secretValue is a flagValue that no error may show.
+type secretValue struct{ flagValue }
+
+// Secret says so.
+func (v *secretValue) Secret() {}
 
 // fileName is the flag -c.
 type fileName struct{ c *commandLine }
@@ -114,7 +119,7 @@ type fileName struct{ c *commandLine }
 // Type is what the help calls the flag's value.
 func (v *fileName) Type() string    { return "file" }
 func (v *fileName) String() string  { return "" }
-func (v *fileName) allowed() string { return "the name of a file" }
+func (v *fileName) Allowed() string { return "the name of a file" }
 
 // Set takes the name. "-cert" is, to a GNU-style command line, -c with "ert".
 func (v *fileName) Set(s string) error {
@@ -122,7 +127,7 @@ func (v *fileName) Set(s string) error {
 		return errors.New("-cert is written --cert")
 	}
 	if s == "" {
-		return errNotAllowed
+		return flagvalue.ErrNotAllowed
 	}
 	v.c.file = s
 	return nil

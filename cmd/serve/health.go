@@ -3,7 +3,8 @@ package serve
 import (
 	"io"
 	"net/http"
-	"strings"
+
+	"github.com/penstock-ws/penstock/engine"
 )
 
 // withHealth answers GET /healthz, as long as the process can answer at all, and GET
@@ -12,7 +13,7 @@ import (
 func (s *server) withHealth(ws http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		healthz, readyz := r.URL.Path == "/healthz", r.URL.Path == "/readyz"
-		if !healthz && !readyz || isUpgrade(r) {
+		if !healthz && !readyz || engine.IsUpgrade(r) {
 			ws.ServeHTTP(w, r)
 			return
 		}
@@ -30,16 +31,4 @@ func (s *server) withHealth(ws http.Handler) http.Handler {
 		}
 		_, _ = io.WriteString(w, answer) // fails if the asker is gone
 	})
-}
-
-// isUpgrade reports whether a request asks for a WebSocket.
-func isUpgrade(r *http.Request) bool {
-	for _, line := range r.Header["Upgrade"] {
-		for protocol := range strings.SplitSeq(line, ",") {
-			if strings.EqualFold(strings.TrimSpace(protocol), "websocket") {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -3,7 +3,6 @@ package serve
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -20,7 +19,6 @@ import (
 // metrics serve what Prometheus scrapes, on a listener of their own: who may
 // connect to the one need not reach the other. nil serves nothing.
 type metrics struct {
-	addr     string
 	logger   *slog.Logger
 	registry *prometheus.Registry
 	timings  *penstockprometheus.Timings
@@ -36,21 +34,17 @@ func newMetrics(addr string, cfg *engine.Config) (*metrics, error) {
 		return nil, err
 	}
 	cfg.Interceptors = append(cfg.Interceptors, timings.Interceptor())
-	return &metrics{addr: addr, logger: cfg.Logger, registry: prometheus.NewRegistry(), timings: timings}, nil
+	return &metrics{logger: cfg.Logger, registry: prometheus.NewRegistry(), timings: timings}, nil
 }
 
-// serve shows e until stop is called.
-func (m *metrics) serve(e *engine.Engine) (stop func(), err error) {
+// serve shows e on ln until stop is called.
+func (m *metrics) serve(e *engine.Engine, ln net.Listener) (stop func(), err error) {
 	if m == nil {
 		return func() {}, nil
 	}
 	collector, err := penstockprometheus.NewCollector(e, penstockprometheus.CollectorConfig{})
 	if err != nil {
 		return nil, err
-	}
-	ln, err := net.Listen("tcp", m.addr)
-	if err != nil {
-		return nil, fmt.Errorf("--metrics-addr: %w", err)
 	}
 	m.registry.MustRegister(collector, m.timings, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

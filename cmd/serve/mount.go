@@ -36,12 +36,12 @@ func loadManifests(s *settings) ([]app.Manifest, error) {
 	}
 	list, err := app.Load(s.manifest)
 	if err != nil {
-		return nil, usagef("--manifest: %w", err)
+		return nil, usagef("%s: %w", s.source("manifest"), err)
 	}
 	for _, m := range list {
 		for _, ep := range m.Endpoints {
 			if ep.AuthRequired && len(s.tokens) == 0 {
-				return nil, usagef("--manifest: %s/%s requires a user, and nobody is known: set WS_TOKENS to a list of user=token", m.Slug, ep.Name)
+				return nil, usagef("%s: %s/%s requires a user, and nobody is known: set WS_TOKENS to a list of user=token", s.source("manifest"), m.Slug, ep.Name)
 			}
 		}
 	}
@@ -62,7 +62,7 @@ func mount(e *engine.Engine, s *settings, list []app.Manifest, logger *slog.Logg
 	}
 	apps, err := app.New(e, cfg)
 	if err != nil {
-		return nil, usagef("--manifest: %w (--slug-prefix keeps apps apart)", err)
+		return nil, usagef("%s: %w (--slug-prefix keeps apps apart)", s.source("manifest"), err)
 	}
 	for _, m := range list {
 		for _, ep := range m.Endpoints {

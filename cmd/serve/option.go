@@ -9,6 +9,7 @@ import (
 
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/engine/filters"
+	"github.com/penstock-ws/penstock/engine/page"
 )
 
 // An option is one setting: what it is called on the command line, in the environment
@@ -97,6 +98,11 @@ func servedOptions() []*option {
 		{field: "slug_prefix", flag: "slug-prefix", env: "WS_SLUG_PREFIX", toggle: true, group: groupServed, fallback: "off",
 			usage:   "put / and the app's slug before the paths of manifests",
 			allowed: onOrOff, set: func(s *settings, v string) bool { return setSwitch(&s.slugPrefix, v) }},
+		{field: "page", flag: "page", env: "WS_PAGE", toggle: true, group: groupServed, fallback: "on",
+			usage:   "answer GET / with a page to try a connection and to watch the server; --page=false: do not",
+			allowed: onOrOff, set: func(s *settings, v string) bool { return setSwitch(&s.page, v) }},
+		{field: "live_token", env: "WS_LIVE_TOKEN", text: true, secret: true,
+			allowed: page.TokenAllowed, set: func(s *settings, v string) bool { s.liveToken = v; return page.GoodToken(v) }},
 		{field: "allow_origins", flag: "allow-origin", env: "WS_ALLOW_ORIGINS", list: true, text: true, group: groupPeers, arg: "pattern",
 			usage:   "origin of web pages that may connect, besides the server's own; like https://*.example.com, or * for all; repeatable",
 			allowed: `an origin pattern like "https://*.example.com", "example.com:8443" or "*"`, set: setOrigin},
@@ -164,6 +170,9 @@ func (o *option) wrong(value string) (allowed string) {
 			return ""
 		}
 		return o.allowed
+	}
+	if value == "" { // to the engine that would be a variable that is not set
+		return o.right()
 	}
 	_, err := engine.ConfigFrom(func(name string) string {
 		if name == o.env {

@@ -7,28 +7,19 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"runtime/pprof"
 	"runtime/trace"
 	"strconv"
 	"time"
 )
 
-// servePprof serves profiles on addr, unless that is empty, until stop is called.
+// servePprof serves profiles on ln, unless that is nil, until stop is called.
 //
 // net/http/pprof is not used: importing it would put the profiles on the
 // http.DefaultServeMux of every program that embeds this package.
-func servePprof(addr string, logger *slog.Logger) (stop func(), err error) {
-	if addr == "" {
-		return func() {}, nil
-	}
-	ln, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("--pprof-addr: %w", err)
-	}
-	if a, err := netip.ParseAddrPort(ln.Addr().String()); err != nil || !a.Addr().Unmap().IsLoopback() {
-		_ = ln.Close()
-		return nil, usagef("--pprof-addr=%q: it is %v, which others can reach", addr, ln.Addr())
+func servePprof(ln net.Listener, logger *slog.Logger) (stop func()) {
+	if ln == nil {
+		return func() {}
 	}
 	srv := &http.Server{Handler: localOnly(pprofMux()), ReadHeaderTimeout: 10 * time.Second}
 	logger.Info("profiles", "url", "http://"+ln.Addr().String()+"/debug/pprof/")
@@ -42,7 +33,7 @@ func servePprof(addr string, logger *slog.Logger) (stop func(), err error) {
 	return func() {
 		_ = srv.Close()
 		<-ended
-	}, nil
+	}
 }
 
 // localOnly refuses requests for a name that is not this machine's: a page whose name

@@ -66,17 +66,23 @@ func (s *server) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	handler, endPage, err := s.withPage(e, handler)
+	if err != nil {
+		return err
+	}
+	defer endPage()
 	ln, err := s.listen()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = ln.Close() }() // if nobody has served it
-	stopPprof, err := servePprof(s.pprofAddr, s.logger)
+	others, err := s.listenBeside()
 	if err != nil {
 		return err
 	}
-	defer stopPprof()
-	stopMetrics, err := m.serve(e)
+	defer others.close()
+	defer servePprof(others.pprof, s.logger)()
+	stopMetrics, err := m.serve(e, others.metrics)
 	if err != nil {
 		return err
 	}
@@ -90,7 +96,7 @@ func (s *server) run(ctx context.Context) error {
 func (s *server) load() (err error) {
 	if s.cert != "" {
 		if s.certificate, err = loadCertificate(s.cert, s.key, s.logger); err != nil {
-			return usage(err)
+			return usagef("%s, %s: %w", s.source("cert"), s.source("key"), err)
 		}
 	}
 	s.manifests, err = loadManifests(s.settings)
@@ -152,10 +158,9 @@ func (s *server) listen() (net.Listener, error) {
 	default:
 		ln, err = net.Listen("tcp", net.JoinHostPort(s.host, strconv.Itoa(s.port)))
 	}
-	var unknown *net.DNSError
 	switch {
-	case errors.As(err, &unknown):
-		return nil, usagef("--host=%q: allowed is %s (%w)", s.host, hostAllowed, unknown)
+	case notHere(err):
+		return nil, usagef("%s=%q: allowed is %s (%w)", s.source("host"), s.host, hostAllowed, err)
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, fmt.Errorf("%w; choose another with --port, or 0 for a free one", err)
 	case err == nil && s.certificate != nil:
@@ -169,6 +174,7 @@ func (s *server) serve(ctx context.Context, e *engine.Engine, h *hub.Hub, ln net
 	if _, err := fmt.Fprintf(s.stdout, "listening on %s\n", s.address(ln)); err != nil {
 		return err
 	}
+	s.tellOfPage(ln)
 	s.tell("READY=1")
 	err := e.ServeWith(ctx, ln, handler)
 	if t := h.Totals(); t.Congested > 0 {

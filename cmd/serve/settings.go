@@ -20,6 +20,8 @@ type settings struct {
 	inline     bool
 	manifest   string
 	slugPrefix bool
+	page       bool
+	liveToken  string            // "": none
 	tokens     map[string]string // users by their tokens
 
 	allowOrigins   []string
@@ -128,8 +130,11 @@ const drainGrace = 10 * time.Second
 
 // agree finds settings that contradict each other.
 func (s *settings) agree() error {
-	if (s.cert == "") != (s.key == "") {
-		return usagef("--cert and --key belong together: one is not set")
+	switch {
+	case s.cert != "" && s.key == "":
+		return usagef("--cert and --key belong together: %s is set alone", s.source("cert"))
+	case s.cert == "" && s.key != "":
+		return usagef("--cert and --key belong together: %s is set alone", s.source("key"))
 	}
 	if err := s.nodes.agree(s.filters); err != nil {
 		return err
@@ -163,6 +168,20 @@ func (s *settings) from(o *option) string {
 		return g.from
 	}
 	return "default"
+}
+
+// source is what whoever has made a setting knows it by.
+func (s *settings) source(field string) string {
+	for o, g := range s.given {
+		switch place, name, _ := strings.Cut(g.from, " "); {
+		case o.field != field:
+		case place == "file":
+			return name + ": " + field
+		default:
+			return name
+		}
+	}
+	return field
 }
 
 // variables returns an engine's settings by the names of their variables.

@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/penstock-ws/penstock/cmd/internal/flagvalue"
 )
 
 // UsageError is a mistake on the command line or in the environment. Nothing has
@@ -33,40 +35,12 @@ func usagef(format string, args ...any) error { return usage(fmt.Errorf(format, 
 // flagError makes a UsageError of what is wrong with a flag.
 func flagError(cmd *cobra.Command, err error) error {
 	var invalid *pflag.InvalidValueError
-	if errors.As(err, &invalid) {
-		f := invalid.GetFlag()
-		if cause := invalid.Unwrap(); !errors.Is(cause, errNotAllowed) && f.Name == "config" {
-			return usage(cause)
-		}
-		return usagef("--%s=%q: allowed is %s", f.Name, shown(f, invalid.GetValue()), allowed(f))
-	}
-	var missing *pflag.ValueRequiredError
-	if errors.As(err, &missing) {
-		f := missing.GetFlag()
-		return usagef("--%s has no value: allowed is %s", f.Name, allowed(f))
+	if errors.As(err, &invalid) && invalid.GetFlag().Name == "config" && !errors.Is(invalid.Unwrap(), flagvalue.ErrNotAllowed) {
+		return usage(invalid.Unwrap())
 	}
 	var unknown *pflag.NotExistError
-	if errors.As(err, &unknown) {
-		if strings.HasPrefix(unknown.GetSpecifiedShortnames(), "key") {
-			return usagef("-key is written --key")
-		}
-		return usagef("unknown flag %q: allowed are those that %q lists", unknown.GetSpecifiedName(), cmd.CommandPath()+" --help")
+	if errors.As(err, &unknown) && strings.HasPrefix(unknown.GetSpecifiedShortnames(), "key") {
+		return usagef("-key is written --key")
 	}
-	return usage(err)
-}
-
-// shown is what may be shown of a flag's value.
-func shown(f *pflag.Flag, value string) string {
-	if v, ok := f.Value.(interface{ shown(value string) string }); ok {
-		return v.shown(value)
-	}
-	return value
-}
-
-// allowed says which values a flag takes.
-func allowed(f *pflag.Flag) string {
-	if v, ok := f.Value.(interface{ allowed() string }); ok {
-		return v.allowed()
-	}
-	return "true or false" // the only flags that are not of this package's types
+	return usage(flagvalue.Mistake(cmd, err))
 }

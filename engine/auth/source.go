@@ -5,6 +5,8 @@ import (
 	"net/textproto"
 	"net/url"
 	"strings"
+
+	"github.com/penstock-ws/penstock/interceptors"
 )
 
 // Source is a place in a handshake where a token may stand. The zero Source is none:
@@ -94,11 +96,11 @@ func (s Source) take(r *http.Request, yield func(token string)) {
 	switch s.place {
 	case inBearer:
 		s.takeLines(r, func(line string) (rest string) {
-			scheme, token, _ := strings.Cut(textproto.TrimString(line), " ")
-			if !strings.EqualFold(scheme, "Bearer") {
+			token, ok := interceptors.BearerToken(line)
+			if !ok {
 				return line
 			}
-			yield(textproto.TrimString(token))
+			yield(token)
 			return ""
 		})
 	case inHeader:

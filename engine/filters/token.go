@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"net/http"
-	"strings"
 
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/engine/hub"
@@ -13,17 +12,18 @@ import (
 
 // BroadcastMessagesByToken sends every message to the connections whose clients have
 // come with the same token as the sender's, the sender's included: whoever knows a
-// token is in its group, on every node of a cluster. The token is that of the header Authorization (Bearer), or
-// else the query parameter token; without one a client is refused with 401. Tokens are
-// kept as hashes, and never logged.
+// token is in its group, on every node of a cluster. The token is that of the header
+// Authorization (Bearer), or else the query parameter token; without one, or with two in
+// one place, a client is refused with 401. Tokens are kept as hashes, and never logged.
 func BroadcastMessagesByToken(env Env) (Filter, error) {
 	groups, err := env.groups("tokens", hub.Config{})
 	if err != nil {
 		return Filter{}, err
 	}
+	sources := interceptors.TokenSources{Bearer: true, Query: "token"}
 	return Filter{Handler: groups.hub.Handler(engine.Handler{
 		Admit: func(r *http.Request) error {
-			token := tokenOf(r)
+			token, _ := sources.Find(r)
 			if token == "" {
 				return &engine.HandshakeError{
 					Status: http.StatusUnauthorized, Reason: "a token is required, as Authorization: Bearer or ?token=",
@@ -45,11 +45,3 @@ func BroadcastMessagesByToken(env Env) (Filter, error) {
 }
 
 type groupKey struct{}
-
-func tokenOf(r *http.Request) string {
-	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
-	if ok && strings.EqualFold(scheme, "bearer") {
-		return strings.TrimSpace(token)
-	}
-	return r.URL.Query().Get("token")
-}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,25 +24,19 @@ type TimingsConfig struct {
 // defaultBuckets are in seconds.
 var defaultBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
 
-// Native histograms: buckets that grow by a tenth, until there are too many.
-const (
-	nativeFactor     = 1.1
-	nativeMost       = 160
-	nativeResetAfter = time.Hour
-)
-
 // Timings keeps how long messages wait and how long their handlers take. It is a
 // prometheus.Collector; [Timings.Interceptor] feeds it. One value may serve any
 // number of engines.
 type Timings struct {
-	handler, wait *prometheus.HistogramVec
+	handler, wait *prometheus.Desc
 	byType        [2]typeTimings // text, binary
+	base          time.Time      // one reading of the clock is cheaper than time.Now, which makes two
 }
 
-// typeTimings are the histograms of a type, found once.
+// typeTimings are the histograms of a type.
 type typeTimings struct {
-	wait    prometheus.Observer
-	handler [outcomes]prometheus.Observer
+	wait    *histogram
+	handler [outcomes]*histogram
 }
 
 // NewTimings returns histograms that are empty. The error says what is wrong with
@@ -55,45 +48,41 @@ func NewTimings(cfg TimingsConfig) (*Timings, error) {
 		}
 	}
 	t := &Timings{
-		handler: histogram(cfg, "handler_duration_seconds",
-			"Time that a data message's handler and the interceptors after this one took, by outcome. Unit: seconds.", "type", "outcome"),
-		wait: histogram(cfg, "queue_wait_seconds",
-			"Time from the read of a data message to the start of its chain. Unit: seconds.", "type"),
+		handler: prometheus.NewDesc(namespace+"handler_duration_seconds",
+			"Time that a data message's handler and the interceptors after this one took, by outcome. Unit: seconds.",
+			[]string{"type", "outcome"}, nil),
+		wait: prometheus.NewDesc(namespace+"queue_wait_seconds",
+			"Time from the read of a data message to the start of its chain. Unit: seconds.",
+			[]string{"type"}, nil),
+		base: time.Now(),
 	}
+	if cfg.Buckets == nil {
+		cfg.Buckets = defaultBuckets
+	}
+	s := newScale(cfg.Buckets)
 	for i, op := range []frame.Opcode{frame.Text, frame.Binary} {
-		t.byType[i].wait = t.wait.WithLabelValues(op.String())
+		t.byType[i].wait = newHistogram(s, t.wait, op.String())
 		for o := range outcomes {
-			t.byType[i].handler[o] = t.handler.WithLabelValues(op.String(), o.String())
+			t.byType[i].handler[o] = newHistogram(s, t.handler, op.String(), o.String())
 		}
 	}
 	return t, nil
 }
 
-func histogram(cfg TimingsConfig, name, help string, labels ...string) *prometheus.HistogramVec {
-	buckets := slices.Clone(cfg.Buckets)
-	if buckets == nil {
-		buckets = defaultBuckets
-	}
-	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name:                            namespace + name,
-		Help:                            help,
-		Buckets:                         buckets,
-		NativeHistogramBucketFactor:     nativeFactor,
-		NativeHistogramMaxBucketNumber:  nativeMost,
-		NativeHistogramMinResetDuration: nativeResetAfter,
-	}, labels)
-}
-
 // Describe implements prometheus.Collector.
 func (t *Timings) Describe(to chan<- *prometheus.Desc) {
-	t.handler.Describe(to)
-	t.wait.Describe(to)
+	to <- t.handler
+	to <- t.wait
 }
 
 // Collect implements prometheus.Collector.
 func (t *Timings) Collect(to chan<- prometheus.Metric) {
-	t.handler.Collect(to)
-	t.wait.Collect(to)
+	for i := range t.byType {
+		to <- t.byType[i].wait
+		for _, h := range t.byType[i].handler {
+			to <- h
+		}
+	}
 }
 
 // Interceptor returns what is to be registered with the engine: first, to count what
@@ -114,12 +103,12 @@ func (t timer) InterceptInbound(ctx context.Context, in interceptors.Inbound, ne
 	if in.Type == frame.Binary {
 		h = &t.timings.byType[1]
 	}
-	start := time.Now()
+	start := time.Since(t.timings.base)
 	if received := engine.ReceivedAt(ctx); !received.IsZero() {
-		h.wait.Observe(start.Sub(received).Seconds())
+		h.wait.observe(start - received.Sub(t.timings.base))
 	}
 	ended := panicked
-	defer func() { h.handler[ended].Observe(time.Since(start).Seconds()) }() // also of what panics
+	defer func() { h.handler[ended].observe(time.Since(t.timings.base) - start) }() // also of what panics
 	err := next(ctx, in)
 	ended = outcomeOf(err)
 	return err

@@ -76,6 +76,19 @@ func startWith(t *testing.T, ec engine.Config, cfg relay.Config) *fixture {
 	return f
 }
 
+// fill sends to the clients, to whom nobody else does, until they take no more. Kernels
+// take some more a little later.
+func (f *fixture) fill() {
+	for c := range f.relay.Clients().Conns() {
+		for quiet := 0; quiet < 5; quiet++ {
+			for c.SendText(strings.Repeat("x", 32<<10)) == nil {
+				quiet = 0
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
+}
+
 func (f *fixture) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
 	if f.held != nil {
 		f.held(string(out.Data))
@@ -238,10 +251,7 @@ func TestE5Missed(t *testing.T) {
 	slow := f.client("")
 	w := f.client("client_type=worker&token=" + secret)
 	require.JSONEq(t, online, hear(t, slow))
-	for c := range f.relay.Clients().Conns() { // nobody but the test sends to it
-		for c.SendText(strings.Repeat("x", 32<<10)) == nil {
-		}
-	}
+	f.fill()
 	text := `{"x":"` + strings.Repeat("x", 32<<10) + `"}`
 	for range 3 {
 		say(t, w, text)
@@ -279,10 +289,7 @@ func TestE6SlowClientLearnsTheStatus(t *testing.T) {
 	require.Equal(t, "pong", hear(t, slow))
 	w := f.client("client_type=worker&token=" + secret)
 	require.JSONEq(t, online, hear(t, slow))
-	for c := range f.relay.Clients().Conns() { // nobody but the test sends to it
-		for c.SendText(strings.Repeat("x", 32<<10)) == nil {
-		}
-	}
+	f.fill()
 	require.NoError(t, w.NetConn().Close())
 	enginetest.Await(t, func() bool { return !f.relay.WorkerOnline() }, "the worker has left")
 	for hear(t, slow) != offline { // or hear fails the test
@@ -295,12 +302,6 @@ func TestE6NothingIsOwedTwice(t *testing.T) {
 	slow := f.client("")
 	say(t, slow, "ping")
 	require.Equal(t, "pong", hear(t, slow))
-	fill := func() {
-		for c := range f.relay.Clients().Conns() { // nobody but the test sends to it
-			for c.SendText(strings.Repeat("x", 32<<10)) == nil {
-			}
-		}
-	}
 	statuses := func() (n int) {
 		say(t, slow, "ping") // which is read when it has drained
 		for text := ""; text != "pong"; {
@@ -310,13 +311,13 @@ func TestE6NothingIsOwedTwice(t *testing.T) {
 		}
 		return n
 	}
-	fill()
+	f.fill()
 	require.Zero(t, statuses())
-	fill()
+	f.fill()
 	f.client("client_type=worker&token=" + secret)
 	enginetest.Await(t, func() bool { return f.relay.WorkerOnline() }, "a worker has come")
 	require.Equal(t, 1, statuses())
-	fill()
+	f.fill()
 	require.Zero(t, statuses())
 }
 

@@ -1,5 +1,3 @@
-// Package sessiontest is what a session.Store has to do, as a test. It runs against every
-// store of the project, and against one of your own.
 package sessiontest
 
 import (
