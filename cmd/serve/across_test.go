@@ -2,6 +2,8 @@ package serve
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -104,6 +106,25 @@ func TestHistoryAcrossNodes(t *testing.T) {
 	_, got, err := back.ReadMessage()
 	require.NoError(t, err)
 	require.JSONEq(t, fmt.Sprintf(`{"type":"message","room":"r","position":"%s","data":"m3"}`, last), string(got))
+}
+
+// B7, B10: a file has all of it.
+func TestB10ConfigFile(t *testing.T) {
+	address, _ := startRedis(t, "")
+	file := filepath.Join(t.TempDir(), "config.json")
+	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, `{
+		"port": "0",
+		"filters": ["stdout_messages", "broadcast_pubsub"],
+		"redis": "redis://%s",
+		"redis_key": "chat",
+		"redis_channels": ["global", "news"]
+	}`, address), 0o600))
+	ws := dial(t, serveURL(t, nil, "-c", file))
+	require.Eventually(t, func() bool { return say(t, address, "global", "hello") == 1 }, patience, 5*time.Millisecond)
+	until(t, ws, "hello")
+	require.Equal(t, 1, say(t, address, "news", "extra"))
+	until(t, ws, "extra")
+	require.Equal(t, 1, say(t, address, "chat.serve.all", "junk"))
 }
 
 // With NATS it is JetStream that keeps histories.

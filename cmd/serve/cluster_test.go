@@ -3,6 +3,7 @@ package serve
 import (
 	"bufio"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os/exec"
 	"strings"
@@ -26,11 +27,12 @@ func startRedisIn(t *testing.T, port, dir string, keep ...string) (address strin
 	if err != nil {
 		t.Skip("redis-server is not installed: apt-get install redis-server")
 	}
-	if port == "" {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		_, port, _ = net.SplitHostPort(ln.Addr().String())
-		require.NoError(t, ln.Close())
+	for port == "" { // below those that connections are given: such a one could be taken while the server is killed
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000)))
+		if err == nil {
+			_, port, _ = net.SplitHostPort(ln.Addr().String())
+			require.NoError(t, ln.Close())
+		}
 	}
 	cmd := exec.Command(path, append([]string{"--port", port, "--bind", "127.0.0.1", "--dir", dir, "--save", ""}, keep...)...)
 	require.NoError(t, cmd.Start())

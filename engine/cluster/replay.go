@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/penstock-ws/penstock/engine/hub"
@@ -16,6 +17,8 @@ import (
 type replayer struct {
 	n    *Node
 	wake chan struct{} // has elements if there may be rooms for workers that wait
+
+	failing atomic.Bool // the log says so
 
 	mu   sync.Mutex
 	next []*subscription
@@ -58,11 +61,25 @@ func (r *replayer) work(ctx context.Context) {
 			continue
 		}
 		err := r.read(ctx, s)
-		if err != nil && ctx.Err() == nil && !errors.Is(err, errGoesBack) {
-			r.n.cfg.Logger.Debug("penstock: the archive cannot be read", "node", r.n.ID(), "room", s.name, "error", err)
-			sleep(ctx, firstPause+rand.N(firstPause))
-		}
+		r.note(ctx, err)
 		r.putBack(s, err)
+	}
+}
+
+// note tells the log when reading begins to fail, and when it does not any more, and
+// waits a little if it does.
+func (r *replayer) note(ctx context.Context, err error) {
+	switch {
+	case err == nil:
+		if r.failing.Swap(false) {
+			r.n.cfg.Logger.Info("penstock: the archive can be read again", "node", r.n.ID())
+		}
+	case ctx.Err() != nil, errors.Is(err, errGoesBack):
+	default:
+		if !r.failing.Swap(true) {
+			r.n.cfg.Logger.Warn("penstock: the archive cannot be read: rooms with a history wait", "node", r.n.ID(), "error", err)
+		}
+		sleep(ctx, firstPause+rand.N(firstPause))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os/exec"
 	"strings"
@@ -52,11 +53,18 @@ func startServer(t testing.TB, keep ...string) *server {
 	return s
 }
 
+// freePort returns one below those that connections are given: such a one could be taken
+// while the server that had it is killed.
 func freePort(t testing.TB) int {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, ln.Close())
-	return ln.Addr().(*net.TCPAddr).Port
+	for range 100 {
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000)))
+		if err == nil {
+			require.NoError(t, ln.Close())
+			return ln.Addr().(*net.TCPAddr).Port
+		}
+	}
+	t.Fatal("no port is free")
+	return 0
 }
 
 func (s *server) address() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
@@ -77,7 +85,7 @@ func (s *server) launch(t testing.TB, args ...string) {
 		}
 		_ = c.Close()
 		return true
-	}, 10*time.Second, 5*time.Millisecond, "redis-server listens")
+	}, 20*time.Second, 5*time.Millisecond, "redis-server listens")
 }
 
 // kill is kill -9.
