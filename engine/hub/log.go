@@ -140,7 +140,6 @@ func (l *log) send(ctx context.Context, e event) int {
 		}
 	}()
 	p, ok := l.encode(e)
-	l.trim()
 	if !ok {
 		return 1
 	}
@@ -162,6 +161,7 @@ func (l *log) send(ctx context.Context, e event) int {
 
 // encode makes the last entry of a message.
 func (l *log) encode(e event) (engine.Prepared, bool) {
+	defer l.trim() // also after a panic: holes take room, too
 	m := Published{Room: l.room, At: Position{l.epoch, l.last}, Type: e.op, Payload: e.payload}
 	p, err := l.h.e.Prepare(e.op, l.h.cfg.Envelope(nil, m))
 	if err != nil {
