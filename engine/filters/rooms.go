@@ -3,7 +3,9 @@ package filters
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
 
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/engine/hub"
@@ -141,14 +143,28 @@ func (r *rooms) publish(ctx context.Context, c *engine.Conn, m roomMessage) (err
 		m.Data = json.RawMessage("null")
 	}
 	if r.kept {
-		_, err = room.Publish(ctx, frame.Text, m.Data)
+		err = r.keep(ctx, c, room, m.Data)
 	} else {
 		_, err = room.Broadcast(ctx, frame.Text, appendJSON(nil, roomMessage{Type: "message", Room: m.Room, Data: m.Data}))
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, engine.ErrCongested):
+		return sayError(c, "the room has more messages than can be sent: publish it again later")
+	case err != nil:
 		return sayError(c, "the message is too big")
 	}
 	return nil
+}
+
+// keep publishes, if members can be sent what it becomes: with its position, and escaped,
+// a message is longer than what its client has sent, and too late it would be a gap for all.
+func (r *rooms) keep(ctx context.Context, c *engine.Conn, room hub.Room, data []byte) error {
+	last := hub.Position{Epoch: math.MaxUint64, Seq: math.MaxUint64}
+	if len(appendPublished(nil, hub.Published{Room: room.Name(), At: last, Payload: data})) > c.Engine().MaxMessageBytes() {
+		return engine.ErrMessageTooBig
+	}
+	_, err := room.Publish(ctx, frame.Text, data)
+	return err
 }
 
 func say(c *engine.Conn, m roomMessage) error { return c.Send(frame.Text, appendJSON(nil, m)) }
