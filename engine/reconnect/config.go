@@ -17,7 +17,9 @@ import (
 //
 // Callbacks run with no lock held; OnState, OnConnect, Before and GiveUp never
 // overlap. None may wait for Close, nor end its goroutine. A panic in OnConnect,
-// Before, GiveUp, OnState or OnLost is the program's: it is not recovered.
+// Before, GiveUp, OnState or OnLost is the program's: it is not recovered. Nor is that of
+// an interceptor that sees a message go out, in whoever hands it over: a sender, of that
+// message or another, or a goroutine of the client's.
 type Config struct {
 	// Target is the ws:// or wss:// URL to dial.
 	Target string
