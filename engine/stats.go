@@ -55,7 +55,8 @@ type counters struct {
 	drops   backpressure.Drops
 
 	mu   sync.Mutex
-	gone Stats // sums over connections that have ended; of the ends only EndedBy
+	gone Stats  // sums over connections that have ended; of the ends only EndedBy
+	ends uint64 // how many have gone into these
 }
 
 func (k *counters) close(err *CloseError, c *Conn) {
@@ -69,6 +70,8 @@ func (k *counters) close(err *CloseError, c *Conn) {
 	}
 	k.gone.EndedBy[err.Cause][err.Code]++
 	c.addTo(&k.gone)
+	k.ends++
+	c.summed.Store(k.ends)
 	k.gone.Pending = 0 // a writer that has just been cut off may not have dropped it yet
 }
 
@@ -86,12 +89,15 @@ func (c *Conn) addTo(s *Stats) {
 // Stats returns the figures of the moment. It visits every connection.
 func (e *Engine) Stats() Stats {
 	k := &e.counters
+	conns := e.registry.all() // first: who ends from here on is in gone, or still to be added
 	k.mu.Lock()
-	s := k.gone
+	s, ends := k.gone, k.ends
 	s.copyEnds(k.gone.EndedBy)
 	k.mu.Unlock()
-	conns := e.registry.all()
 	for _, c := range conns {
+		if n := c.summed.Load(); n > 0 && n <= ends { // it is in gone, and must not count twice
+			continue
+		}
 		c.addTo(&s)
 		if c.queue.Congested() {
 			s.Congested++
@@ -108,8 +114,8 @@ func (e *Engine) Stats() Stats {
 	}
 	s.Panics, s.Violations, s.Stalled = k.panics.Load(), k.violations.Load(), k.stalled.Load()
 	s.Shed = k.shed.Load()
-	s.DroppedOverflow, s.DroppedExpired, s.Replaced = k.drops.Overflowed.Load(), k.drops.Expired.Load(), k.drops.Replaced.Load()
-	s.DroppedOldest = k.drops.Oldest.Load()
+	s.DroppedOldest, s.DroppedExpired, s.Replaced = k.drops.Oldest.Load(), k.drops.Expired.Load(), k.drops.Replaced.Load()
+	s.DroppedOverflow = s.DroppedOldest + k.drops.Newest.Load()
 	s.Workers, s.WorkersMost, s.Runnable = e.executor.usage()
 	s.BudgetUsed, s.BudgetLimit = e.cfg.Budget.Used(), e.cfg.Budget.Limit()
 	s.Background = int(e.background.Load())
