@@ -35,7 +35,6 @@ type Conn struct {
 	// atomic
 	lastRead atomic.Int64          // engine clock
 	burst    atomic.Pointer[burst] // of the worker that runs this connection
-	summed   atomic.Uint64         // which of counters.ends it was; 0: its figures are not among gone
 	closing  atomic.Bool           // our close frame is queued, or the socket has failed
 	deaf     atomic.Bool           // what the peer still sends is dropped
 	busy     atomic.Bool           // the reader has read what it has not handed over or, inline, handled
