@@ -109,6 +109,8 @@ func (r *rooms) message(ctx context.Context, c *engine.Conn, in engine.Message) 
 	return sayError(c, "type must be join, leave or publish")
 }
 
+const tooOften = "too many joins wait to be carried out: join again later"
+
 func (r *rooms) join(c *engine.Conn, m roomMessage) error {
 	room, n := r.hub.Room(m.Room), 0
 	for range r.hub.RoomsOf(c) {
@@ -124,12 +126,12 @@ func (r *rooms) join(c *engine.Conn, m roomMessage) error {
 			return sayError(c, "position is none of this server's")
 		}
 	}
-	if m.Position == "" {
-		room.Join(c) // first, or whoever hears of it may publish before it
+	if m.Position == "" && !room.Join(c) && !room.Has(c) { // first, or whoever hears of it may publish before it
+		return sayError(c, tooOften)
 	}
 	err := say(c, roomMessage{Type: "joined", Room: m.Room})
-	if err == nil && m.Position != "" {
-		room.Resume(c, after) // what it has missed comes behind the answer
+	if err == nil && m.Position != "" && !room.Resume(c, after) && !room.Has(c) { // what it has missed comes behind the answer
+		return sayError(c, tooOften) // so it has not joined after all
 	}
 	return err
 }

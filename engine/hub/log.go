@@ -42,6 +42,7 @@ type event struct {
 	kind    kind
 	c       *engine.Conn
 	after   *Position // joined: where it was
+	m       *member   // joined, left
 	op      Opcode
 	payload []byte
 }
@@ -96,6 +97,13 @@ func (l *log) publishLocked(op Opcode, payload []byte) (Position, error) {
 	return Position{l.epoch, l.noted}, nil
 }
 
+// noteMember notes that m has joined or left.
+func (l *log) noteMember(e event, m *member) {
+	m.undone.Add(1)
+	e.m = m
+	l.events.add(e)
+}
+
 // emptyLocked reports whether there is no message, not even one to be sent yet. It
 // needs the group's lock.
 func (l *log) emptyLocked() bool { return l.noted == l.gone.Load() }
@@ -107,6 +115,9 @@ func (l *log) run(ctx context.Context) {
 
 // carryOut returns about how many sends it has cost.
 func (l *log) carryOut(ctx context.Context, e event) int {
+	if e.m != nil {
+		e.m.undone.Add(-1)
+	}
 	switch e.kind {
 	case published:
 		return l.send(ctx, e)
