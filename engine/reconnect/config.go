@@ -59,7 +59,8 @@ type Config struct {
 	// to a connection or, with acknowledgements, has not been acknowledged; bytes are
 	// payload. At either bound Overflow decides. Defaults 1024 messages, and 4 MiB or the
 	// engine's MaxMessageBytes if that is more. Negative OutboxMessages: no outbox, what a
-	// connection does not take at once is refused; only possible with AtMostOnce.
+	// connection does not take at once is refused, also because another sender's message is
+	// just being handed over; only possible with AtMostOnce.
 	OutboxMessages int
 	OutboxBytes    int
 
