@@ -3,7 +3,9 @@ package filters
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
 
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/engine/hub"
@@ -107,6 +109,8 @@ func (r *rooms) message(ctx context.Context, c *engine.Conn, in engine.Message) 
 	return sayError(c, "type must be join, leave or publish")
 }
 
+const tooOften = "too many joins wait to be carried out: join again later"
+
 func (r *rooms) join(c *engine.Conn, m roomMessage) error {
 	room, n := r.hub.Room(m.Room), 0
 	for range r.hub.RoomsOf(c) {
@@ -122,12 +126,12 @@ func (r *rooms) join(c *engine.Conn, m roomMessage) error {
 			return sayError(c, "position is none of this server's")
 		}
 	}
-	if m.Position == "" {
-		room.Join(c) // first, or whoever hears of it may publish before it
+	if m.Position == "" && !room.Join(c) && !room.Has(c) { // first, or whoever hears of it may publish before it
+		return sayError(c, tooOften)
 	}
 	err := say(c, roomMessage{Type: "joined", Room: m.Room})
-	if err == nil && m.Position != "" {
-		room.Resume(c, after) // what it has missed comes behind the answer
+	if err == nil && m.Position != "" && !room.Resume(c, after) && !room.Has(c) { // what it has missed comes behind the answer
+		return sayError(c, tooOften) // so it has not joined after all
 	}
 	return err
 }
@@ -141,14 +145,28 @@ func (r *rooms) publish(ctx context.Context, c *engine.Conn, m roomMessage) (err
 		m.Data = json.RawMessage("null")
 	}
 	if r.kept {
-		_, err = room.Publish(ctx, frame.Text, m.Data)
+		err = r.keep(ctx, c, room, m.Data)
 	} else {
 		_, err = room.Broadcast(ctx, frame.Text, appendJSON(nil, roomMessage{Type: "message", Room: m.Room, Data: m.Data}))
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, engine.ErrCongested):
+		return sayError(c, "the room has more messages than can be sent: publish it again later")
+	case err != nil:
 		return sayError(c, "the message is too big")
 	}
 	return nil
+}
+
+// keep publishes, if members can be sent what it becomes: with its position, and escaped,
+// a message is longer than what its client has sent, and too late it would be a gap for all.
+func (r *rooms) keep(ctx context.Context, c *engine.Conn, room hub.Room, data []byte) error {
+	last := hub.Position{Epoch: math.MaxUint64, Seq: math.MaxUint64}
+	if len(appendPublished(nil, hub.Published{Room: room.Name(), At: last, Payload: data})) > c.Engine().MaxMessageBytes() {
+		return engine.ErrMessageTooBig
+	}
+	_, err := room.Publish(ctx, frame.Text, data)
+	return err
 }
 
 func say(c *engine.Conn, m roomMessage) error { return c.Send(frame.Text, appendJSON(nil, m)) }

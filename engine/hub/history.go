@@ -113,8 +113,9 @@ func (r Room) Publish(ctx context.Context, op Opcode, payload []byte) (Position,
 // beginning: all of the history, and no gap before it.
 func (r Room) Resume(c *engine.Conn, after Position) bool { return r.h.join(r.name, c, &after) }
 
-// Position returns the position of the last message that was published in the room;
-// its zero value, if the room has no history or there is none of it.
+// Position returns the position of the last message that was published in the room,
+// with the number 0 before the first; its zero value, if the room has no history or is
+// not there.
 func (r Room) Position() Position {
 	g := r.find()
 	if g == nil || g.log == nil {
