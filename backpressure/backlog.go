@@ -286,9 +286,10 @@ func (q *Queue) lostLocked(c *Class, payload int, why reason) Lost {
 	switch why {
 	case overflowed:
 		lost.Overflowed = 1
-		d.Overflowed.Add(1)
 		if c.Overflow == DropOldest {
 			d.Oldest.Add(1)
+		} else {
+			d.Newest.Add(1)
 		}
 	case expired:
 		lost.Expired = 1

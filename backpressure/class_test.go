@@ -347,7 +347,7 @@ func TestShed(t *testing.T) {
 	assert.Equal(t, 2*(backpressure.ItemCost+512), freed)
 	assert.Equal(t, 42, s.Pending())
 	assert.Zero(t, s.Shed())
-	assert.Equal(t, uint64(2), s.cfg.Drops.Overflowed.Load())
+	assert.Equal(t, uint64(2), s.cfg.Drops.Newest.Load()+s.cfg.Drops.Oldest.Load())
 	assert.Equal(t, "13", s.got())
 
 	synctest.Test(t, func(t *testing.T) {
@@ -358,7 +358,7 @@ func TestShed(t *testing.T) {
 		s.Fail(errBroken)
 		assert.Zero(t, s.Shed())
 		assert.Zero(t, s.Pending())
-		assert.Zero(t, s.cfg.Drops.Overflowed.Load())
+		assert.Zero(t, s.cfg.Drops.Newest.Load()+s.cfg.Drops.Oldest.Load())
 		s.wire.setRoom(unlimited)
 		synctest.Wait()
 		s.wantFinished(errBroken)
@@ -472,7 +472,7 @@ func TestTakeLost(t *testing.T) {
 	}, got)
 	assert.Equal(t, 3, got["o"].Messages()+got["n"].Overflowed)
 	assert.Nil(t, s.TakeLost())
-	assert.Equal(t, uint64(3), s.cfg.Drops.Overflowed.Load())
+	assert.Equal(t, uint64(3), s.cfg.Drops.Newest.Load()+s.cfg.Drops.Oldest.Load())
 	assert.Equal(t, uint64(1), s.cfg.Drops.Replaced.Load())
 	s.got()
 	assert.False(t, s.Backlog())

@@ -1213,7 +1213,7 @@ func (m *model) check() {
 
 func (m *model) checkDrops() {
 	d := m.cfg.Drops
-	assert.Equal(m.t, m.drops, [3]uint64{d.Overflowed.Load(), d.Expired.Load(), d.Replaced.Load()}, "Drops")
+	assert.Equal(m.t, m.drops, [3]uint64{d.Newest.Load() + d.Oldest.Load(), d.Expired.Load(), d.Replaced.Load()}, "Drops")
 	assert.Equal(m.t, m.oldest, d.Oldest.Load(), "Drops.Oldest")
 	total := m.drops[0] + m.drops[1] + m.drops[2]
 	assert.Equal(m.t, total > m.dropsTold, m.events.dropped > m.noticed, "NoticeDropped")

@@ -54,8 +54,9 @@ type Config struct {
 
 // Drops are the messages dropped by all queues of a Config, by reason.
 type Drops struct {
-	Overflowed, Expired, Replaced atomic.Uint64
-	Oldest                        atomic.Uint64 // of Overflowed, those of classes that drop the oldest
+	Newest, Oldest atomic.Uint64 // for lack of room, by what the class drops then
+	Expired        atomic.Uint64
+	Replaced       atomic.Uint64
 }
 
 // state says who may touch the socket.

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"testing"
+	"time"
 
 	"github.com/gorilla/websocket"
 	"github.com/stretchr/testify/require"
@@ -18,7 +19,11 @@ func TestCompress(t *testing.T) {
 					echoAll(conn)
 				}
 				e := short(Echo{Connections: 2, InFlight: 3, PayloadBytes: size, Text: true, Compress: true})
-				r, err := e.Run(t.Context(), serve(t, tls, handle), nil)
+				target := serve(t, tls, handle)
+				r, err := lively(func(window time.Duration) (*Result, error) {
+					e.Duration = max(e.Duration, window)
+					return e.Run(t.Context(), target, nil)
+				})
 				require.NoError(t, err)
 				require.Empty(t, r.Failures, "%d bytes", size)
 				require.Positive(t, r.Messages)

@@ -49,7 +49,10 @@ func TestEchoAgainstGorilla(t *testing.T) {
 				e.Settle = 5 * time.Second
 				var last Progress
 				watch := func(p Progress) { last = p }
-				r, err := e.Run(t.Context(), target, watch)
+				r, err := lively(func(window time.Duration) (*Result, error) {
+					e.Duration = max(e.Duration, window)
+					return e.Run(t.Context(), target, watch)
+				})
 				require.NoError(t, err)
 				require.Empty(t, r.Failures)
 				require.False(t, r.Partial)
@@ -78,7 +81,7 @@ func checkCounts(t *testing.T, e Echo, r *Result) {
 	h, err := hdrhistogram.Decode([]byte(r.Histogram))
 	require.NoError(t, err)
 	require.Equal(t, r.Messages, h.TotalCount())
-	require.Equal(t, l.P90, h.ValueAtPercentile(90))
+	require.Equal(t, l.P90, min(h.ValueAtPercentile(90), l.Max)) // of few messages the 90th may be the longest
 }
 
 // A server may cut its replies into frames and ping in between.
@@ -109,7 +112,10 @@ func TestEchoAcceptsFragmentsAndPings(t *testing.T) {
 			})
 		})
 		e := short(Echo{Connections: 3, InFlight: 3, PayloadBytes: 20_000})
-		r, err := e.Run(t.Context(), target, nil)
+		r, err := lively(func(window time.Duration) (*Result, error) {
+			e.Duration = max(e.Duration, window)
+			return e.Run(t.Context(), target, nil)
+		})
 		require.NoError(t, err)
 		require.Empty(t, r.Failures)
 		require.Positive(t, r.Messages)

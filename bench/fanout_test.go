@@ -68,10 +68,13 @@ func TestFanoutAgainstGorilla(t *testing.T) {
 			{Connections: 3, InFlight: 3, PayloadBytes: 70_000},
 		} {
 			t.Run(fmt.Sprintf("tls=%v/%dx%dx%d", tls, f.Connections, f.InFlight, f.PayloadBytes), func(t *testing.T) {
-				var r room
+				var r *room
 				f := shortFanout(f)
 				var last Progress
-				got, err := f.Run(t.Context(), serve(t, tls, r.serve), func(p Progress) { last = p })
+				got, err := lively(func(window time.Duration) (*Result, error) {
+					r, f.Duration = new(room), max(f.Duration, window)
+					return f.Run(t.Context(), serve(t, tls, r.serve), func(p Progress) { last = p })
+				})
 				require.NoError(t, err)
 				require.Empty(t, got.Failures)
 				require.False(t, got.Partial)

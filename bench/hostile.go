@@ -90,7 +90,6 @@ type hostility struct {
 	Hostile
 	dialer dialer
 	attack []byte // what is sent after the handshake
-	repeat bool   // again and again, until the connection fails
 
 	mu     sync.Mutex
 	result HostileResult // guarded by mu
@@ -124,7 +123,6 @@ func newHostility(h Hostile, address *url.URL) *hostility {
 	switch h.Kind {
 	case HostileUnread:
 		put(frame.Header{Fin: true, Opcode: frame.Binary}, make([]byte, 16<<10))
-		a.repeat = true
 		a.dialer.control = smallBuffer
 	case HostileReset:
 		put(frame.Header{Fin: true, Opcode: frame.Binary, Length: 1000}, make([]byte, 500))
@@ -137,7 +135,6 @@ func newHostility(h Hostile, address *url.URL) *hostility {
 		for range 30 {
 			put(frame.Header{Fin: true, Opcode: frame.Ping}, make([]byte, frame.MaxControlPayload))
 		}
-		a.repeat = true
 	case HostileAnnounce:
 		put(frame.Header{Fin: true, Opcode: frame.Binary, Length: 1 << 20}, nil)
 	case HostileBomb:

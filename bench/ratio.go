@@ -7,8 +7,8 @@ import (
 
 // ratio is how many times a figure is what it was, with a confidence interval.
 type ratio struct {
-	value, low, high float64
-	bounded          bool // false: too few samples for an interval; low and high are 0
+	value     float64
+	low, high float64 // 0: too few samples for an interval
 }
 
 // exactSamples is up to how many samples a side the exact distribution is counted out;
@@ -33,7 +33,6 @@ func ratioOf(old, new []float64, confidence float64) ratio {
 	slices.Sort(differences)
 	r := ratio{value: math.Exp(median(differences))}
 	if k := tailRank(len(old), len(new), (1-confidence)/2); k > 0 {
-		r.bounded = true
 		r.low = math.Exp(differences[k-1])
 		r.high = math.Exp(differences[len(differences)-k])
 	}

@@ -189,8 +189,12 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	w.line = append(w.line, p...)
-	if end := bytes.IndexByte(w.line, '\n'); end >= 0 || len(w.line) > tailBytes {
-		w.first <- string(w.line[:max(end, 0)])
+	end := bytes.IndexByte(w.line, '\n')
+	if end < 0 && len(w.line) > tailBytes {
+		end = tailBytes
+	}
+	if end >= 0 {
+		w.first <- string(w.line[:end])
 		w.first, w.line = nil, nil
 	}
 	return len(p), nil

@@ -39,6 +39,16 @@ func TestServerThatFailsToStart(t *testing.T) {
 	require.Error(t, err)
 }
 
+// What a stranger says without a line's end is in the error, as far as it helps.
+func TestServerWithoutALine(t *testing.T) {
+	first := make(chan string, 1)
+	_, err := (&lineWriter{first: first}).Write(bytes.Repeat([]byte("usage "), tailBytes))
+	require.NoError(t, err)
+	line := <-first
+	require.True(t, strings.HasPrefix(line, "usage usage"), "%q", line)
+	require.LessOrEqual(t, len(line), tailBytes)
+}
+
 // Every bad end of a server is told.
 func TestServerThatEndsBadly(t *testing.T) {
 	c := childConfig("stubborn")

@@ -317,7 +317,7 @@ func (e *Engine) admit(c *Conn) bool {
 
 // remove forgets a connection whose OnClose has returned.
 func (e *Engine) remove(c *Conn, err *CloseError) {
-	e.counters.close(err, c)
+	e.counters.close(err)
 	c.leaveBudget()
 	e.mu.Lock()
 	defer e.mu.Unlock()

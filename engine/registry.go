@@ -22,7 +22,7 @@ type registry struct {
 type shard struct {
 	mu    sync.Mutex
 	conns []*Conn // unordered; each knows its position
-	_     [32]byte
+	gone  traffic // of those that have left
 }
 
 func (r *registry) add(c *Conn) {
@@ -43,6 +43,8 @@ func (r *registry) remove(c *Conn) (left int64) {
 	moved.position = c.position
 	s.conns[last] = nil
 	s.conns = s.conns[:last]
+	passed, _ := c.traffic()
+	s.gone.add(passed) // with the same lock held, so that nobody ever counts it twice, or not at all
 	s.mu.Unlock()
 	return r.open.Add(-1)
 }
@@ -58,11 +60,21 @@ func (s *shard) each(f func(*Conn)) {
 
 // all returns every connection of the moment.
 func (r *registry) all() []*Conn {
-	list := make([]*Conn, 0, r.open.Load())
+	conns, _ := r.census()
+	return conns
+}
+
+// census returns every connection of the moment, and what has passed all others.
+func (r *registry) census() (conns []*Conn, gone traffic) {
+	conns = make([]*Conn, 0, r.open.Load())
 	for i := range r.shards {
-		r.shards[i].each(func(c *Conn) { list = append(list, c) })
+		s := &r.shards[i]
+		s.mu.Lock()
+		conns = append(conns, s.conns...)
+		gone.add(s.gone)
+		s.mu.Unlock()
 	}
-	return list
+	return conns, gone
 }
 
 // A clock is the engine's coarse time, in nanoseconds from its start, never

@@ -54,49 +54,56 @@ type counters struct {
 	refused [refusals]atomic.Uint64
 	drops   backpressure.Drops
 
-	mu   sync.Mutex
-	gone Stats // sums over connections that have ended; of the ends only EndedBy
+	mu      sync.Mutex
+	endedBy map[Cause]map[frame.CloseCode]uint64
 }
 
-func (k *counters) close(err *CloseError, c *Conn) {
+func (k *counters) close(err *CloseError) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.gone.EndedBy == nil {
-		k.gone.EndedBy = make(map[Cause]map[frame.CloseCode]uint64)
+	if k.endedBy == nil {
+		k.endedBy = make(map[Cause]map[frame.CloseCode]uint64)
 	}
-	if k.gone.EndedBy[err.Cause] == nil {
-		k.gone.EndedBy[err.Cause] = make(map[frame.CloseCode]uint64)
+	if k.endedBy[err.Cause] == nil {
+		k.endedBy[err.Cause] = make(map[frame.CloseCode]uint64)
 	}
-	k.gone.EndedBy[err.Cause][err.Code]++
-	c.addTo(&k.gone)
-	k.gone.Pending = 0 // a writer that has just been cut off may not have dropped it yet
+	k.endedBy[err.Cause][err.Code]++
 }
 
-func (c *Conn) addTo(s *Stats) {
+// traffic is what has passed a connection, or all that have ended.
+type traffic struct{ messagesIn, bytesIn, messagesOut, bytesOut uint64 }
+
+func (t *traffic) add(more traffic) {
+	t.messagesIn += more.messagesIn
+	t.bytesIn += more.bytesIn
+	t.messagesOut += more.messagesOut
+	t.bytesOut += more.bytesOut
+}
+
+func (c *Conn) traffic() (t traffic, pending int) {
 	out := c.queue.Totals()
-	s.MessagesOut += out.Messages
-	s.BytesOut += out.Written
-	s.Pending += out.Pending
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s.MessagesIn += c.receivedN
-	s.BytesIn += c.receivedB
+	return traffic{c.receivedN, c.receivedB, out.Messages, out.Written}, out.Pending
 }
 
 // Stats returns the figures of the moment. It visits every connection.
 func (e *Engine) Stats() Stats {
 	k := &e.counters
+	var s Stats
 	k.mu.Lock()
-	s := k.gone
-	s.copyEnds(k.gone.EndedBy)
+	s.copyEnds(k.endedBy)
 	k.mu.Unlock()
-	conns := e.registry.all()
+	conns, sum := e.registry.census()
 	for _, c := range conns {
-		c.addTo(&s)
+		passed, pending := c.traffic()
+		sum.add(passed)
+		s.Pending += pending
 		if c.queue.Congested() {
 			s.Congested++
 		}
 	}
+	s.MessagesIn, s.BytesIn, s.MessagesOut, s.BytesOut = sum.messagesIn, sum.bytesIn, sum.messagesOut, sum.bytesOut
 	s.Connections = len(conns)
 	s.Opened = k.opened.Load()
 	s.RefusedBy = make(map[Refusal]uint64)
@@ -108,8 +115,8 @@ func (e *Engine) Stats() Stats {
 	}
 	s.Panics, s.Violations, s.Stalled = k.panics.Load(), k.violations.Load(), k.stalled.Load()
 	s.Shed = k.shed.Load()
-	s.DroppedOverflow, s.DroppedExpired, s.Replaced = k.drops.Overflowed.Load(), k.drops.Expired.Load(), k.drops.Replaced.Load()
-	s.DroppedOldest = k.drops.Oldest.Load()
+	s.DroppedOldest, s.DroppedExpired, s.Replaced = k.drops.Oldest.Load(), k.drops.Expired.Load(), k.drops.Replaced.Load()
+	s.DroppedOverflow = s.DroppedOldest + k.drops.Newest.Load()
 	s.Workers, s.WorkersMost, s.Runnable = e.executor.usage()
 	s.BudgetUsed, s.BudgetLimit = e.cfg.Budget.Used(), e.cfg.Budget.Limit()
 	s.Background = int(e.background.Load())

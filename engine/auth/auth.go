@@ -81,8 +81,7 @@ const (
 // its methods. There is nothing to close.
 type Auth struct {
 	// immutable
-	cfg    Config
-	cookie bool // among the sources
+	cfg Config
 
 	// locks itself
 	sessions sessions
@@ -101,7 +100,7 @@ func New(cfg Config, of engine.Config) (*Auth, error) {
 	if err := cfg.check(of.AllowedOrigins); err != nil {
 		return nil, err
 	}
-	a := &Auth{cfg: cfg, cookie: slices.ContainsFunc(cfg.Sources, Source.isCookie)}
+	a := &Auth{cfg: cfg}
 	a.sessions = sessions{byUser: newIndex(0), bySession: newIndex(1), end: a.end, full: a.full}
 	a.sessions.revoked = revocations{keep: cfg.keep(), most: cfg.MaxRevocations, at: make(map[revocation]time.Time)}
 	return a, nil

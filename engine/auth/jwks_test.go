@@ -131,6 +131,21 @@ func TestKeyFileNeverPolled(t *testing.T) {
 	})
 }
 
+// A clock that was ahead and has been put right must not keep withdrawn keys for as long.
+func TestKeyFileWithClockPutBack(t *testing.T) {
+	path := keyFileOf(t, jwkOf(RS256, "one"))
+	v := newJWT(t, JWTConfig{Algorithms: []Algorithm{RS256, EdDSA}, KeyFile: path})
+	one := sign(t, RS256, ring().rsa, map[string]any{"kid": "one"}, claimsOf(nil))
+	two := sign(t, EdDSA, ring().ed, map[string]any{"kid": "two"}, claimsOf(nil))
+	_, err := v.Verify(one, time.Now().Add(48*time.Hour)) // has the file read, at that time
+	require.Error(t, err)
+	putFile(t, path, jwksOf(jwkOf(EdDSA, "two")))
+	_, err = v.Verify(two, time.Now())
+	assert.NoError(t, err)
+	_, err = v.Verify(one, time.Now())
+	assert.ErrorIs(t, err, ErrInvalid, "withdrawn")
+}
+
 // Connections open while the file changes, is broken, and is whole again.
 func TestKeyFileReloadBesideTraffic(t *testing.T) {
 	path := keyFileOf(t, jwkOf(HS256, "one"))

@@ -45,7 +45,8 @@ type JWTConfig struct {
 	Leeway time.Duration
 
 	// MaxLifetime is the longest time from iat to exp, or from now to exp of a token
-	// without iat; longer ones are refused. Revocations are remembered for as long.
+	// without iat; longer ones are refused. Revocations are remembered for as long. So a
+	// token without iat that was refused as too long may outlive one: have iat written.
 	// Default 31 days; negative: any time, and revocations are remembered for ever.
 	MaxLifetime time.Duration
 

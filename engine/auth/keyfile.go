@@ -39,10 +39,13 @@ type keyFile struct {
 	told string            // the last mistake that was logged
 }
 
-// poll reads the file if it has not been looked at for as long as it may be.
-// Meanwhile others go on with the keys that there are.
+// poll reads the file if it has not been looked at for as long as it may be, or if the
+// clock has been put back. Meanwhile others go on with the keys that there are.
 func (f *keyFile) poll(now time.Time, within time.Duration) {
-	if f.path == "" || f.every < 0 || now.Sub(time.Unix(0, f.read.Load())) < within || !f.mu.TryLock() {
+	if f.path == "" || f.every < 0 {
+		return
+	}
+	if now.Sub(time.Unix(0, f.read.Load())).Abs() < within || !f.mu.TryLock() { // others' now may be a little later
 		return
 	}
 	f.read.Store(now.UnixNano())

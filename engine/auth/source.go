@@ -219,10 +219,10 @@ type presented struct {
 	source Source
 }
 
-// extract returns the token of r, or none, and takes every token out of r, whose URL
-// and Header it replaces. An empty one is none.
+// extract returns the token of r, or none, and takes every token out of r, whose URL,
+// RequestURI and Header it replaces. An empty one is none.
 func extract(r *http.Request, sources []Source, longest int) (p presented, err error) {
-	u := *r.URL
+	u, query := *r.URL, r.URL.RawQuery
 	r.URL, r.Header = &u, r.Header.Clone()
 	for _, s := range sources {
 		s.take(r, func(token string) {
@@ -236,6 +236,9 @@ func extract(r *http.Request, sources []Source, longest int) (p presented, err e
 				p.source, err = s, ErrTwoTokens
 			}
 		})
+	}
+	if u.RawQuery != query {
+		r.RequestURI = u.RequestURI()
 	}
 	if err != nil {
 		p.token = ""

@@ -113,3 +113,19 @@ func FuzzExtract(f *testing.F) {
 		}
 	})
 }
+
+// Nor does what else of the request tells of its query, to whose Admit comes later and logs it.
+func TestExtractRequestURI(t *testing.T) {
+	r := httptest.NewRequest(http.MethodGet, "/a%20b?x=1&token=abc", nil)
+	_, err := extract(r, allSources, 32)
+	assert.NoError(t, err)
+	assert.Equal(t, "/a%20b?x=1", r.RequestURI)
+	r = httptest.NewRequest(http.MethodGet, "/?token=%zz", nil)
+	_, err = extract(r, allSources, 32)
+	assert.ErrorIs(t, err, ErrMalformed)
+	assert.Equal(t, "/", r.RequestURI)
+	r = httptest.NewRequest(http.MethodGet, "//odd?", nil) // nothing to take out: it stays as it came
+	_, err = extract(r, allSources, 32)
+	assert.NoError(t, err)
+	assert.Equal(t, "//odd?", r.RequestURI)
+}

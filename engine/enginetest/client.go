@@ -3,6 +3,7 @@ package enginetest
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -54,7 +55,7 @@ func (h Handshake) encode(host string) []byte {
 		header[name] = lines
 	}
 	var b bytes.Buffer
-	b.WriteString(or(h.Method, "GET") + " " + or(h.Target, "/") + " " + or(h.Proto, "HTTP/1.1") + "\r\n")
+	b.WriteString(cmp.Or(h.Method, "GET") + " " + cmp.Or(h.Target, "/") + " " + cmp.Or(h.Proto, "HTTP/1.1") + "\r\n")
 	for name, lines := range header {
 		for _, line := range lines {
 			b.WriteString(name + ": " + line + "\r\n")
@@ -62,13 +63,6 @@ func (h Handshake) encode(host string) []byte {
 	}
 	b.WriteString("\r\n")
 	return append(b.Bytes(), h.Early...)
-}
-
-func or(value, otherwise string) string {
-	if value == "" {
-		return otherwise
-	}
-	return value
 }
 
 // Request sends a handshake and returns the response, whatever it is, its body read;

@@ -57,15 +57,16 @@ func (s *consumer) put(ctx context.Context, op frame.Opcode, data []byte, to ...
 // each shares p among those whose hooks have left m as it is.
 func (s *consumer) each(ctx context.Context, conns iter.Seq[*engine.Conn], p engine.Prepared, m engine.Message) (t engine.Tally) {
 	for c := range conns {
-		own := m
-		switch err := s.consume(ctx, c, &own); {
-		case err != nil:
-			t.Refused++
-		case own.Type == m.Type && same(own.Data, m.Data):
-			count(&t, c.SendPrepared(p))
-		default:
-			count(&t, c.Send(own.Type, own.Data))
+		own, prepared := m, p
+		err := s.consume(ctx, c, &own)
+		if err == nil && (own.Type != m.Type || !same(own.Data, m.Data)) {
+			prepared, err = s.engine.Prepare(own.Type, own.Data)
 		}
+		if err != nil {
+			t.Refused++
+			continue
+		}
+		add(&t, engine.Broadcast(ctx, slices.Values([]*engine.Conn{c}), prepared)) // which bears an interceptor's panic
 	}
 	return t
 }
@@ -79,27 +80,30 @@ func (s *consumer) consume(ctx context.Context, c *engine.Conn, m *engine.Messag
 	defer func() {
 		if p := recover(); p != nil {
 			s.logger.Error("penstock: a filter panicked on a message from outside", "conn", c.ID(), "panic", p, "stack", string(debug.Stack()))
-			_ = c.Close(frame.CloseInternalError, "internal error") // fails if it has ended
 			err = fmt.Errorf("filters: panic: %v", p)
+			s.end(c)
 		}
 	}()
 	return s.row.Load().consume(ctx, c, m)
 }
 
-// count adds what became of one send.
-func count(t *engine.Tally, err error) {
-	switch engine.VerdictOf(err) {
-	case engine.Queued:
-		t.Queued++
-	case engine.Congested:
-		t.Congested++
-	case engine.Dropped:
-		t.Dropped++
-	case engine.Closed:
-		t.Closed++
-	default:
-		t.Refused++
-	}
+// end closes a connection. Interceptors see that, and may panic as well.
+func (s *consumer) end(c *engine.Conn) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.logger.Error("penstock: closing a connection panicked", "conn", c.ID(), "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	_ = c.Close(frame.CloseInternalError, "internal error") // fails if it has ended
+}
+
+// add adds what became of some sends.
+func add(t *engine.Tally, more engine.Tally) {
+	t.Queued += more.Queued
+	t.Congested += more.Congested
+	t.Dropped += more.Dropped
+	t.Closed += more.Closed
+	t.Refused += more.Refused
 }
 
 // consumes reports whether any filter looks at what comes from outside.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/engine/filters"
 	"github.com/penstock-ws/penstock/frame"
+	"github.com/penstock-ws/penstock/interceptors"
 )
 
 // source is a filter that hands out its Put and its connections.
@@ -141,6 +143,51 @@ func TestB1ConsumerRefuses(t *testing.T) {
 	_, err = src.put(t.Context(), frame.Text, []byte("again"), c1)
 	require.NoError(t, err)
 	expect(t, one, websocket.TextMessage, "again")
+}
+
+// outspoken panics when a message goes out that says so, and when a connection is closed.
+type outspoken struct{ interceptors.OutboundOnly }
+
+func (outspoken) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+	if bytes.HasSuffix(out.Data, []byte("panic")) || out.Type == frame.Close {
+		panic("an interceptor's")
+	}
+	return next(ctx, out)
+}
+
+// B1: an interceptor that panics on what is put ends that connection, and not the
+// source's goroutine, whether a hook has changed the message or not.
+func TestB1ConsumerMeetsPanic(t *testing.T) {
+	for name, hook := range map[string]func(context.Context, *engine.Conn, *engine.Message) error{
+		"no hook":  nil,
+		"as it is": func(context.Context, *engine.Conn, *engine.Message) error { return nil },
+		"changed": func(_ context.Context, _ *engine.Conn, m *engine.Message) error {
+			m.Data = append([]byte("a "), m.Data...)
+			return nil
+		},
+		"a hook's, too": func(context.Context, *engine.Conn, *engine.Message) error { panic("a hook's") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			src, r := new(source), new(filters.Registry)
+			require.NoError(t, r.Register("source", src.construct))
+			require.NoError(t, r.Register("rest", func(filters.Env) (filters.Filter, error) {
+				return filters.Filter{OnConsume: hook, Interceptors: []interceptors.Interceptor{outspoken{}}}, nil
+			}))
+			s := serve(t, engine.Config{Logger: slog.New(slog.DiscardHandler)}, r, "source", "rest")
+			ws, conn := s.dialTo(src)
+			require.NotPanics(t, func() {
+				tally, err := src.put(t.Context(), frame.Text, []byte("panic"))
+				require.NoError(t, err)
+				require.Zero(t, tally.Queued)
+			})
+			if name == "a hook's, too" { // the interceptor keeps it open
+				require.NoError(t, conn.Ping(nil))
+				return
+			}
+			_, _, err := ws.ReadMessage()
+			require.True(t, websocket.IsCloseError(err, websocket.CloseInternalServerErr), "%v", err)
+		})
+	}
 }
 
 // Whoever has started something in a constructor learns when it must end.

@@ -3,8 +3,8 @@ package filters
 import "strings"
 
 // nearest returns the name that was probably meant: one that begins with what was
-// given, or the one with the fewest typing mistakes, up to a third of its length. Names are lower case with
-// underscores, as the stock filters' are.
+// given, or the one with the fewest typing mistakes, up to a third of its length. Names
+// are lower case with underscores, as the stock filters' are.
 func nearest(given string, names []string) string {
 	given = strings.ReplaceAll(strings.ToLower(given), "-", "_")
 	best, fewest := "", 0

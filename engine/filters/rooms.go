@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/engine/cluster"
@@ -128,6 +129,8 @@ func (r *rooms) message(ctx context.Context, c *engine.Conn, in engine.Message) 
 	return sayError(c, "type must be join, leave or publish")
 }
 
+const tooOften = "too many joins wait to be carried out: join again later"
+
 func (r *rooms) join(c *engine.Conn, m roomMessage) error {
 	room, n := r.hub.Room(m.Room), 0
 	for range r.hub.RoomsOf(c) {
@@ -143,12 +146,12 @@ func (r *rooms) join(c *engine.Conn, m roomMessage) error {
 			return sayError(c, "position is none of this server's")
 		}
 	}
-	if m.Position == "" {
-		room.Join(c) // first, or whoever hears of it may publish before it
+	if m.Position == "" && !room.Join(c) && !room.Has(c) { // first, or whoever hears of it may publish before it
+		return sayError(c, tooOften)
 	}
 	err := say(c, roomMessage{Type: "joined", Room: m.Room})
-	if err == nil && m.Position != "" {
-		room.Resume(c, after) // what it has missed comes behind the answer
+	if err == nil && m.Position != "" && !room.Resume(c, after) && !room.Has(c) { // what it has missed comes behind the answer
+		return sayError(c, tooOften) // so it has not joined after all
 	}
 	return err
 }
@@ -164,7 +167,7 @@ func (r *rooms) take(ctx context.Context, c *engine.Conn, m roomMessage) error {
 		m.Data = json.RawMessage("null")
 	}
 	if r.kept {
-		r.groups.publish(ctx, m.Room, frame.Text, m.Data, func(at hub.Position, err error) { r.published(c, m, at, err) })
+		r.keep(ctx, c, m)
 		return nil
 	}
 	err := r.broadcast(ctx, m.Room, frame.Text, appendJSON(nil, roomMessage{Type: "message", Room: m.Room, Data: m.Data}))
@@ -172,6 +175,17 @@ func (r *rooms) take(ctx context.Context, c *engine.Conn, m roomMessage) error {
 		return sayError(c, "the message is too big")
 	}
 	return nil
+}
+
+// keep publishes, if members can be sent what it becomes: with its position, and escaped,
+// a message is longer than what its client has sent, and too late it would be a gap for all.
+func (r *rooms) keep(ctx context.Context, c *engine.Conn, m roomMessage) {
+	last := hub.Position{Epoch: math.MaxUint64, Seq: math.MaxUint64}
+	if len(appendPublished(nil, hub.Published{Room: m.Room, At: last, Payload: m.Data})) > c.Engine().MaxMessageBytes() {
+		r.published(c, m, hub.Position{}, engine.ErrMessageTooBig)
+		return
+	}
+	r.publish(ctx, m.Room, frame.Text, m.Data, func(at hub.Position, err error) { r.published(c, m, at, err) })
 }
 
 // published tells who has published what has become of it.

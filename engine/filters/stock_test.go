@@ -19,6 +19,7 @@ import (
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/engine/filters"
 	"github.com/penstock-ws/penstock/engine/hub"
+	"github.com/penstock-ws/penstock/interceptors"
 )
 
 // A sink is a standard output.
@@ -198,4 +199,61 @@ func TestHistoryPublished(t *testing.T) {
 	require.Equal(t, map[string]any{"type": "published", "room": "r", "id": "a", "position": message["position"]}, published)
 	write(t, ws, websocket.TextMessage, fmt.Sprintf(`{"type":"publish","room":"r","id":"%s"}`, strings.Repeat("x", 101)))
 	require.Equal(t, "error", hearJSON(t, ws)["type"])
+}
+
+// A message that would be too big for its members is refused, and no gap for all of them:
+// what a client sends grows on its way.
+func TestHistoryTooBig(t *testing.T) {
+	s := serve(t, engine.Config{}, filters.Stock(), "history")
+	ws := s.dial()
+	write(t, ws, websocket.TextMessage, `{"type":"join","room":"r"}`)
+	require.Equal(t, "joined", hearJSON(t, ws)["type"])
+	write(t, ws, websocket.TextMessage, `{"type":"publish","room":"r","data":"`+strings.Repeat("<", 300_000)+`"}`)
+	m := hearJSON(t, ws)
+	require.Equal(t, "error", m["type"])
+	require.Contains(t, m["message"], "too big")
+	write(t, ws, websocket.TextMessage, `{"type":"publish","room":"r","data":1}`)
+	require.Equal(t, "message", hearJSON(t, ws)["type"])
+}
+
+// holdUp keeps the messages that say so from going out, until it is closed.
+type holdUp struct {
+	interceptors.OutboundOnly
+	begun, over chan struct{}
+}
+
+func (h holdUp) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+	if bytes.Contains(out.Data, []byte(`"hold up"`)) {
+		close(h.begun)
+		<-h.over
+	}
+	return next(ctx, out)
+}
+
+// Who publishes faster than can be sent is told that, not that a message is too big.
+func TestHistoryTooFast(t *testing.T) {
+	h := holdUp{begun: make(chan struct{}), over: make(chan struct{})}
+	r := filters.Stock()
+	require.NoError(t, r.Register("hold_up", func(filters.Env) (filters.Filter, error) {
+		return filters.Filter{Interceptors: []interceptors.Interceptor{h}}, nil
+	}))
+	s := serve(t, engine.Config{Workers: 2}, r, "hold_up", "history")
+	defer close(h.over)
+	slow, fast := s.dial(), s.dial()
+	for _, ws := range []*websocket.Conn{slow, fast} {
+		write(t, ws, websocket.TextMessage, `{"type":"join","room":"r"}`)
+		require.Equal(t, "joined", hearJSON(t, ws)["type"])
+	}
+	require.NoError(t, slow.WriteMessage(websocket.TextMessage, []byte(`{"type":"publish","room":"r","data":"hold up"}`)))
+	<-h.begun
+	for range 17 { // 16 MiB may wait
+		write(t, fast, websocket.TextMessage, `{"type":"publish","room":"r","data":"`+strings.Repeat("x", 1<<20-100)+`"}`)
+	}
+	m := map[string]any{"type": "message"}
+	for m["type"] == "message" { // the one that is held up may have come first
+		m = hearJSON(t, fast)
+	}
+	require.Equal(t, "error", m["type"])
+	require.NotContains(t, m["message"], "too big")
+	require.Contains(t, m["message"], "again")
 }

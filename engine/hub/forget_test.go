@@ -171,6 +171,19 @@ func TestHistoryBounds(t *testing.T) {
 	}
 }
 
+// Also when no message of the room can be sent: a room of holes would grow for ever.
+func TestHistoryBoundsHoles(t *testing.T) {
+	h, e := newKeeping(t, History{Messages: 3, Age: -1})
+	defer func() { _ = e.Shutdown(context.Background()) }()
+	h.cfg.Envelope = func([]byte, Published) []byte { panic("the program's") }
+	for range 20 {
+		h.publish(t, "h")
+	}
+	l := h.rooms.find("h").log
+	require.LessOrEqual(t, len(l.entries), 3)
+	require.Equal(t, l.last-uint64(len(l.entries)), l.gone.Load())
+}
+
 // What the history has forgotten is not kept by the slice that it was in.
 func TestForgottenEntries(t *testing.T) {
 	h, e := newKeeping(t, History{Messages: 3})
@@ -213,6 +226,10 @@ func TestNoHistory(t *testing.T) {
 	require.ErrorIs(t, err, ErrNoHistory)
 	require.Equal(t, Position{}, h.Room("plain").Position())
 	require.Equal(t, Position{}, h.Room("none").Position())
+	h.Room("h").Join(c)
+	at := h.Room("h").Position()
+	require.NotZero(t, at.Epoch, "or the first message would be lost to who comes back with it")
+	require.Zero(t, at.Seq)
 	h.exit(c)
 	require.Zero(t, h.count())
 }

@@ -128,8 +128,9 @@ func (r Room) Miss() {
 	r.note(false, func(_ *group, l *log) { l.missLocked() })
 }
 
-// Position returns the position of the last message that was published in the room;
-// its zero value, if the room has no history or there is none of it.
+// Position returns the position of the last message that was published in the room,
+// with the number 0 before the first; its zero value, if the room has no history or is
+// not there.
 func (r Room) Position() Position {
 	g := r.find()
 	if g == nil || g.log == nil {

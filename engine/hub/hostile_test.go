@@ -378,6 +378,39 @@ func TestPublishRefusesABacklog(t *testing.T) {
 	require.Equal(t, n+2, publish(t, room, "last").Seq)
 }
 
+// So is what waits of a member that joins and leaves all the time, while a room is busy.
+func TestJoinRefusesABacklog(t *testing.T) {
+	cfg := numbered(hub.History{Messages: 10})
+	inside, resume := make(chan struct{}), make(chan struct{})
+	good := cfg.Envelope
+	cfg.Envelope = func(dst []byte, m hub.Published) []byte {
+		if m.At.Seq == 1 {
+			close(inside)
+			<-resume
+		}
+		return good(dst, m)
+	}
+	w := gather(t, engine.Config{}, cfg, engine.Handler{})
+	room, b, other := w.hub.Room("room"), w.mailbox(), w.mailbox()
+	var wg sync.WaitGroup
+	wg.Go(func() { publish(t, room, "one") })
+	<-inside
+	n := 0
+	for ; n < 100_000 && room.Join(b.far); n++ {
+		require.True(t, room.Leave(b.far))
+	}
+	require.False(t, room.Has(b.far))
+	require.True(t, room.Join(other.far), "it is nobody else's")
+	close(resume)
+	wg.Wait()
+	require.Less(t, n, 1100)
+	require.Greater(t, n, 100)
+	enginetest.Await(t, func() bool { return room.Join(b.far) }, "it may join again")
+	publish(t, room, "two")
+	b.gets("2 two")
+	other.gets("2 two")
+}
+
 // A client that comes back to a long history takes turns with the others.
 func TestCatchingUpDelaysNobody(t *testing.T) {
 	var patient atomic.Pointer[engine.Conn]

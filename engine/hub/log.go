@@ -48,6 +48,7 @@ type event struct {
 	kind    kind
 	c       *engine.Conn
 	after   *Position // joined: where it was
+	m       *member   // joined, left
 	op      Opcode
 	payload []byte
 	at      Position  // placed, readied
@@ -124,6 +125,13 @@ func (l *log) missLocked() {
 	l.events.add(event{kind: missed})
 }
 
+// noteMember notes that m has joined or left.
+func (l *log) noteMember(e event, m *member) {
+	m.undone.Add(1)
+	e.m = m
+	l.events.add(e)
+}
+
 // emptyLocked reports whether there is no message, not even one to be sent yet. It
 // needs the group's lock.
 func (l *log) emptyLocked() bool { return l.noted == l.gone.Load() }
@@ -135,6 +143,9 @@ func (l *log) run(ctx context.Context) {
 
 // carryOut returns about how many sends it has cost.
 func (l *log) carryOut(ctx context.Context, e event) int {
+	if e.m != nil {
+		e.m.undone.Add(-1)
+	}
 	switch e.kind {
 	case published:
 		return l.send(ctx, e)
@@ -181,7 +192,6 @@ func (l *log) send(ctx context.Context, e event) int {
 		}
 	}()
 	p, ok := l.encode(e)
-	l.trim()
 	if !ok {
 		return 1
 	}
@@ -216,6 +226,7 @@ func (l *log) miss() int {
 
 // encode makes the last entry of a message.
 func (l *log) encode(e event) (engine.Prepared, bool) {
+	defer l.trim() // also after a panic: holes take room, too
 	m := Published{Room: l.room, At: Position{l.epoch, l.last}, Type: e.op, Payload: e.payload}
 	p, err := l.h.e.Prepare(e.op, l.h.cfg.Envelope(nil, m))
 	if err != nil {

@@ -3,6 +3,7 @@ package hub
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/penstock-ws/penstock/engine"
 )
@@ -17,13 +18,19 @@ type members struct {
 
 // A member is a connection of the hub.
 type member struct {
-	c *engine.Conn
+	c *engine.Conn // immutable
+
+	undone atomic.Int32 // joins and leaves of rooms with a history that are noted and not carried out
 
 	mu    sync.Mutex // held while the groups' locks are taken
 	ended bool
 	user  *group
 	rooms []*group // in the order of joining
 }
+
+// mostUndone bounds a member's. It is beyond what comes from joining many rooms at once,
+// and as many take less memory than a queue at its high-water mark.
+const mostUndone = 1024
 
 func (m *members) add(c *engine.Conn) *member {
 	s := &m.shards[c.ID()%shards]
@@ -101,7 +108,7 @@ func (h *Hub) exit(c *engine.Conn) {
 	m.ended = true
 	rooms := m.rooms
 	for _, g := range rooms {
-		h.rooms.remove(g, c, h.leftLocked(c))
+		h.rooms.remove(g, c, h.leftLocked(m))
 	}
 	h.setUserLocked(m, "")
 	m.rooms = nil
@@ -157,7 +164,7 @@ func (h *Hub) setUserLocked(m *member, user string) {
 // join makes c a member of a room. after is where it was before, nil if nowhere.
 func (h *Hub) join(room string, c *engine.Conn, after *Position) bool {
 	m := h.members.find(c)
-	if m == nil {
+	if m == nil || m.undone.Load() >= mostUndone {
 		return false
 	}
 	create := h.creation(room, h.history(room)) // it asks the program, so not under a lock
@@ -167,7 +174,7 @@ func (h *Hub) join(room string, c *engine.Conn, after *Position) bool {
 		g = h.rooms.add(room, c, create, func(g *group, n int) {
 			h.noticeMember(g.name, c, true, n == 1)
 			if g.log != nil {
-				g.log.events.add(event{kind: joined, c: c, after: after})
+				g.log.noteMember(event{kind: joined, c: c, after: after}, m)
 			}
 		})
 	}
@@ -204,7 +211,7 @@ func (h *Hub) leave(room string, c *engine.Conn) bool {
 	if at >= 0 {
 		g = m.rooms[at]
 		m.rooms = slices.Delete(m.rooms, at, at+1)
-		h.rooms.remove(g, c, h.leftLocked(c))
+		h.rooms.remove(g, c, h.leftLocked(m))
 	}
 	m.mu.Unlock()
 	h.tell()
@@ -214,12 +221,12 @@ func (h *Hub) leave(room string, c *engine.Conn) bool {
 	return g != nil
 }
 
-// leftLocked returns what is to be done while the group is locked that c has left.
-func (h *Hub) leftLocked(c *engine.Conn) func(*group, int) {
+// leftLocked returns what is to be done while the group is locked that m has left.
+func (h *Hub) leftLocked(m *member) func(*group, int) {
 	return func(g *group, n int) {
-		h.noticeMember(g.name, c, false, n == 0)
+		h.noticeMember(g.name, m.c, false, n == 0)
 		if g.log != nil {
-			g.log.events.add(event{kind: left, c: c})
+			g.log.noteMember(event{kind: left, c: m.c}, m)
 		}
 	}
 }

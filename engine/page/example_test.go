@@ -7,11 +7,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"regexp"
-	"strings"
-	"testing"
-
-	"github.com/stretchr/testify/require"
 
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/engine/page"
@@ -68,15 +63,4 @@ func ExamplePage_Before() {
 	defer response.Body.Close()
 	fmt.Println(response.Header.Get("Content-Type"))
 	// Output: text/html; charset=utf-8
-}
-
-// TestPageDoc: the code of docs/page.md is that of the example.
-func TestPageDoc(t *testing.T) {
-	doc, err := os.ReadFile("../../docs/page.md")
-	require.NoError(t, err)
-	example, err := os.ReadFile("example_test.go")
-	require.NoError(t, err)
-	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(doc), -1)
-	require.Len(t, blocks, 1)
-	require.Contains(t, strings.ReplaceAll(string(example), "\n\t", "\n"), blocks[0][1])
 }

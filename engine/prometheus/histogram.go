@@ -69,7 +69,7 @@ func longest(bound float64) int64 {
 		return math.MaxInt64
 	}
 	d := int64(bound * 1e9)
-	for time.Duration(d+1).Seconds() <= bound {
+	for d < math.MaxInt64 && time.Duration(d+1).Seconds() <= bound {
 		d++
 	}
 	for d > 0 && time.Duration(d).Seconds() > bound {

@@ -69,10 +69,12 @@ func TestHistogramTakesEveryDuration(t *testing.T) {
 
 // A bound may be longer than any duration.
 func TestHistogramWithAVastBucket(t *testing.T) {
-	h := newHistogram(newScale([]float64{1, 1e300}), prometheus.NewDesc("h", "", nil, nil))
-	h.observe(time.Second)
-	h.observe(math.MaxInt64)
-	require.Equal(t, [][2]float64{{1, 1}, {1e300, 2}}, classicOf(written(t, h)))
+	for _, vast := range []float64{1e300, math.MaxInt64 / 1e9, math.Nextafter(math.MaxInt64/1e9, 0)} {
+		h := newHistogram(newScale([]float64{1, vast}), prometheus.NewDesc("h", "", nil, nil))
+		h.observe(time.Second)
+		h.observe(math.MaxInt64 - 1<<20)
+		require.Equal(t, [][2]float64{{1, 1}, {vast, 2}}, classicOf(written(t, h)))
+	}
 }
 
 func written(t *testing.T, m prometheus.Metric) *dto.Histogram {

@@ -1,6 +1,7 @@
 package penstockprometheus_test
 
 import (
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -122,7 +123,7 @@ func TestScrapeHasWhatThePageHas(t *testing.T) {
 
 // What a Config cannot mean is told at once.
 func TestConfigMistakes(t *testing.T) {
-	for _, buckets := range [][]float64{{0}, {-1}, {1, 1}, {2, 1}} {
+	for _, buckets := range [][]float64{{0}, {-1}, {1, 1}, {2, 1}, {math.NaN()}, {1, math.NaN()}} {
 		_, err := penstockprometheus.NewTimings(penstockprometheus.TimingsConfig{Buckets: buckets})
 		require.Error(t, err, "%v", buckets)
 	}

@@ -43,7 +43,7 @@ type typeTimings struct {
 // Buckets.
 func NewTimings(cfg TimingsConfig) (*Timings, error) {
 	for i, b := range cfg.Buckets {
-		if b <= 0 || i > 0 && b <= cfg.Buckets[i-1] {
+		if !(b > 0) || i > 0 && !(b > cfg.Buckets[i-1]) { // nor is NaN
 			return nil, fmt.Errorf("penstockprometheus: Buckets[%d] is %v; allowed are seconds above 0, each more than the one before", i, b)
 		}
 	}

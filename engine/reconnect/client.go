@@ -107,7 +107,8 @@ func New(cfg Config) (*Client, error) {
 }
 
 // Start begins to connect and returns at once. Calling it again does nothing. A client
-// that has been started must be closed, unless it gives up.
+// must be closed, unless it gives up: also one that was never started, if its engine is
+// its own.
 func (c *Client) Start() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -17,7 +17,9 @@ import (
 //
 // Callbacks run with no lock held; OnState, OnConnect, Before and GiveUp never
 // overlap. None may wait for Close, nor end its goroutine. A panic in OnConnect,
-// Before, GiveUp, OnState or OnLost is the program's: it is not recovered.
+// Before, GiveUp, OnState or OnLost is the program's: it is not recovered. Nor is that of
+// an interceptor that sees a message go out, in whoever hands it over: a sender, of that
+// message or another, or a goroutine of the client's.
 type Config struct {
 	// Target is the ws:// or wss:// URL to dial.
 	Target string
@@ -57,7 +59,8 @@ type Config struct {
 	// to a connection or, with acknowledgements, has not been acknowledged; bytes are
 	// payload. At either bound Overflow decides. Defaults 1024 messages, and 4 MiB or the
 	// engine's MaxMessageBytes if that is more. Negative OutboxMessages: no outbox, what a
-	// connection does not take at once is refused; only possible with AtMostOnce.
+	// connection does not take at once is refused, also because another sender's message is
+	// just being handed over; only possible with AtMostOnce.
 	OutboxMessages int
 	OutboxBytes    int
 

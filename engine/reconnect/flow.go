@@ -56,9 +56,10 @@ func (c *Client) clearLocked() bool {
 // goes on with what others may have put into the outbox meanwhile.
 func (c *Client) passLocked(op frame.Opcode, p []byte) (engine.Verdict, error) {
 	c.pumping = true
-	v, err := c.handOverLocked(c.flow, op, p, func() {})
-	if v == engine.Queued {
-		c.box.pass()
+	c.box.pass() // now, for Drain: what others put into the outbox meanwhile keeps its number
+	v, err := c.handOverLocked(c.flow, op, p, c.box.passBack)
+	if v != engine.Queued {
+		c.box.passBack()
 	}
 	return v, err
 }

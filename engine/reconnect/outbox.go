@@ -62,6 +62,12 @@ func (b *outbox) pass() {
 	b.next, b.ever = b.base, b.base
 }
 
+// passBack undoes pass. Nothing has been handed over since.
+func (b *outbox) passBack() {
+	b.base--
+	b.next, b.ever = b.base, b.base
+}
+
 // drop lets go of all up to a number.
 func (b *outbox) drop(number uint64) {
 	for ; b.base < number; b.base++ {

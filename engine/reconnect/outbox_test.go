@@ -80,6 +80,12 @@ func TestOutboxModel(t *testing.T) {
 		case 8:
 			if len(n.handed)+len(n.again) == 0 {
 				b.pass()
+				if b.len() < 40 && rng.IntN(3) == 0 {
+					b.push(frame.Text, []byte("p")) // meanwhile
+					n.waiting = append(n.waiting, "p")
+					b.passBack()
+					continue
+				}
 				n.base++
 			}
 		}
