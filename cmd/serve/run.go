@@ -171,10 +171,10 @@ func (s *server) listen() (net.Listener, error) {
 
 // serve runs the engine on ln.
 func (s *server) serve(ctx context.Context, e *engine.Engine, h *hub.Hub, ln net.Listener, handler http.Handler) error {
+	s.tellOfPage(ln) // before anybody who waits for the line below may send a signal
 	if _, err := fmt.Fprintf(s.stdout, "listening on %s\n", s.address(ln)); err != nil {
 		return err
 	}
-	s.tellOfPage(ln)
 	s.tell("READY=1")
 	err := e.ServeWith(ctx, ln, handler)
 	if t := h.Totals(); t.Congested > 0 {
