@@ -86,17 +86,18 @@ func (k *clock) at(t int64) time.Time { return k.start.Add(time.Duration(t - 1))
 type sweeper struct {
 	e      *Engine
 	period time.Duration // between two visits to a shard
-	most   int           // acts in one visit
+	most   int           // ends in one visit
 	parks  int           // likewise, nudges
 	stop   chan struct{}
 	due    []func() // reused between shards
 	silent []*Conn  // likewise
 }
 
-// actsPerSecond bounds what the sweeper begins for each processor: ten thousand peers
-// that are late at the same time are ended over some seconds, and the others hardly
-// notice. An end takes some 60 µs of CPU.
-const actsPerSecond = 800
+// endsPerSecond bounds the ends that the sweeper begins for each processor: ten thousand
+// peers that are late at the same time are ended over some seconds, and the others hardly
+// notice. An end takes some 60 µs of CPU. Pings have no bound: they come again, so the
+// first ones of a large shard would use it up each time, and the last never be pinged.
+const endsPerSecond = 800
 
 // watch is what the sweeper remembers of a connection.
 type watch struct {
@@ -116,7 +117,7 @@ func newSweeper(e *Engine) *sweeper {
 	}
 	period = max(period, shardCount*100*time.Microsecond)
 	visits := float64(runtime.GOMAXPROCS(0)) * (period / shardCount).Seconds()
-	most, parks := int(actsPerSecond*visits), int(parksPerSecond*visits)
+	most, parks := int(endsPerSecond*visits), int(parksPerSecond*visits)
 	return &sweeper{e: e, period: period, most: max(1, most), parks: max(1, parks), stop: make(chan struct{})}
 }
 
@@ -144,9 +145,13 @@ func (w *sweeper) run() {
 }
 
 func (w *sweeper) sweep(s *shard) {
-	now := w.e.clock.now()
+	now, ends := w.e.clock.now(), 0
 	s.each(func(c *Conn) {
-		if act := w.check(c, now); act != nil && len(w.due) < w.most { // else at the next visit
+		act, end := w.check(c, now)
+		if end {
+			ends++
+		}
+		if act != nil && (!end || ends <= w.most) { // else at the next visit
 			w.due = append(w.due, act)
 		}
 	})
@@ -162,8 +167,9 @@ func (w *sweeper) sweep(s *shard) {
 	w.silent = w.silent[:0]
 }
 
-// check returns what is to be done about a connection, if anything.
-func (w *sweeper) check(c *Conn, now int64) func() {
+// check returns what is to be done about a connection, if anything; end: it is to be
+// ended.
+func (w *sweeper) check(c *Conn, now int64) (act func(), end bool) {
 	cfg := &w.e.cfg
 	out := c.queue.Status()
 	if !out.Blocked || out.Written != c.watch.written {
@@ -183,39 +189,39 @@ func (w *sweeper) check(c *Conn, now int64) func() {
 	case over:
 	case closing != 0 && now-closing > int64(cfg.CloseTimeout):
 		if !answered {
-			return c.answerLate
+			return c.answerLate, true
 		}
 		return func() {
 			c.abort(&CloseError{Code: frame.CloseAbnormal, Reason: "close timeout", Cause: CauseCloseTimeout})
-		}
+		}, true
 	case out.Blocked && exceeds(now-c.watch.moved, cfg.WriteStallTimeout):
 		return func() {
 			w.e.counters.stalled.Add(1)
 			c.abort(&CloseError{Code: frame.CloseAbnormal, Reason: "write stalled", Cause: CauseWriteStall})
-		}
+		}, true
 	case !opened && exceeds(silence, cfg.HandshakeTimeout):
 		return func() {
 			c.abort(&CloseError{Code: frame.CloseAbnormal, Reason: "OnOpen took longer than HandshakeTimeout", Cause: CauseError})
-		}
+		}, true
 	case out.Starved:
-		return c.queue.Relieve
+		return c.queue.Relieve, false
 	case closing != 0 || paused || c.busy.Load():
 	case slow:
 		return func() {
 			c.shut(&CloseError{Code: frame.ClosePolicyViolation, Reason: "message comes too slowly", Cause: CauseLimit}, false)
 			c.interrupt()
-		}
+		}, true
 	case exceeds(silence, c.ep.idle):
 		return func() {
 			c.shut(&CloseError{Code: frame.CloseGoingAway, Reason: "idle timeout", Cause: CauseIdle}, false)
-		}
+		}, true
 	case exceeds(silence, c.ep.ping) && exceeds(now-c.watch.pinged, c.ep.ping):
 		return func() {
 			c.watch.pinged = now
 			c.queue.SendControl(frame.Ping, nil)
-		}
+		}, false
 	}
-	return nil
+	return nil, false
 }
 
 // exceeds: a timeout that is not positive is switched off.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"runtime"
@@ -77,8 +78,8 @@ func TestStallOfAResponse(t *testing.T) {
 	}
 }
 
-// Peers that are late all at the same time are ended, and pinged, a few at a time: those
-// that are not late have work to be done, too.
+// Peers that are late all at the same time are ended a few at a time: those that are not
+// late have work to be done, too.
 func TestSweeperEndsAFewAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		// The race detector dies of 8128 goroutines, and a connection has two.
@@ -115,10 +116,37 @@ func TestSweeperEndsAFewAtATime(t *testing.T) {
 			before = now
 		}
 		require.Equal(t, n, before, "all are ended in the end")
-		perStep := actsPerSecond / 10 * runtime.GOMAXPROCS(0)
+		perStep := endsPerSecond / 10 * runtime.GOMAXPROCS(0)
 		require.LessOrEqual(t, most, 2*perStep)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		_ = e.Shutdown(ctx) // the peers do not answer
+	})
+}
+
+// Pings are not among what is done a few at a time: however many peers are silent, each
+// is pinged in time, or those visited last never would be.
+func TestSweeperPingsEverybody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n, interval = 400, time.Second
+		e, err := New(Config{IO: IOGoroutines, PingInterval: interval, IdleTimeout: time.Hour, Logger: slog.New(slog.DiscardHandler)}, Endpoint{})
+		require.NoError(t, err)
+		e.sweeper.most = 1 // an end in a visit: with eight visits in the interval, 128 for all
+		var socks []*cutSocket
+		for range n {
+			scope := scopeOf("")
+			require.NoError(t, e.admission.enter(scope))
+			sock := &cutSocket{tasks: &e.goroutines}
+			e.start(e.endpoint, beginning{sock: lateSocket{sock, 0, make(chan struct{})}, response: []byte("x"), scope: scope})
+			socks = append(socks, sock)
+		}
+		time.Sleep(10 * interval)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = e.Shutdown(ctx) // the peers do not answer
+		for i, sock := range socks {
+			pings := bytes.Count(sock.out, []byte{0x89, 0}) // FIN and ping, no payload
+			require.GreaterOrEqual(t, pings, 7, "peer %d of %d", i, n)
+		}
 	})
 }
