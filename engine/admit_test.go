@@ -206,3 +206,18 @@ func TestAdmitPanic(t *testing.T) {
 	require.Equal(t, map[engine.Refusal]uint64{engine.RefusedServer: 1}, nonZero(s.Engine.Stats().RefusedBy))
 	s.Dial().Hangup()
 }
+
+// A status that cannot answer a request is a mistake, and answered like any other error:
+// with 403, where net/http would panic, or leave the peer waiting for a final response.
+func TestAdmitWithoutAStatus(t *testing.T) {
+	for _, status := range []int{0, 99, 101, 600, 1000} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			refuse := func(*http.Request) error { return &engine.HandshakeError{Status: status, Reason: "not today"} }
+			s := enginetest.Start(t, engine.Config{}, engine.Endpoint{Handler: engine.Handler{OnMessage: echo, Admit: refuse}})
+			res := s.Request(enginetest.Handshake{})
+			require.Equal(t, http.StatusForbidden, res.StatusCode)
+			require.Equal(t, "not today\n", bodyOf(t, res))
+			require.Equal(t, map[engine.Refusal]uint64{engine.RefusedHandler: 1}, nonZero(s.Engine.Stats().RefusedBy))
+		})
+	}
+}

@@ -85,8 +85,8 @@ func (e *CloseError) Error() string {
 // Is makes every CloseError a net.ErrClosed.
 func (e *CloseError) Is(target error) bool { return target == net.ErrClosed }
 
-// HandshakeError refuses an upgrade. The response has the status, the headers,
-// and the reason as its plain-text body. Dial returns the one that the server has
+// HandshakeError refuses an upgrade. The response has the status, 200 to 599 (403 stands in
+// for any other), the headers, and the reason as its plain-text body. Dial returns the one that the server has
 // sent: the reason is the body's first line then, or what there is of it in 512 bytes.
 type HandshakeError struct {
 	Status int
