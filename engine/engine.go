@@ -274,7 +274,8 @@ func (e *Engine) start(p *endpoint, o beginning) *Conn {
 	if !e.admit(c) { // Shutdown has begun since the request was checked
 		c.queue.Fail(net.ErrClosed) // closes the socket, by Finished
 		c.transport.giveBack()
-		e.admission.leave(o.scope)
+		c.transport.returnGrant()
+		c.leaveBudget()
 		return nil
 	}
 	if c.home != nil {
