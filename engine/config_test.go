@@ -32,15 +32,21 @@ func TestConfigZeroIsValid(t *testing.T) {
 // Every mistake is found, and names its field.
 func TestConfigMistakes(t *testing.T) {
 	for field, cfg := range map[string]engine.Config{
-		"MaxMessageBytes":   {MaxMessageBytes: -1},
-		"SendChunkBytes":    {SendChunkBytes: 124},
-		"HighWaterBytes":    {HighWaterBytes: -1},
-		"LowWaterBytes":     {HighWaterBytes: 100, LowWaterBytes: 100},
-		"CorkBytes":         {CorkBytes: -1},
-		"ReadBufferBytes":   {ReadBufferBytes: 4095},
-		"InboxMessages":     {InboxMessages: -1},
-		"InboxBytes":        {InboxBytes: -1},
-		"Workers":           {Workers: -1},
+		"MaxMessageBytes": {MaxMessageBytes: -1},
+		"SendChunkBytes":  {SendChunkBytes: 124},
+		"HighWaterBytes":  {HighWaterBytes: -1},
+		"LowWaterBytes":   {HighWaterBytes: 100, LowWaterBytes: 100},
+		"CorkBytes":       {CorkBytes: -1},
+		"ReadBufferBytes": {ReadBufferBytes: 4095},
+		"InboxMessages":   {InboxMessages: -1},
+		"InboxBytes":      {InboxBytes: -1},
+		"Workers":         {Workers: -1},
+
+		// what a peer may send in a second is counted in 31 bits
+		"ControlFramesPerSecond": {ControlFramesPerSecond: 1 << 31},
+		"MessagesPerSecond":      {MessagesPerSecond: 1 << 31},
+		"BytesPerSecond":         {BytesPerSecond: 1 << 31},
+
 		"MaxBackground":     {MaxBackground: -1},
 		"SendClass.Code":    {SendClass: &backpressure.Class{Code: 1006}},
 		"MemoryBudgetBytes": {MemoryBudgetBytes: 4<<20 - 1},
@@ -119,6 +125,12 @@ func TestConfigIsCopied(t *testing.T) {
 	require.Equal(t, "one", c.Response.Header.Get("Sec-WebSocket-Protocol"))
 	c.SendText("m")
 	require.Equal(t, "m<a<b>b>a", c.ReadText())
+	c.Hangup()
+	require.Equal(t, []string{"https://example.com"}, s.Engine.AllowedOrigins())
+	s.Handle("/later", onMessage(echo))
+	c = s.DialWith(enginetest.Handshake{Target: "/later"})
+	c.SendText("m")
+	require.Equal(t, "m<a>a", c.ReadText(), "an endpoint that is made later")
 	c.Hangup()
 }
 
