@@ -2,6 +2,7 @@ package backpressure_test
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -296,6 +297,15 @@ func TestTTL(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A time to live beyond what a clock can count is as good as none.
+func TestTTLForEver(t *testing.T) {
+	r := newRig(t, backpressure.Config{Class: &backpressure.Class{TTL: math.MaxInt64}})
+	r.wire.setRoom(0)
+	r.mustSend([]byte("waits"))
+	r.allow(unlimited, false)
+	r.transcript().want(t, []byte("waits"))
 }
 
 // A notice does not wait for a write that blocks.
