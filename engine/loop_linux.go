@@ -423,6 +423,9 @@ func (l *loop) repair() {
 
 // begin watches a socket, at first for room only: OnOpen may send.
 func (l *loop) begin(s *loopSocket) {
+	if s.state == released {
+		return // cut off by Shutdown as soon as it was admitted; fd may be another's
+	}
 	if n := len(l.free); n > 0 {
 		s.slot, l.free = l.free[n-1], l.free[:n-1]
 	} else {
@@ -440,7 +443,7 @@ func (l *loop) begin(s *loopSocket) {
 func (l *loop) start(s *loopSocket) {
 	c := s.conn
 	switch {
-	case s.state == released: // closed by OnOpen, or because of it
+	case s.state == released: // closed before, by OnOpen say
 		c.transport.err = errClosedSocket
 		c.endReading()
 		c.readEnded()
