@@ -175,6 +175,37 @@ func TestAdmitStoresForTheConnection(t *testing.T) {
 	c.Hangup()
 }
 
+// The store of a request whose context is kept is not the connection's: both may be used
+// at the same time.
+func TestAdmitStoreIsItsOwn(t *testing.T) {
+	var kept context.Context
+	opened := make(conns, 1)
+	s := enginetest.Start(t, engine.Config{}, engine.Endpoint{Handler: engine.Handler{
+		Admit: func(r *http.Request) error {
+			kept = r.Context()
+			interceptors.SetUser(kept, "ann")
+			return nil
+		},
+		OnOpen:    opened.OnOpen,
+		OnMessage: echo,
+	}})
+	c := s.Dial()
+	conn := <-opened
+	var later sync.WaitGroup
+	later.Go(func() {
+		for range 1000 {
+			interceptors.SetUser(conn.Context(), "ben")
+		}
+	})
+	for range 1000 {
+		require.Equal(t, "ann", interceptors.User(kept))
+	}
+	later.Wait()
+	require.Equal(t, "ann", interceptors.User(kept))
+	require.Equal(t, "ben", interceptors.User(conn.Context()))
+	c.Hangup()
+}
+
 // Without interceptors, a handler's Admit has a store as well.
 func TestAdmitOfAHandlerStores(t *testing.T) {
 	s := enginetest.Start(t, engine.Config{}, engine.Endpoint{Handler: engine.Handler{
