@@ -255,6 +255,17 @@ func TestSetClass(t *testing.T) {
 	r.transcript().want(t, []byte("of class b"))
 }
 
+// Without a class a queue has that of its Config again.
+func TestSetClassNil(t *testing.T) {
+	r := newRig(t, backpressure.Config{HighWater: 100, Class: &backpressure.Class{Overflow: backpressure.DropNewest}})
+	r.SetClass(new(backpressure.Class))
+	r.SetClass(nil)
+	r.wire.setRoom(0)
+	r.mustSend(pattern(0, 90))
+	assert.Equal(t, backpressure.Dropped, r.send(pattern(0, 90)))
+	assert.Equal(t, 92, r.Pending())
+}
+
 // Time to live: to the nanosecond, at the head, behind others, at admission, and
 // renewed by a new value.
 func TestTTL(t *testing.T) {

@@ -133,8 +133,11 @@ func (q *Queue) Init(cfg *Config, wire Wire, events Events) {
 	q.account = NewAccount(cfg.Budget)
 }
 
-// SetClass changes the class of messages that name none.
+// SetClass changes the class of messages that name none; nil: back to that of Config.
 func (q *Queue) SetClass(c *Class) {
+	if c == nil {
+		c = q.cfg.Class
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.class = c
