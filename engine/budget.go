@@ -19,9 +19,9 @@ func DefaultMemoryBudget() int {
 		limit = min(limit, machine)
 	}
 	if limit == math.MaxInt64 {
-		return min(2<<30, math.MaxInt) // an int may have 32 bits
+		limit = 2 << 30
 	}
-	return int(limit)
+	return int(min(limit, math.MaxInt)) // which has 32 bits where there are no more addresses
 }
 
 // What inbound messages are counted with beside their payload: gws's Message and

@@ -8,6 +8,7 @@ import (
 	"go/parser"
 	"go/token"
 	"maps"
+	"math"
 	"net/netip"
 	"os"
 	"reflect"
@@ -32,21 +33,15 @@ func TestConfigZeroIsValid(t *testing.T) {
 // Every mistake is found, and names its field.
 func TestConfigMistakes(t *testing.T) {
 	for field, cfg := range map[string]engine.Config{
-		"MaxMessageBytes": {MaxMessageBytes: -1},
-		"SendChunkBytes":  {SendChunkBytes: 124},
-		"HighWaterBytes":  {HighWaterBytes: -1},
-		"LowWaterBytes":   {HighWaterBytes: 100, LowWaterBytes: 100},
-		"CorkBytes":       {CorkBytes: -1},
-		"ReadBufferBytes": {ReadBufferBytes: 4095},
-		"InboxMessages":   {InboxMessages: -1},
-		"InboxBytes":      {InboxBytes: -1},
-		"Workers":         {Workers: -1},
-
-		// what a peer may send in a second is counted in 31 bits
-		"ControlFramesPerSecond": {ControlFramesPerSecond: 1 << 31},
-		"MessagesPerSecond":      {MessagesPerSecond: 1 << 31},
-		"BytesPerSecond":         {BytesPerSecond: 1 << 31},
-
+		"MaxMessageBytes":   {MaxMessageBytes: -1},
+		"SendChunkBytes":    {SendChunkBytes: 124},
+		"HighWaterBytes":    {HighWaterBytes: -1},
+		"LowWaterBytes":     {HighWaterBytes: 100, LowWaterBytes: 100},
+		"CorkBytes":         {CorkBytes: -1},
+		"ReadBufferBytes":   {ReadBufferBytes: 4095},
+		"InboxMessages":     {InboxMessages: -1},
+		"InboxBytes":        {InboxBytes: -1},
+		"Workers":           {Workers: -1},
 		"MaxBackground":     {MaxBackground: -1},
 		"SendClass.Code":    {SendClass: &backpressure.Class{Code: 1006}},
 		"MemoryBudgetBytes": {MemoryBudgetBytes: 4<<20 - 1},
@@ -65,6 +60,11 @@ func TestConfigMistakes(t *testing.T) {
 		require.Contains(t, mistakes(cfg.Validate()), field)
 		_, err := engine.New(cfg, onMessage(echo))
 		require.Contains(t, mistakes(err), field)
+	}
+	beyond := math.MaxInt32 // of what a peer may send in a second
+	if beyond++; beyond > 0 {
+		rates := engine.Config{ControlFramesPerSecond: beyond, MessagesPerSecond: beyond, BytesPerSecond: beyond}
+		require.ElementsMatch(t, []string{"ControlFramesPerSecond", "MessagesPerSecond", "BytesPerSecond"}, mistakes(rates.Validate()))
 	}
 	over := engine.Config{MaxMessageBytes: 1<<30 + 1, ReadBufferBytes: 1<<20 + 1}
 	require.ElementsMatch(t, []string{"MaxMessageBytes", "ReadBufferBytes", "InboxBytes"}, mistakes(over.Validate()), "InboxBytes follows MaxMessageBytes")
