@@ -143,7 +143,9 @@ func (q *Queue) SetClass(c *Class) {
 	q.class = c
 }
 
-// Send takes one data message.
+// Send takes one data message, if there is room for it, and says what has become of it.
+// Unless it stands behind others, or in a cork, it has been offered to the socket when
+// Send returns.
 func (q *Queue) Send(m Message) Verdict {
 	q.mu.Lock()
 	if m.Class == nil {

@@ -24,7 +24,7 @@ var (
 	ErrStreamStalled = errors.New("engine: the stream's source has stalled")
 
 	// ErrMessageTooBig: a message to send is larger than MaxMessageBytes. The
-	// connection is being closed with 1009.
+	// connection, if it is for one, is being closed with 1009.
 	ErrMessageTooBig = errors.New("engine: message exceeds MaxMessageBytes")
 
 	// ErrInvalidUTF8: a text message to send is not UTF-8 (RFC 6455 §8.1). It was
