@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -95,9 +96,17 @@ type sweeper struct {
 
 // endsPerSecond bounds the ends that the sweeper begins for each processor: ten thousand
 // peers that are late at the same time are ended over some seconds, and the others hardly
-// notice. An end takes some 60 µs of CPU. Pings have no bound: they come again, so the
-// first ones of a large shard would use it up each time, and the last never be pinged.
+// notice. An end takes some 60 µs of CPU.
 const endsPerSecond = 800
+
+// An act is what the sweeper does about a connection.
+type act uint8
+
+const (
+	ends     act = iota // it is to be ended: endsPerSecond
+	pings               // see pingSpread
+	relieves            // as often as it is wanted
+)
 
 // watch is what the sweeper remembers of a connection.
 type watch struct {
@@ -145,18 +154,19 @@ func (w *sweeper) run() {
 }
 
 func (w *sweeper) sweep(s *shard) {
-	now, ends := w.e.clock.now(), 0
+	now := w.e.clock.now()
+	left := [...]float64{ends: float64(w.most), pings: 1, relieves: math.Inf(1)}
 	s.each(func(c *Conn) {
-		act, end := w.check(c, now)
-		if end {
-			ends++
+		if c.ep.ping > 0 {
+			left[pings] += float64(w.period) / float64(c.ep.pingSpread())
 		}
-		if act != nil && (!end || ends <= w.most) { // else at the next visit
-			w.due = append(w.due, act)
+		if do, what := w.check(c, now); do != nil && left[what] >= 1 { // else at the next visit
+			left[what]--
+			w.due = append(w.due, do)
 		}
 	})
-	for _, act := range w.due {
-		act()
+	for _, do := range w.due {
+		do()
 	}
 	clear(w.due)
 	w.due = w.due[:0]
@@ -167,9 +177,20 @@ func (w *sweeper) sweep(s *shard) {
 	w.silent = w.silent[:0]
 }
 
-// check returns what is to be done about a connection, if anything; end: it is to be
-// ended.
-func (w *sweeper) check(c *Conn, now int64) (act func(), end bool) {
+// pingSpread is the time over which peers are pinged that fell silent together: a pong wakes
+// a connection, and if all were awake at the same time none had saved memory. A visit
+// may ping so many that each gets its turn in this time, whatever their number: a fixed
+// bound would be used up by the first ones of a shard each time.
+func (p *endpoint) pingSpread() time.Duration {
+	most := p.ping
+	if p.idle > 0 {
+		most = min(most, p.idle-p.ping)
+	}
+	return most / 4
+}
+
+// check returns what is to be done about a connection, and what that is; nil: nothing.
+func (w *sweeper) check(c *Conn, now int64) (do func(), what act) {
 	cfg := &w.e.cfg
 	out := c.queue.Status()
 	if !out.Blocked || out.Written != c.watch.written {
@@ -189,39 +210,39 @@ func (w *sweeper) check(c *Conn, now int64) (act func(), end bool) {
 	case over:
 	case closing != 0 && now-closing > int64(cfg.CloseTimeout):
 		if !answered {
-			return c.answerLate, true
+			return c.answerLate, ends
 		}
 		return func() {
 			c.abort(&CloseError{Code: frame.CloseAbnormal, Reason: "close timeout", Cause: CauseCloseTimeout})
-		}, true
+		}, ends
 	case out.Blocked && exceeds(now-c.watch.moved, cfg.WriteStallTimeout):
 		return func() {
 			w.e.counters.stalled.Add(1)
 			c.abort(&CloseError{Code: frame.CloseAbnormal, Reason: "write stalled", Cause: CauseWriteStall})
-		}, true
+		}, ends
 	case !opened && exceeds(silence, cfg.HandshakeTimeout):
 		return func() {
 			c.abort(&CloseError{Code: frame.CloseAbnormal, Reason: "OnOpen took longer than HandshakeTimeout", Cause: CauseError})
-		}, true
+		}, ends
 	case out.Starved:
-		return c.queue.Relieve, false
+		return c.queue.Relieve, relieves
 	case closing != 0 || paused || c.busy.Load():
 	case slow:
 		return func() {
 			c.shut(&CloseError{Code: frame.ClosePolicyViolation, Reason: "message comes too slowly", Cause: CauseLimit}, false)
 			c.interrupt()
-		}, true
+		}, ends
 	case exceeds(silence, c.ep.idle):
 		return func() {
 			c.shut(&CloseError{Code: frame.CloseGoingAway, Reason: "idle timeout", Cause: CauseIdle}, false)
-		}, true
+		}, ends
 	case exceeds(silence, c.ep.ping) && exceeds(now-c.watch.pinged, c.ep.ping):
 		return func() {
 			c.watch.pinged = now
 			c.queue.SendControl(frame.Ping, nil)
-		}, false
+		}, pings
 	}
-	return nil, false
+	return nil, ends
 }
 
 // exceeds: a timeout that is not positive is switched off.
