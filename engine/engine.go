@@ -217,6 +217,9 @@ func (p *endpoint) receive(ctx context.Context, in Message) error {
 		return nil
 	}
 	c := FromContext(ctx)
+	if c == nil {
+		return errForeignContext
+	}
 	if p.pull {
 		c.pulled.passed, c.pulled.got = in, true
 		return nil
