@@ -1,6 +1,7 @@
 package backpressure
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -140,8 +141,12 @@ func (q *Queue) trackLocked(it *item, m *Message, front bool) {
 
 // touch starts the time that an item may wait.
 func (it *item) touch() {
-	if it.class.TTL > 0 {
-		it.until = now() + int64(it.class.TTL)
+	if it.class.TTL <= 0 {
+		return
+	}
+	at := now()
+	if it.until = at + int64(it.class.TTL); it.until < at {
+		it.until = math.MaxInt64 // the sum is beyond what it can hold
 	}
 }
 

@@ -2,6 +2,7 @@ package backpressure_test
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -254,6 +255,17 @@ func TestSetClass(t *testing.T) {
 	r.transcript().want(t, []byte("of class b"))
 }
 
+// Without a class a queue has that of its Config again.
+func TestSetClassNil(t *testing.T) {
+	r := newRig(t, backpressure.Config{HighWater: 100, Class: &backpressure.Class{Overflow: backpressure.DropNewest}})
+	r.SetClass(new(backpressure.Class))
+	r.SetClass(nil)
+	r.wire.setRoom(0)
+	r.mustSend(pattern(0, 90))
+	assert.Equal(t, backpressure.Dropped, r.send(pattern(0, 90)))
+	assert.Equal(t, 92, r.Pending())
+}
+
 // Time to live: to the nanosecond, at the head, behind others, at admission, and
 // renewed by a new value.
 func TestTTL(t *testing.T) {
@@ -296,6 +308,15 @@ func TestTTL(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A time to live beyond what a clock can count is as good as none.
+func TestTTLForEver(t *testing.T) {
+	r := newRig(t, backpressure.Config{Class: &backpressure.Class{TTL: math.MaxInt64}})
+	r.wire.setRoom(0)
+	r.mustSend([]byte("waits"))
+	r.allow(unlimited, false)
+	r.transcript().want(t, []byte("waits"))
 }
 
 // A notice does not wait for a write that blocks.

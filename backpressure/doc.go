@@ -40,7 +40,7 @@
 //
 // It starts no goroutine and sets no deadline, and reads the clock only while
 // messages that may be dropped are waiting: a [Wire] does the
-// waiting, and the engine above watches [Queue.Progress] to end a connection
+// waiting, and the engine above watches [Queue.Status] to end a connection
 // that makes none. It knows nothing of rooms, users or messages of an
 // application.
 package backpressure

@@ -186,7 +186,7 @@ func newModel(t *testing.T, seed uint64) *model {
 		}
 	}
 	cfg.Budget = m.budget
-	m.shared = backpressure.NewBudget(1 << 40)
+	m.shared = backpressure.NewBudget(1 << 30)
 	m.outside = backpressure.NewAccount(m.budget)
 	m.rig = newRig(t, cfg)
 	m.wire.room = rnd.IntN(5000)

@@ -134,14 +134,19 @@ func (q *Queue) Init(cfg *Config, wire Wire, events Events) {
 	q.account = NewAccount(cfg.Budget)
 }
 
-// SetClass changes the class of messages that name none.
+// SetClass changes the class of messages that name none; nil: back to that of Config.
 func (q *Queue) SetClass(c *Class) {
+	if c == nil {
+		c = q.cfg.Class
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.class = c
 }
 
-// Send takes one data message.
+// Send takes one data message, if there is room for it, and says what has become of it.
+// Unless it stands behind others, or in a cork, it has been offered to the socket when
+// Send returns.
 func (q *Queue) Send(m Message) Verdict {
 	q.mu.Lock()
 	if m.Class == nil {

@@ -175,6 +175,37 @@ func TestAdmitStoresForTheConnection(t *testing.T) {
 	c.Hangup()
 }
 
+// The store of a request whose context is kept is not the connection's: both may be used
+// at the same time.
+func TestAdmitStoreIsItsOwn(t *testing.T) {
+	var kept context.Context
+	opened := make(conns, 1)
+	s := enginetest.Start(t, engine.Config{}, engine.Endpoint{Handler: engine.Handler{
+		Admit: func(r *http.Request) error {
+			kept = r.Context()
+			interceptors.SetUser(kept, "ann")
+			return nil
+		},
+		OnOpen:    opened.OnOpen,
+		OnMessage: echo,
+	}})
+	c := s.Dial()
+	conn := <-opened
+	var later sync.WaitGroup
+	later.Go(func() {
+		for range 1000 {
+			interceptors.SetUser(conn.Context(), "ben")
+		}
+	})
+	for range 1000 {
+		require.Equal(t, "ann", interceptors.User(kept))
+	}
+	later.Wait()
+	require.Equal(t, "ann", interceptors.User(kept))
+	require.Equal(t, "ben", interceptors.User(conn.Context()))
+	c.Hangup()
+}
+
 // Without interceptors, a handler's Admit has a store as well.
 func TestAdmitOfAHandlerStores(t *testing.T) {
 	s := enginetest.Start(t, engine.Config{}, engine.Endpoint{Handler: engine.Handler{
@@ -205,4 +236,19 @@ func TestAdmitPanic(t *testing.T) {
 	require.EqualValues(t, 1, s.Engine.Stats().Panics)
 	require.Equal(t, map[engine.Refusal]uint64{engine.RefusedServer: 1}, nonZero(s.Engine.Stats().RefusedBy))
 	s.Dial().Hangup()
+}
+
+// A status that cannot answer a request is a mistake, and answered like any other error:
+// with 403, where net/http would panic, or leave the peer waiting for a final response.
+func TestAdmitWithoutAStatus(t *testing.T) {
+	for _, status := range []int{0, 99, 101, 600, 1000} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			refuse := func(*http.Request) error { return &engine.HandshakeError{Status: status, Reason: "not today"} }
+			s := enginetest.Start(t, engine.Config{}, engine.Endpoint{Handler: engine.Handler{OnMessage: echo, Admit: refuse}})
+			res := s.Request(enginetest.Handshake{})
+			require.Equal(t, http.StatusForbidden, res.StatusCode)
+			require.Equal(t, "not today\n", bodyOf(t, res))
+			require.Equal(t, map[engine.Refusal]uint64{engine.RefusedHandler: 1}, nonZero(s.Engine.Stats().RefusedBy))
+		})
+	}
 }

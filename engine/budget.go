@@ -19,9 +19,9 @@ func DefaultMemoryBudget() int {
 		limit = min(limit, machine)
 	}
 	if limit == math.MaxInt64 {
-		return min(2<<30, math.MaxInt) // an int may have 32 bits
+		limit = 2 << 30
 	}
-	return int(limit)
+	return int(min(limit, math.MaxInt)) // which has 32 bits where there are no more addresses
 }
 
 // What inbound messages are counted with beside their payload: gws's Message and
@@ -131,12 +131,13 @@ const shedGrace = int64(time.Second)
 func (c *Conn) hurry() {
 	c.mu.Lock()
 	late := c.closeSince != 0 && c.e.clock.now()-c.closeSince > shedGrace
+	cause := c.cause
 	c.mu.Unlock()
 	if late {
 		c.abort(budgetError())
 		return
 	}
-	c.queue.Close(frame.CloseTryAgainLater, "", true) // its own code stays
+	c.queue.Close(cause.Code, cause.replyReason(), true) // whose close frame may not be queued yet
 }
 
 // interrupt makes the reader let go of a message that it has not received in full. The

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strconv"
 	"time"
 
@@ -119,7 +121,7 @@ type Config struct {
 	// peer may send: pings and pongs, data messages, and their payload as it is on the
 	// wire. Unused, they save up for one second, or for one message of MaxMessageBytes if that is
 	// more. A peer that sends more is closed with 1008. Defaults: 100, and no limit
-	// for the others; negative: no limit. Environment: WS_CONTROL_FRAMES_PER_SECOND,
+	// for the others; negative: no limit; at most 2^31-1. Environment: WS_CONTROL_FRAMES_PER_SECOND,
 	// WS_MESSAGES_PER_SECOND, WS_BYTES_PER_SECOND.
 	ControlFramesPerSecond int
 	MessagesPerSecond      int
@@ -231,7 +233,7 @@ const (
 	defaultReadBuffer   = 32 << 10
 	mostLoops           = 1 << 13
 	smallestBuffer      = 4 << 10
-	smallestBudget      = 1 << 20
+	smallestBudget      = 4 << 20
 	defaultInbox        = 256
 	defaultBackground   = 1 << 16
 
@@ -311,6 +313,7 @@ func (c Config) withDefaults() Config {
 	or(&c.ShutdownTimeout, 10*time.Second)
 	or(&c.Logger, slog.Default())
 	c.TrustedProxies = withoutMapping(c.TrustedProxies)
+	c.AllowedOrigins, c.Interceptors = slices.Clone(c.AllowedOrigins), slices.Clone(c.Interceptors)
 	return c
 }
 
@@ -377,6 +380,7 @@ func (c Config) Validate() error {
 	size("Loops", c.Loops, 1, mostLoops)
 	size("Workers", c.Workers, 1, 1<<20)
 	size("MaxBackground", c.MaxBackground, 1, 1<<24)
+	c.checkRates(mistake)
 	c.checkMemory(mistake)
 	if code := c.SendClass.Code; code != 0 && !code.Sendable() {
 		mistake("SendClass.Code", uint16(code), "a code that may stand in a close frame; 1008 and 1013 suit")
@@ -398,6 +402,18 @@ func (c Config) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// checkRates: see bucket.take.
+func (c Config) checkRates(mistake func(field string, value any, allowed string)) {
+	rate := func(field string, value int) {
+		if value > math.MaxInt32 {
+			mistake(field, value, fmt.Sprintf("at most %d, or negative for no limit", math.MaxInt32))
+		}
+	}
+	rate("ControlFramesPerSecond", c.ControlFramesPerSecond)
+	rate("MessagesPerSecond", c.MessagesPerSecond)
+	rate("BytesPerSecond", c.BytesPerSecond)
 }
 
 func (c Config) checkMemory(mistake func(field string, value any, allowed string)) {

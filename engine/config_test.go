@@ -8,6 +8,7 @@ import (
 	"go/parser"
 	"go/token"
 	"maps"
+	"math"
 	"net/netip"
 	"os"
 	"reflect"
@@ -43,8 +44,8 @@ func TestConfigMistakes(t *testing.T) {
 		"Workers":           {Workers: -1},
 		"MaxBackground":     {MaxBackground: -1},
 		"SendClass.Code":    {SendClass: &backpressure.Class{Code: 1006}},
-		"MemoryBudgetBytes": {MemoryBudgetBytes: 4<<20 - 1},
-		"Budget.Limit()":    {Budget: backpressure.NewBudget(1 << 20)},
+		"MemoryBudgetBytes": {MaxMessageBytes: 1000, MemoryBudgetBytes: 4<<20 - 1},
+		"Budget.Limit()":    {MaxMessageBytes: 1000, Budget: backpressure.NewBudget(1<<20 - 1)},
 		"IdleTimeout":       {IdleTimeout: time.Second, PingInterval: time.Second},
 		"CloseTimeout":      {CloseTimeout: -1},
 		"HandshakeTimeout":  {HandshakeTimeout: -1},
@@ -59,6 +60,11 @@ func TestConfigMistakes(t *testing.T) {
 		require.Contains(t, mistakes(cfg.Validate()), field)
 		_, err := engine.New(cfg, onMessage(echo))
 		require.Contains(t, mistakes(err), field)
+	}
+	beyond := math.MaxInt32 // of what a peer may send in a second
+	if beyond++; beyond > 0 {
+		rates := engine.Config{ControlFramesPerSecond: beyond, MessagesPerSecond: beyond, BytesPerSecond: beyond}
+		require.ElementsMatch(t, []string{"ControlFramesPerSecond", "MessagesPerSecond", "BytesPerSecond"}, mistakes(rates.Validate()))
 	}
 	over := engine.Config{MaxMessageBytes: 1<<30 + 1, ReadBufferBytes: 1<<20 + 1}
 	require.ElementsMatch(t, []string{"MaxMessageBytes", "ReadBufferBytes", "InboxBytes"}, mistakes(over.Validate()), "InboxBytes follows MaxMessageBytes")
@@ -119,6 +125,12 @@ func TestConfigIsCopied(t *testing.T) {
 	require.Equal(t, "one", c.Response.Header.Get("Sec-WebSocket-Protocol"))
 	c.SendText("m")
 	require.Equal(t, "m<a<b>b>a", c.ReadText())
+	c.Hangup()
+	require.Equal(t, []string{"https://example.com"}, s.Engine.AllowedOrigins())
+	s.Handle("/later", onMessage(echo))
+	c = s.DialWith(enginetest.Handshake{Target: "/later"})
+	c.SendText("m")
+	require.Equal(t, "m<a>a", c.ReadText(), "an endpoint that is made later")
 	c.Hangup()
 }
 

@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/penstock-ws/penstock/frame/deflate"
 	"github.com/penstock-ws/penstock/interceptors"
@@ -271,14 +270,11 @@ func (d *dialling) handshakeHeader() {
 	}
 }
 
-// aLongTimeAgo makes what waits for a connection return.
-var aLongTimeAgo = time.Unix(1, 0)
-
 // within has everything that is done with the connection end when ctx does. The
 // returned function ends that; it returns ctx's error if ctx came first.
 func (d *dialling) within(ctx context.Context) (end func() error) {
 	conn := d.conn
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(aLongTimeAgo) })
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(longAgo) })
 	return func() error {
 		if !stop() {
 			return ctx.Err()

@@ -217,6 +217,9 @@ func (p *endpoint) receive(ctx context.Context, in Message) error {
 		return nil
 	}
 	c := FromContext(ctx)
+	if c == nil {
+		return errForeignContext
+	}
 	if p.pull {
 		c.pulled.passed, c.pulled.got = in, true
 		return nil
@@ -274,7 +277,8 @@ func (e *Engine) start(p *endpoint, o beginning) *Conn {
 	if !e.admit(c) { // Shutdown has begun since the request was checked
 		c.queue.Fail(net.ErrClosed) // closes the socket, by Finished
 		c.transport.giveBack()
-		e.admission.leave(o.scope)
+		c.transport.returnGrant()
+		c.leaveBudget()
 		return nil
 	}
 	if c.home != nil {

@@ -24,7 +24,7 @@ var (
 	ErrStreamStalled = errors.New("engine: the stream's source has stalled")
 
 	// ErrMessageTooBig: a message to send is larger than MaxMessageBytes. The
-	// connection is being closed with 1009.
+	// connection, if it is for one, is being closed with 1009.
 	ErrMessageTooBig = errors.New("engine: message exceeds MaxMessageBytes")
 
 	// ErrInvalidUTF8: a text message to send is not UTF-8 (RFC 6455 §8.1). It was
@@ -85,8 +85,8 @@ func (e *CloseError) Error() string {
 // Is makes every CloseError a net.ErrClosed.
 func (e *CloseError) Is(target error) bool { return target == net.ErrClosed }
 
-// HandshakeError refuses an upgrade. The response has the status, the headers,
-// and the reason as its plain-text body. Dial returns the one that the server has
+// HandshakeError refuses an upgrade. The response has the status, 200 to 599 (403 stands in
+// for any other), the headers, and the reason as its plain-text body. Dial returns the one that the server has
 // sent: the reason is the body's first line then, or what there is of it in 512 bytes.
 type HandshakeError struct {
 	Status int

@@ -40,7 +40,7 @@ func (ep *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func refusal(err error) *HandshakeError {
 	var h *HandshakeError
 	if errors.As(err, &h) {
-		return h
+		return h.answerable()
 	}
 	h = &HandshakeError{Status: http.StatusForbidden, Reason: "not admitted", why: RefusedHandler}
 	var r interceptors.Refusal
@@ -54,6 +54,17 @@ func refusal(err error) *HandshakeError {
 		}
 	}
 	return h
+}
+
+// answerable returns h with a status that can answer a request: for any other net/http
+// panics, or leaves the peer waiting.
+func (h *HandshakeError) answerable() *HandshakeError {
+	if h.Status >= 200 && h.Status <= 599 {
+		return h
+	}
+	own := *h
+	own.Status = http.StatusForbidden
+	return &own
 }
 
 // refuse writes the response to a request that is not upgraded, whoever refused.
@@ -142,12 +153,13 @@ func (ep *endpoint) admits(r *http.Request) (admitted *http.Request, first value
 	return r, early.take(), err
 }
 
-// maxHeaderBytes bounds the header lines of a handshake, which are kept for the
-// connection's life. Serve has net/http refuse larger ones unread.
-const maxHeaderBytes = 16 << 10
+// maxKeptBytes bounds what a Scope keeps of a request for the connection's life. Serve has
+// net/http refuse more unread; other servers' default is a megabyte.
+const maxKeptBytes = 16 << 10
 
-func headerBytes(h http.Header) (n int) {
-	for name, values := range h {
+func keptBytes(r *http.Request) int {
+	n := len(r.URL.Path) + len(r.URL.RawQuery) + len(r.Host)
+	for name, values := range r.Header {
 		for _, v := range values {
 			n += len(name) + len(v)
 		}
@@ -172,8 +184,8 @@ func checkRequest(r *http.Request) error {
 		return upgradeRequired("Sec-WebSocket-Version must be 13")
 	case !validKey(r.Header["Sec-Websocket-Key"]):
 		return bad("Sec-WebSocket-Key must be 16 bytes in base64")
-	case headerBytes(r.Header) > maxHeaderBytes:
-		return &HandshakeError{Status: http.StatusRequestHeaderFieldsTooLarge, Reason: "the header is too large"}
+	case keptBytes(r) > maxKeptBytes:
+		return &HandshakeError{Status: http.StatusRequestHeaderFieldsTooLarge, Reason: "the header, with the URL, is too large"}
 	case r.ContentLength != 0 || len(r.TransferEncoding) > 0:
 		return bad("a WebSocket handshake has no body")
 	}

@@ -220,6 +220,23 @@ func TestHeadersBounded(t *testing.T) {
 	require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, s.Request(h).StatusCode)
 }
 
+// So are the other parts of a request that are kept: net/http alone lets a megabyte pass,
+// which the memory budget would know nothing of.
+func TestRequestLineAndHostBounded(t *testing.T) {
+	const long = 17 << 10
+	for name, h := range map[string]enginetest.Handshake{
+		"path":     {Target: "/" + strings.Repeat("a", long)},
+		"query":    {Target: "/?" + strings.Repeat("a", long)},
+		"host":     {Header: map[string][]string{"Host": {strings.Repeat("a", long)}}},
+		"together": {Target: "/?" + strings.Repeat("a", long/2), Header: map[string][]string{"X-Large": {strings.Repeat("a", long/2)}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := enginetest.Start(t, engine.Config{}, onMessage(echo))
+			require.Equal(t, http.StatusRequestHeaderFieldsTooLarge, s.Request(h).StatusCode)
+		})
+	}
+}
+
 // What is more than one origin, or more than an origin, is none.
 func TestOriginIsAnOrigin(t *testing.T) {
 	s := enginetest.Start(t, engine.Config{}, onMessage(echo))

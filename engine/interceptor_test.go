@@ -580,3 +580,49 @@ func TestA10Store(t *testing.T) {
 		c.Hangup()
 	}
 }
+
+// An interceptor that goes on with a context which is not derived from its own has lost the
+// connection: that is an error, of the message it happens to, and no handler meets a
+// connection that is nil, nor a sender a panic.
+func TestInterceptorForeignContext(t *testing.T) {
+	t.Run("out", func(t *testing.T) {
+		opened := make(conns, 1)
+		s := enginetest.Start(t, engine.Config{Logger: quiet}, with(engine.Handler{OnOpen: opened.OnOpen, OnMessage: echo},
+			outFunc(func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+				if string(out.Data) == "lost" {
+					ctx = context.Background()
+				}
+				return next(ctx, out)
+			})))
+		c := s.Dial()
+		conn := <-opened
+		err := conn.SendText("lost")
+		require.Equal(t, engine.Refused, engine.VerdictOf(err))
+		require.NoError(t, conn.SendText("found"))
+		require.Equal(t, "found", c.ReadText())
+		c.Hangup()
+	})
+	for name, h := range map[string]engine.Handler{
+		"in": {OnMessage: func(_ context.Context, c *engine.Conn, _ engine.Message) error {
+			assert.NotNil(t, c)
+			return nil
+		}},
+		"in, received": {OnOpen: func(_ context.Context, c *engine.Conn) error {
+			return c.Go(func(ctx context.Context) {
+				_, err := c.Receive(ctx)
+				assert.Error(t, err)
+			})
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := enginetest.Start(t, engine.Config{Logger: quiet}, with(h,
+				inFunc(func(_ context.Context, in engine.Message, next interceptors.InboundFunc) error {
+					return next(context.Background(), in)
+				})))
+			c := s.Dial()
+			c.SendText("lost")
+			c.ExpectClose(frame.CloseInternalError)
+			require.Zero(t, s.Engine.Stats().Panics)
+		})
+	}
+}

@@ -392,3 +392,30 @@ func TestLoopInterrupt(t *testing.T) {
 		})
 	}
 }
+
+// A shutdown may cut a connection off before it is watched. Its descriptor is closed by
+// then, and its number perhaps another's: it must not come to be watched, nor read.
+func TestLoopClosedBeforeItIsWatched(t *testing.T) {
+	r := newLoopRig(t)
+	live := r.l.live
+	tcp, _ := tcpPair(t)
+	s, err := newLoopSocket(r.l, tcp, kernelOf(tcp))
+	require.NoError(t, err)
+	c := &Conn{e: r.l.e, ep: r.l.e.endpoint, id: 2, sock: s, home: s, scope: &Scope{}}
+	s.conn = c
+	c.queue.Init(r.l.e.server.outbound, s, c)
+	for _, what := range []func(){
+		func() { c.abort(&CloseError{Code: frame.CloseAbnormal, Cause: CauseShutdown}) },
+		s.watch,
+		s.start,
+	} {
+		what()
+		r.l.collect()
+		for _, s := range r.l.work {
+			r.l.serve(s)
+		}
+		require.Equal(t, released, s.state)
+		require.Equal(t, live, r.l.live)
+	}
+	require.True(t, c.readDone)
+}

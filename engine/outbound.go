@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 
 	"github.com/penstock-ws/penstock/interceptors"
@@ -39,11 +40,16 @@ func (r *outRun) Value(key any) any {
 	return r.Context.Value(key)
 }
 
+// errForeignContext: there is no telling which connection a message belongs to.
+var errForeignContext = errors.New("engine: an interceptor has called next with a context that is not derived from its own")
+
 // sendOut is the end of every outbound chain.
 func sendOut(ctx context.Context, out interceptors.Outbound) error {
 	r, ok := ctx.(*outRun)
 	if !ok { // an interceptor has derived another from it
-		r = ctx.Value(outRunKey{}).(*outRun)
+		if r, ok = ctx.Value(outRunKey{}).(*outRun); !ok {
+			return errForeignContext
+		}
 	}
 	c := r.conn
 	switch {

@@ -38,10 +38,10 @@ func newLot(e *Engine) *lot { return &lot{e: e} }
 // parks reports whether it is worth trying.
 func (w *lot) parks() bool { return !w.useless.Load() }
 
-// openLocked begins to watch. It returns false if the system does not let it.
-func (w *lot) openLocked() bool {
+// openLocked begins to watch, if it has not yet.
+func (w *lot) openLocked() error {
 	if w.opened {
-		return true
+		return nil
 	}
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err == nil {
@@ -56,16 +56,16 @@ func (w *lot) openLocked() bool {
 		}
 	}
 	if err != nil {
-		w.giveUpLocked(os.NewSyscallError("epoll_create1", err))
-		return false
+		return os.NewSyscallError("epoll_create1", err)
 	}
 	w.fd, w.opened = fd, true
 	w.poll = w.pollOnce
 	w.e.goroutines.spawn(w.run) // ends with Shutdown
-	return true
+	return nil
 }
 
-func (w *lot) giveUpLocked(err error) {
+// giveUp: the system does not let connections be parked.
+func (w *lot) giveUp(err error) {
 	if !w.useless.Swap(true) {
 		w.e.cfg.Logger.Warn("penstock: idle connections keep their goroutines", "error", err)
 	}
@@ -73,26 +73,35 @@ func (w *lot) giveUpLocked(err error) {
 
 // park waits for a socket that belongs to c. It returns false if it does not.
 func (w *lot) park(s *tcpSocket, c *Conn) (ok bool) {
-	_ = s.raw.Control(func(fd uintptr) { // fails on a closed socket
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if s.closed || w.useless.Load() || !w.openLocked() {
-			return
-		}
-		// Edge-triggered it tells at once of what there is already.
-		ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(fd), Pad: int32(c.id)}
-		if err := unix.EpollCtl(w.fd, unix.EPOLL_CTL_ADD, int(fd), &ev); err != nil {
-			w.giveUpLocked(os.NewSyscallError("epoll_ctl", err))
-			return
-		}
-		for len(w.list) <= int(fd) {
-			w.list = append(w.list, nil)
-		}
-		w.list[fd] = s
-		s.fd, s.parked = int32(fd), c
-		ok = true
-	})
+	var err error
+	_ = s.raw.Control(func(fd uintptr) { ok, err = w.add(s, c, int(fd)) }) // fails on a closed socket
+	if err != nil {
+		w.giveUp(err) // here, because it logs: the logger is the program's
+	}
 	return ok
+}
+
+// add puts a socket into the list. err says that the system does not let it.
+func (w *lot) add(s *tcpSocket, c *Conn, fd int) (ok bool, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s.closed || w.useless.Load() {
+		return false, nil
+	}
+	if err := w.openLocked(); err != nil {
+		return false, err
+	}
+	// Edge-triggered it tells at once of what there is already.
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(fd), Pad: int32(c.id)}
+	if err := unix.EpollCtl(w.fd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+		return false, os.NewSyscallError("epoll_ctl", err)
+	}
+	for len(w.list) <= fd {
+		w.list = append(w.list, nil)
+	}
+	w.list[fd] = s
+	s.fd, s.parked = int32(fd), c
+	return true, nil
 }
 
 // release is called before a socket is closed. It returns the connection if it is

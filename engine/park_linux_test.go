@@ -602,17 +602,20 @@ func TestParkRefused(t *testing.T) {
 			defer w.mu.Unlock()
 			w.opened, w.fd = true, -1
 		},
-		"no descriptor": func(w *lot) {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.giveUpLocked(unix.EMFILE)
-		},
+		"no descriptor": func(w *lot) { w.giveUp(unix.EMFILE) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			logged := &warnings{}
 			r := newParkRig(t, "pool", Config{Logger: slog.New(logged)})
 			a, b := r.dial(), r.dial()
 			spoil(r.e.lot)
+			logged.during = func() { // a program's own code, which may close the connection
+				if r.e.lot.mu.TryLock() {
+					r.e.lot.mu.Unlock()
+					return
+				}
+				t.Error("a lock is held while the logger runs")
+			}
 			for _, p := range []*parkPeer{a, b} {
 				p.c.nudge()
 				r.eventually(func() bool { return p.state() == readerStays }, "it does not stay")
@@ -631,13 +634,17 @@ func TestParkRefused(t *testing.T) {
 // warnings counts what is logged.
 type warnings struct {
 	slog.Handler
-	mu sync.Mutex
-	n  int
+	during func()
+	mu     sync.Mutex
+	n      int
 }
 
 func (w *warnings) Enabled(context.Context, slog.Level) bool { return true }
 
 func (w *warnings) Handle(context.Context, slog.Record) error {
+	if w.during != nil {
+		w.during()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.n++

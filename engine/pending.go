@@ -10,8 +10,13 @@ import (
 )
 
 // SetSendClass changes what becomes of messages that name no class, on this
-// connection.
-func (c *Conn) SetSendClass(class *backpressure.Class) { c.queue.SetClass(class) }
+// connection; nil: to what it began with, the class of the endpoint or of Config.
+func (c *Conn) SetSendClass(class *backpressure.Class) {
+	if class == nil {
+		class = c.ep.class
+	}
+	c.queue.SetClass(class)
+}
 
 // Cork runs f and holds back what is sent on the connection meanwhile, up to
 // CorkBytes, so that it leaves in one write when f returns. The replies to a batch

@@ -330,6 +330,11 @@ func TestPolicyTimeToLive(t *testing.T) {
 func TestPolicyDisconnect(t *testing.T) {
 	class := &backpressure.Class{Name: "all or nothing", Overflow: backpressure.Disconnect, Code: 4013}
 	send := func(r *policyRig, p []byte) error { return r.conn.Send(frame.Binary, p) }
+	sendAgain := func(r *policyRig, p []byte) error {
+		r.conn.SetSendClass(filler)
+		r.conn.SetSendClass(nil)
+		return send(r, p)
+	}
 	for name, row := range map[string]struct {
 		cfg  engine.Config
 		ep   engine.Endpoint
@@ -341,6 +346,8 @@ func TestPolicyDisconnect(t *testing.T) {
 			r.conn.SetSendClass(class)
 			return send(r, p)
 		}},
+		"Config again":   {engine.Config{SendClass: class}, engine.Endpoint{}, sendAgain},
+		"Endpoint again": {engine.Config{SendClass: filler}, engine.Endpoint{SendClass: class}, sendAgain},
 		"SendWith": {engine.Config{SendClass: filler}, engine.Endpoint{}, func(r *policyRig, p []byte) error {
 			return r.conn.SendWith(engine.SendOptions{Class: class}, frame.Binary, p)
 		}},

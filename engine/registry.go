@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -98,17 +99,26 @@ func (k *clock) at(t int64) time.Time { return k.start.Add(time.Duration(t - 1))
 type sweeper struct {
 	e      *Engine
 	period time.Duration // between two visits to a shard
-	most   int           // acts in one visit
+	most   int           // ends in one visit
 	parks  int           // likewise, nudges
 	stop   chan struct{}
 	due    []func() // reused between shards
 	silent []*Conn  // likewise
 }
 
-// actsPerSecond bounds what the sweeper begins for each processor: ten thousand peers
-// that are late at the same time are ended over some seconds, and the others hardly
+// endsPerSecond bounds the ends that the sweeper begins for each processor: ten thousand
+// peers that are late at the same time are ended over some seconds, and the others hardly
 // notice. An end takes some 60 µs of CPU.
-const actsPerSecond = 800
+const endsPerSecond = 800
+
+// An act is what the sweeper does about a connection.
+type act uint8
+
+const (
+	ends     act = iota // it is to be ended: endsPerSecond
+	pings               // see pingSpread
+	relieves            // as often as it is wanted
+)
 
 // watch is what the sweeper remembers of a connection.
 type watch struct {
@@ -128,7 +138,7 @@ func newSweeper(e *Engine) *sweeper {
 	}
 	period = max(period, shardCount*100*time.Microsecond)
 	visits := float64(runtime.GOMAXPROCS(0)) * (period / shardCount).Seconds()
-	most, parks := int(actsPerSecond*visits), int(parksPerSecond*visits)
+	most, parks := int(endsPerSecond*visits), int(parksPerSecond*visits)
 	return &sweeper{e: e, period: period, most: max(1, most), parks: max(1, parks), stop: make(chan struct{})}
 }
 
@@ -157,13 +167,18 @@ func (w *sweeper) run() {
 
 func (w *sweeper) sweep(s *shard) {
 	now := w.e.clock.now()
+	left := [...]float64{ends: float64(w.most), pings: 1, relieves: math.Inf(1)}
 	s.each(func(c *Conn) {
-		if act := w.check(c, now); act != nil && len(w.due) < w.most { // else at the next visit
-			w.due = append(w.due, act)
+		if c.ep.ping > 0 {
+			left[pings] += float64(w.period) / float64(c.ep.pingSpread())
+		}
+		if do, what := w.check(c, now); do != nil && left[what] >= 1 { // else at the next visit
+			left[what]--
+			w.due = append(w.due, do)
 		}
 	})
-	for _, act := range w.due {
-		act()
+	for _, do := range w.due {
+		do()
 	}
 	clear(w.due)
 	w.due = w.due[:0]
@@ -174,8 +189,20 @@ func (w *sweeper) sweep(s *shard) {
 	w.silent = w.silent[:0]
 }
 
-// check returns what is to be done about a connection, if anything.
-func (w *sweeper) check(c *Conn, now int64) func() {
+// pingSpread is the time over which peers are pinged that fell silent together: a pong wakes
+// a connection, and if all were awake at the same time none had saved memory. A visit
+// may ping so many that each gets its turn in this time, whatever their number: a fixed
+// bound would be used up by the first ones of a shard each time.
+func (p *endpoint) pingSpread() time.Duration {
+	most := p.ping
+	if p.idle > 0 {
+		most = min(most, p.idle-p.ping)
+	}
+	return most / 4
+}
+
+// check returns what is to be done about a connection, and what that is; nil: nothing.
+func (w *sweeper) check(c *Conn, now int64) (do func(), what act) {
 	cfg := &w.e.cfg
 	out := c.queue.Status()
 	if !out.Blocked || out.Written != c.watch.written {
@@ -195,39 +222,39 @@ func (w *sweeper) check(c *Conn, now int64) func() {
 	case over:
 	case closing != 0 && now-closing > int64(cfg.CloseTimeout):
 		if !answered {
-			return c.answerLate
+			return c.answerLate, ends
 		}
 		return func() {
 			c.abort(&CloseError{Code: frame.CloseAbnormal, Reason: "close timeout", Cause: CauseCloseTimeout})
-		}
+		}, ends
 	case out.Blocked && exceeds(now-c.watch.moved, cfg.WriteStallTimeout):
 		return func() {
 			w.e.counters.stalled.Add(1)
 			c.abort(&CloseError{Code: frame.CloseAbnormal, Reason: "write stalled", Cause: CauseWriteStall})
-		}
+		}, ends
 	case !opened && exceeds(silence, cfg.HandshakeTimeout):
 		return func() {
 			c.abort(&CloseError{Code: frame.CloseAbnormal, Reason: "OnOpen took longer than HandshakeTimeout", Cause: CauseError})
-		}
+		}, ends
 	case out.Starved:
-		return c.queue.Relieve
+		return c.queue.Relieve, relieves
 	case closing != 0 || paused || c.busy.Load():
 	case slow:
 		return func() {
 			c.shut(&CloseError{Code: frame.ClosePolicyViolation, Reason: "message comes too slowly", Cause: CauseLimit}, false)
 			c.interrupt()
-		}
+		}, ends
 	case exceeds(silence, c.ep.idle):
 		return func() {
 			c.shut(&CloseError{Code: frame.CloseGoingAway, Reason: "idle timeout", Cause: CauseIdle}, false)
-		}
+		}, ends
 	case exceeds(silence, c.ep.ping) && exceeds(now-c.watch.pinged, c.ep.ping):
 		return func() {
 			c.watch.pinged = now
 			c.queue.SendControl(frame.Ping, nil)
-		}
+		}, pings
 	}
-	return nil
+	return nil, ends
 }
 
 // exceeds: a timeout that is not positive is switched off.

@@ -217,10 +217,5 @@ func wholeSeconds(d time.Duration) int64 { return int64((d + time.Second - 1) / 
 
 // closeReason returns as much of a text as a close frame has room for.
 func closeReason(text string) string {
-	text = strings.ToValidUTF8(text, "\uFFFD")
-	for len(text) > frame.MaxReason {
-		_, size := utf8.DecodeLastRuneInString(text)
-		text = text[:len(text)-size]
-	}
-	return text
+	return frame.TruncateReason(strings.ToValidUTF8(text, "\uFFFD"))
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/penstock-ws/penstock/backpressure"
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/engine/enginetest"
 	"github.com/penstock-ws/penstock/frame"
@@ -224,4 +225,18 @@ func TestShutdownServe(t *testing.T) {
 			require.False(t, errors.As(err, &timeout) && timeout.Timeout(), "the connection is still open")
 		})
 	}
+}
+
+// A connection that Shutdown comes before, although its request was checked in time, gives
+// back what the message that came with its handshake has taken.
+func TestShutdownDuringAdmitGivesBack(t *testing.T) {
+	budget := backpressure.NewBudget(64 << 20)
+	var s *enginetest.Server
+	s = enginetest.Start(t, engine.Config{Budget: budget}, engine.Endpoint{Handler: engine.Handler{
+		OnMessage: echo,
+		Admit:     func(*http.Request) error { return s.Shutdown(20 * time.Second) },
+	}})
+	header := frame.AppendHeader(nil, frame.Header{Fin: true, Opcode: frame.Binary, Masked: true, Length: 1 << 20})
+	s.Ask(enginetest.Handshake{Early: header}).ReadToEnd()
+	enginetest.Await(t, func() bool { return budget.Used() == 0 }, "all that was taken should have been given back")
 }

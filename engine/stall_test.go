@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -77,8 +79,8 @@ func TestStallOfAResponse(t *testing.T) {
 	}
 }
 
-// Peers that are late all at the same time are ended, and pinged, a few at a time: those
-// that are not late have work to be done, too.
+// Peers that are late all at the same time are ended a few at a time: those that are not
+// late have work to be done, too.
 func TestSweeperEndsAFewAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		// The race detector dies of 8128 goroutines, and a connection has two.
@@ -115,10 +117,58 @@ func TestSweeperEndsAFewAtATime(t *testing.T) {
 			before = now
 		}
 		require.Equal(t, n, before, "all are ended in the end")
-		perStep := actsPerSecond / 10 * runtime.GOMAXPROCS(0)
+		perStep := endsPerSecond / 10 * runtime.GOMAXPROCS(0)
 		require.LessOrEqual(t, most, 2*perStep)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		_ = e.Shutdown(ctx) // the peers do not answer
 	})
+}
+
+// However many peers are silent, each is pinged in time; of those that fell silent together
+// only some at a time.
+func TestSweeperPingsEverybody(t *testing.T) {
+	for interval, atOnce := range map[time.Duration]float64{time.Second: 1, 30 * time.Second: 0.25} {
+		t.Run(interval.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { pingsEverybody(t, interval, atOnce) })
+		})
+	}
+}
+
+// pingsEverybody wants no more than a share of the peers to be pinged in a second.
+func pingsEverybody(t *testing.T, interval time.Duration, atOnce float64) {
+	const n, rounds = 400, 10
+	e, err := New(Config{IO: IOGoroutines, PingInterval: interval, IdleTimeout: time.Hour, Logger: slog.New(slog.DiscardHandler)}, Endpoint{})
+	require.NoError(t, err)
+	var socks []*cutSocket
+	for range n {
+		scope := scopeOf("")
+		require.NoError(t, e.admission.enter(scope))
+		sock := &cutSocket{tasks: &e.goroutines}
+		e.start(e.endpoint, beginning{sock: lateSocket{sock, 0, make(chan struct{})}, response: []byte("x"), scope: scope})
+		socks = append(socks, sock)
+	}
+	pinged := func() (each []int, all int) {
+		for _, sock := range socks {
+			sock.mu.Lock()
+			each = append(each, bytes.Count(sock.out, []byte{0x89, 0})) // FIN and ping, no payload
+			sock.mu.Unlock()
+			all += each[len(each)-1]
+		}
+		return each, all
+	}
+	before, most := 0, 0
+	for begin := time.Now(); time.Since(begin) < rounds*interval; {
+		time.Sleep(time.Second)
+		synctest.Wait()
+		_, now := pinged()
+		most = max(most, now-before)
+		before = now
+	}
+	each, _ := pinged()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = e.Shutdown(ctx) // the peers do not answer
+	require.GreaterOrEqual(t, slices.Min(each), rounds*7/10)
+	require.LessOrEqual(t, float64(most), atOnce*n)
 }

@@ -1,6 +1,9 @@
 package engine
 
-import "sync"
+import (
+	"maps"
+	"sync"
+)
 
 // values are what a program has stored for a connection's life.
 type values map[any]any
@@ -50,7 +53,7 @@ func (s *earlyStore) Get(key any) any {
 	return s.values[key]
 }
 
-// Set is Conn.Set. Once the connection has taken the values over, it does nothing.
+// Set is Conn.Set. Once the connection has begun with the values, it does nothing.
 func (s *earlyStore) Set(key, value any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -59,9 +62,10 @@ func (s *earlyStore) Set(key, value any) {
 	}
 }
 
+// take returns a copy: the connection has a lock of its own.
 func (s *earlyStore) take() values {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.taken = true
-	return s.values
+	return maps.Clone(s.values)
 }

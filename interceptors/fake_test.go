@@ -97,7 +97,7 @@ func TestStockAllocatesNothing(t *testing.T) {
 		i    interceptors.Interceptor
 		want float64
 	}{
-		"Logging, not drawn":       {interceptors.Logging(interceptors.LoggingConfig{Sample: 1 << 62}), 0},
+		"Logging, not drawn":       {interceptors.Logging(interceptors.LoggingConfig{Sample: 1 << 30}), 0},
 		"RateLimit by connection":  {interceptors.RateLimit(interceptors.RateLimitConfig{Messages: 1 << 30}), 0},
 		"RateLimit by user":        {interceptors.RateLimit(interceptors.RateLimitConfig{Messages: 1 << 30, Key: interceptors.ByUser}), 0},
 		"Timeout":                  {interceptors.Timeout(interceptors.TimeoutConfig{}), 1},

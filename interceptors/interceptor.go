@@ -27,7 +27,8 @@ import (
 // the handler never sees the message, and the peer is answered with the
 // [Refusal] that is returned; outbound, nothing is sent, and the sender is
 // given the error that is returned (nil pretends that it was sent). Calling
-// next twice delivers twice. next must not be called after the method has
+// next twice delivers twice. next is given ctx, or a context derived from it: the
+// connection is found in it. It must not be called after the method has
 // returned, nor from another goroutine: the message is borrowed, and so is the
 // [Context].
 //

@@ -69,7 +69,7 @@ func wrongs(t *testing.T) map[string]wrong {
 		"max_ws_message_bytes":           number("--max-message-bytes", "1MiB", "1"),
 		"ws_send_chunk_bytes":            number("--send-chunk-bytes", "124", "125"),
 		"ws_max_connections":             {flag: "--max-connections", value: "-1", says: rate.says},
-		"ws_memory_budget_bytes":         number("--memory-budget-bytes", bytes, "1048576"),
+		"ws_memory_budget_bytes":         number("--memory-budget-bytes", bytes, "4194304"),
 		"ws_workers":                     number("--workers", "0", "1"),
 		"ws_io":                          text("--io", "", "magic", "goroutine", "epoll"),
 		"ws_loops":                       number("--loops", count, "1"),

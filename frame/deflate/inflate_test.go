@@ -364,6 +364,21 @@ func TestInflateStandard(t *testing.T) {
 	}
 }
 
+// What an inflater has read before has no part in what it makes of a message: not the
+// code tables either, of which a block without distance codes has none. This one uses
+// some all the same.
+func TestInflateForgetsTables(t *testing.T) {
+	src := []byte("}\xcdI\n\xc20\x14\x00\xd0\x9e\xe5\xafc0\xf9S\x9a\xdb\x84X)8\x00I\xebF9{](\xa5A\xeab\x1e" +
+		"100000,08700000000000000000,0800000\xd1.80000\xc1\xfb0")
+	for name, payload := range payloads() {
+		for _, level := range []int{-2, 1, 6, 9} {
+			inflate(t, deflate.AppendMessage(nil, payload, level, 15))
+			_, err := deflate.Inflate(nil, src, mib, 0, nil)
+			require.ErrorIs(t, err, deflate.ErrCorrupt, "after %s, level %d", name, level)
+		}
+	}
+}
+
 // Nothing of random bytes may get past the limit or out of the errors' list.
 func FuzzInflate(f *testing.F) {
 	for _, row := range inflations {
