@@ -541,7 +541,11 @@ func TestCloseCongested(t *testing.T) {
 	c := start(t, reconnect.Config{Target: "ws://" + ln.Addr().String() + "/", OnLost: gone.note, OutboxMessages: 10})
 	awaitState(t, c, connected)
 	defer func() { _ = (<-peer).Close() }()
-	for c.SendText(strings.Repeat("x", 100_000)) == nil {
+	for quiet := 0; quiet < 5; quiet++ { // kernels take some more a little later
+		for c.SendText(strings.Repeat("x", 100_000)) == nil {
+			quiet = 0
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
