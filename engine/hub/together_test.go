@@ -27,6 +27,8 @@ type track struct {
 	wrong []string
 	limit int // messages until it hangs up; 0: it never does
 	hang  func()
+
+	hanging sync.WaitGroup
 }
 
 func (k *track) receive(_ context.Context, _ *engine.Conn, m engine.Message) error {
@@ -57,7 +59,7 @@ func (k *track) receive(_ context.Context, _ *engine.Conn, m engine.Message) err
 	if k.limit--; k.limit == 0 {
 		hang := k.hang
 		k.hang = nil
-		go hang()
+		k.hanging.Go(hang)
 	}
 	return nil
 }
@@ -137,6 +139,7 @@ func together(t *testing.T, limits hub.History) {
 			defer k.mu.Unlock()
 			return k.at == last
 		}, "%d has not got the last one, %v", i, last)
+		k.hanging.Wait() // also who hangs up at the last one comes back
 		k.mu.Lock()
 		require.Empty(t, k.wrong)
 		gaps += k.gaps
