@@ -34,9 +34,16 @@ func Example() {
 	}
 	client := dial("/", "")
 	say := func(ws *websocket.Conn, text string) { _ = ws.WriteMessage(websocket.TextMessage, []byte(text)) }
+	var last string
 	hear := func() {
-		_, text, err := client.ReadMessage()
-		fmt.Println(string(text), err)
+		for { // a status may be told twice
+			_, text, err := client.ReadMessage()
+			if err != nil || string(text) != last {
+				fmt.Println(string(text), err)
+				last = string(text)
+				return
+			}
+		}
 	}
 
 	say(client, "get_worker_status")
