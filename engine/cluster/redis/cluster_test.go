@@ -10,6 +10,7 @@ import (
 	"time"
 
 	client "github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/penstock-ws/penstock/engine/cluster"
@@ -295,10 +296,11 @@ func TestSentinelFailover(t *testing.T) {
 	require.Error(t, hear(t, lost))
 	hear(t, live)
 	comesThrough(t, pub, received, "a")
-	require.Eventually(t, func() bool {
-		again, err := pub.Append(t.Context(), "a", kept)
-		return err == nil && again == first
-	}, patience, 20*time.Millisecond, "a batch that the old master had taken is known")
+	require.EventuallyWithT(t, func(t *assert.CollectT) {
+		again, err := pub.Append(context.Background(), "a", kept)
+		assert.NoError(t, err)
+		assert.Equal(t, first, again, "a batch that the old master had taken is known")
+	}, patience, 20*time.Millisecond)
 	page, err := sub.Read(t.Context(), "a", 0)
 	require.NoError(t, err)
 	require.Len(t, page.Messages, 1)
