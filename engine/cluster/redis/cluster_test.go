@@ -300,7 +300,7 @@ func TestSentinelFailover(t *testing.T) {
 		again, err := pub.Append(context.Background(), "a", kept)
 		assert.NoError(t, err)
 		assert.Equal(t, first, again, "a batch that the old master had taken is known")
-	}, patience, 20*time.Millisecond)
+	}, 3*patience, 20*time.Millisecond)
 	page, err := sub.Read(t.Context(), "a", 0)
 	require.NoError(t, err)
 	require.Len(t, page.Messages, 1)
