@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/url"
 	"strings"
 	"sync"
@@ -14,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/penstock-ws/penstock/engine/cluster"
+	"github.com/penstock-ws/penstock/engine/cluster/internal/retry"
 )
 
 // Config says where the NATS is.
@@ -104,36 +104,11 @@ func (b *Broker) look() {
 	}
 }
 
-const (
-	firstPause   = 20 * time.Millisecond
-	longestPause = 250 * time.Millisecond // less than what nodes wait for each other after an outage
-	mostWaiting  = 1 << 16                // received messages; with more the connection is given up
-)
+const mostWaiting = 1 << 16 // received messages; with more the connection is given up
 
 // Run is as cluster.Broker says.
 func (b *Broker) Run(ctx context.Context, to cluster.Events) {
-	for pause := firstPause; ; {
-		began := time.Now()
-		err := b.connection(ctx, to)
-		if ctx.Err() != nil {
-			return
-		}
-		to.Lost(err)
-		if time.Since(began) > longestPause {
-			pause = firstPause
-		}
-		wait(ctx, pause/2+rand.N(pause))
-		pause = min(2*pause, longestPause)
-	}
-}
-
-func wait(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
+	retry.Run(ctx, func() error { return b.connection(ctx, to) }, to.Lost)
 }
 
 // A link is one life of the connection. Its library would connect again by itself; here

@@ -3,7 +3,6 @@ package nats_test
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -57,24 +56,10 @@ type child struct {
 }
 
 func startChild(t testing.TB, dir string) *child {
-	c := &child{port: freePort(t), dir: dir}
+	c := &child{port: brokertest.FreePort(t), dir: dir}
 	c.start(t)
 	t.Cleanup(func() { c.kill(t) })
 	return c
-}
-
-// freePort returns one below those that connections are given: such a one could be taken
-// while the server that had it is killed.
-func freePort(t testing.TB) int {
-	for range 100 {
-		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000)))
-		if err == nil {
-			require.NoError(t, ln.Close())
-			return ln.Addr().(*net.TCPAddr).Port
-		}
-	}
-	t.Fatal("no port is free")
-	return 0
 }
 
 func (c *child) address() string { return fmt.Sprintf("127.0.0.1:%d", c.port) }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"strings"
 	"sync"
@@ -13,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/penstock-ws/penstock/engine/cluster"
+	"github.com/penstock-ws/penstock/engine/cluster/internal/retry"
 )
 
 // Broker carries the messages of nodes by PUBLISH and SUBSCRIBE, or, those of
@@ -63,44 +63,23 @@ func (b *Broker) set(channels []string, wanted bool) {
 		}
 		b.changed[c] = true
 	}
+	b.look()
+}
+
+// look has the set looked at.
+func (b *Broker) look() {
 	select {
 	case b.wake <- struct{}{}:
 	default:
 	}
 }
 
-const (
-	firstPause   = 20 * time.Millisecond
-	longestPause = 250 * time.Millisecond // less than what nodes wait for each other after an outage
-)
-
 // Run is as cluster.Broker says. After it the broker is of no use any more.
 func (b *Broker) Run(ctx context.Context, to cluster.Events) {
 	if b.owned {
 		defer func() { _ = b.client.Close() }()
 	}
-	for pause := firstPause; ; {
-		began := time.Now()
-		err := b.connection(ctx, to)
-		if ctx.Err() != nil {
-			return
-		}
-		to.Lost(err)
-		if time.Since(began) > longestPause {
-			pause = firstPause
-		}
-		wait(ctx, pause/2+rand.N(pause))
-		pause = min(2*pause, longestPause)
-	}
-}
-
-func wait(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
+	retry.Run(ctx, func() error { return b.connection(ctx, to) }, to.Lost)
 }
 
 // forget is for a new connection, which has been told nothing.
@@ -111,10 +90,7 @@ func (b *Broker) forget() {
 	for c := range b.want {
 		b.changed[c] = true
 	}
-	select {
-	case b.wake <- struct{}{}:
-	default:
-	}
+	b.look()
 }
 
 // left reports whether the server has ended a subscription that it was not asked to end:

@@ -36,7 +36,7 @@ func startFleet(t testing.TB, replicas bool) *fleet {
 	}
 	bus := make([]string, n) // which would otherwise be the port and 10000, if there is such a port
 	for i := range n {
-		bus[i] = fmt.Sprint(freePort(t))
+		bus[i] = fmt.Sprint(brokertest.FreePort(t))
 		f.servers = append(f.servers, startServer(t, "--cluster-enabled", "yes", "--cluster-port", bus[i], "--cluster-node-timeout", "1000", "--appendonly", "yes"))
 	}
 	for i, s := range f.servers[:masters] {

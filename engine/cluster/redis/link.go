@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/penstock-ws/penstock/engine/cluster"
+	"github.com/penstock-ws/penstock/engine/cluster/internal/retry"
 )
 
 // A life is that of the subscribing connections: one, and in a cluster one more for each
@@ -161,7 +162,7 @@ var errSilent = errors.New("redis: the server has been silent for too long")
 // watch fails when the server is silent.
 func (n *link) watch(ctx context.Context, most time.Duration) error {
 	for {
-		wait(ctx, most/4)
+		retry.Wait(ctx, most/4)
 		silent := time.Since(time.Unix(0, n.last.Load()))
 		switch {
 		case ctx.Err() != nil:

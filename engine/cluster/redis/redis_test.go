@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os/exec"
 	"strings"
@@ -47,24 +46,10 @@ func startServer(t testing.TB, keep ...string) *server {
 	if err != nil {
 		t.Skip("redis-server is not installed: apt-get install redis-server")
 	}
-	s := &server{t: t, path: path, dir: t.TempDir(), keep: keep, port: freePort(t)}
+	s := &server{t: t, path: path, dir: t.TempDir(), keep: keep, port: brokertest.FreePort(t)}
 	s.start(t)
 	t.Cleanup(func() { s.kill(t) })
 	return s
-}
-
-// freePort returns one below those that connections are given: such a one could be taken
-// while the server that had it is killed.
-func freePort(t testing.TB) int {
-	for range 100 {
-		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000)))
-		if err == nil {
-			require.NoError(t, ln.Close())
-			return ln.Addr().(*net.TCPAddr).Port
-		}
-	}
-	t.Fatal("no port is free")
-	return 0
 }
 
 func (s *server) address() string { return fmt.Sprintf("127.0.0.1:%d", s.port) }
