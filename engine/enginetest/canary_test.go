@@ -192,6 +192,21 @@ func TestCanaryGoroutine(t *testing.T) {
 	close(stop)
 }
 
+// Of two servers the one that stops last tells, whichever that is.
+func TestCanaryOfTwo(t *testing.T) {
+	for _, first := range []int{0, 1} {
+		both := []*canary{{TB: t}, {TB: t}}
+		for _, c := range both {
+			Start(c, engine.Config{}, echo())
+		}
+		stop := make(chan struct{})
+		go func() { <-stop }()
+		assert.Empty(t, both[first].end())
+		assert.Equal(t, kinds(goroutines), both[1-first].end())
+		close(stop)
+	}
+}
+
 func TestCanaryDescriptor(t *testing.T) {
 	c := &canary{TB: t}
 	s := Start(c, engine.Config{}, echo())

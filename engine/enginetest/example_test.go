@@ -12,13 +12,13 @@ import (
 // members is an interceptor to be tested: it lets users post, and nobody else.
 type members struct{ interceptors.InboundOnly }
 
-func (members) InterceptInbound(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
+func (members) InterceptInbound(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
 	user := interceptors.User(ctx)
 	if user == "" {
 		return interceptors.Refuse(401, "say who you are")
 	}
 	interceptors.FromContext(ctx).Set("posted by", user)
-	return next(ctx, in)
+	return next.Run(ctx, in)
 }
 
 // store is all that an interceptor sees of a connection.

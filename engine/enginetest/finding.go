@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -39,10 +40,37 @@ func (k kind) String() string {
 	return [...]string{"unfinished", "unclosed", "disorder", "queued", "buffers", "goroutines", "descriptors"}[k]
 }
 
-// holdings is what the process held before a server started.
+// holdings is what the process held before a server started, the first of those that run
+// at the same time: what is one's goroutine is not another's leak, so that only the last
+// to stop can tell what is left.
 type holdings struct {
 	goroutines goleak.Option
 	files      map[string]string
+}
+
+// running counts the servers that run, over which there is one account.
+var running struct {
+	sync.Mutex
+	n    int
+	held holdings
+}
+
+func (s *Server) begins() {
+	running.Lock()
+	defer running.Unlock()
+	if running.n == 0 {
+		running.held = takeHoldings(s.t)
+	}
+	running.n++
+	s.before = running.held
+}
+
+// ends reports whether s was the last.
+func (s *Server) ends() bool {
+	running.Lock()
+	defer running.Unlock()
+	running.n--
+	return running.n == 0
 }
 
 // takeHoldings has the runtime wait for a descriptor once first: it opens some of its own
@@ -71,9 +99,15 @@ func openFiles() map[string]string {
 	return files
 }
 
-// findings holds everything against what was before.
-func (s *Server) findings() []finding {
-	left := s.goroutinesLeft() // first: one that is about to end may hold a buffer until then
+// findings holds everything against what was before; what the process holds only if s is
+// the last server.
+func (s *Server) findings(last bool) []finding {
+	var left error
+	if last {
+		left = s.goroutinesLeft() // first: one that is about to end may hold a buffer until then
+	} else {
+		s.settle()
+	}
 	list := s.ledger.findings()
 	st := s.stats()
 	if st.Connections != 0 || st.Opened != sum(st.Closed) {
@@ -88,10 +122,19 @@ func (s *Server) findings() []finding {
 	if left != nil {
 		list = append(list, finding{goroutines, left.Error()})
 	}
-	if files := s.filesLeft(); len(files) > 0 {
-		list = append(list, finding{descriptors, strings.Join(files, ", ")})
+	if last {
+		if files := s.filesLeft(); len(files) > 0 {
+			list = append(list, finding{descriptors, strings.Join(files, ", ")})
+		}
 	}
 	return list
+}
+
+// settle gives goroutines that are about to end a moment to give back their buffers.
+func (s *Server) settle() {
+	for deadline := time.Now().Add(time.Second); s.stats().Buffers != 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
 }
 
 func sum[K comparable](counts map[K]uint64) (total uint64) {

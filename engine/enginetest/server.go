@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"testing"
 	"time"
 
@@ -56,7 +55,7 @@ type Server struct {
 // Start serves ep on a loopback port until the test ends. Then it shuts the
 // engine down and fails the test unless each connection was opened and closed
 // exactly once, callbacks came in order, nothing is queued, and no buffer,
-// goroutine or descriptor is left. Clients and everything else that a test opens
+// goroutine or descriptor is left (where several servers run, the last tells). Clients and everything else that a test opens
 // must be closed by then: with Cleanup, after Start. Without a logger of its own
 // the engine logs to the test.
 func Start(t testing.TB, cfg engine.Config, ep engine.Endpoint) *Server {
@@ -73,12 +72,16 @@ func StartTLS(t testing.TB, cfg engine.Config, ep engine.Endpoint) *Server {
 func start(t testing.TB, cfg engine.Config, ep engine.Endpoint, m *memory, id *identity) *Server {
 	t.Helper()
 	require.True(t, m != nil || !inBubble(), "in a bubble of testing/synctest sockets stop the clock: use StartMemory")
-	s := &Server{t: t, memory: m, before: takeHoldings(t), mux: http.NewServeMux(), served: make(chan error, 1)}
+	s := &Server{t: t, memory: m, mux: http.NewServeMux(), served: make(chan error, 1)}
 	cfg.CountBuffers = true
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
+	s.begins()
 	e, err := engine.New(cfg, s.ledger.watch(ep))
+	if err != nil {
+		s.ends()
+	}
 	require.NoError(t, err)
 	s.Engine, s.stats = e, e.Stats
 	s.mux.Handle("/", e)
@@ -89,24 +92,9 @@ func start(t testing.TB, cfg engine.Config, ep engine.Endpoint, m *memory, id *i
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
-	accepts := &accepter{Listener: ln, begun: make(chan struct{})}
-	go func() { s.served <- e.ServeWith(ctx, accepts, s.mux) }() // ends with cancel
-	<-accepts.begun                                              // or another Start would take its goroutines for its own
+	go func() { s.served <- e.ServeWith(ctx, ln, s.mux) }() // ends with cancel
 	t.Cleanup(s.stop)
 	return s
-}
-
-// An accepter tells when it is first asked for a connection.
-type accepter struct {
-	net.Listener
-	once  sync.Once
-	begun chan struct{}
-}
-
-// Accept tells, and accepts.
-func (a *accepter) Accept() (net.Conn, error) {
-	a.once.Do(func() { close(a.begun) })
-	return a.Listener.Accept()
 }
 
 func (s *Server) listen() net.Listener {
@@ -179,7 +167,7 @@ func (s *Server) stop() {
 	case <-time.After(patience()):
 		s.t.Errorf("%v", finding{unfinished, "Serve has not returned"})
 	}
-	for _, f := range s.findings() {
+	for _, f := range s.findings(s.ends()) {
 		s.t.Errorf("%v", f)
 	}
 }
