@@ -27,6 +27,17 @@ type rawClient struct {
 // status.
 func dialRaw(t *testing.T, p *process, path string, status int, lines ...string) *rawClient {
 	t.Helper()
+	c, resp := shakeRaw(t, p, path, lines...)
+	require.Equal(t, status, resp.StatusCode)
+	if status == http.StatusSwitchingProtocols {
+		require.Equal(t, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", resp.Header.Get("Sec-WebSocket-Accept")) // RFC 6455 §1.3
+	}
+	return c
+}
+
+// shakeRaw is dialRaw whatever the answer.
+func shakeRaw(t *testing.T, p *process, path string, lines ...string) (*rawClient, *http.Response) {
+	t.Helper()
 	conn, err := net.Dial("tcp", p.addr)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
@@ -44,11 +55,7 @@ func dialRaw(t *testing.T, p *process, path string, status int, lines ...string)
 	c := &rawClient{Conn: conn, t: t, r: bufio.NewReader(conn)}
 	resp, err := http.ReadResponse(c.r, nil)
 	require.NoError(t, err)
-	require.Equal(t, status, resp.StatusCode)
-	if status == http.StatusSwitchingProtocols {
-		require.Equal(t, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", resp.Header.Get("Sec-WebSocket-Accept")) // RFC 6455 §1.3
-	}
-	return c
+	return c, resp
 }
 
 // send writes one message as one masked frame.

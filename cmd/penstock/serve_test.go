@@ -285,7 +285,11 @@ func TestReady(t *testing.T) {
 	require.Equal(t, "shutting down\n", body)
 	status, _ = get(t, "http://"+p.addr+"/healthz")
 	require.Equal(t, http.StatusOK, status)
-	dialRaw(t, p, "/", 503)
+	for refused := false; !refused; { // those that are ready once more get in before the engine is told
+		c, resp := shakeRaw(t, p, "/")
+		refused = resp.StatusCode == http.StatusServiceUnavailable
+		_ = c.Close()
+	}
 	for _, r := range clients {
 		require.Equal(t, 1001, r.closeCode())
 		r.send(frame.Close, "\x03\xe9")
