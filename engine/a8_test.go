@@ -26,18 +26,18 @@ func (*onlooker) Admit(r *http.Request) error {
 	return nil
 }
 
-func (w *onlooker) InterceptInbound(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error {
+func (w *onlooker) InterceptInbound(ctx context.Context, in engine.Message, next *interceptors.InboundNext) error {
 	w.mu.Lock()
 	w.in = append(w.in, in.Clone())
 	w.mu.Unlock()
-	return next(ctx, in)
+	return next.Run(ctx, in)
 }
 
-func (w *onlooker) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+func (w *onlooker) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 	w.mu.Lock()
 	w.out = append(w.out, out.Clone())
 	w.mu.Unlock()
-	return next(ctx, out)
+	return next.Run(ctx, out)
 }
 
 // A8: a client runs the same chain: it sees target, header and subprotocols of what goes
@@ -77,9 +77,9 @@ func TestA8ClientRunsTheChain(t *testing.T) {
 		{Type: frame.Text, Data: []byte("hello")}, {Type: frame.Ping, Data: []byte("p")}, {Type: frame.Close, CloseCode: 4001, CloseReason: "done"},
 	} {
 		got := w.out[i]
-		require.Equal(t, s.URL()+"path?q=1", got.Target)
-		require.Equal(t, "mine", got.Header.Get("X-Own"))
-		require.Equal(t, []string{"v1", "v2"}, got.Subprotocols)
+		require.Equal(t, s.URL()+"path?q=1", got.Peer.Target)
+		require.Equal(t, "mine", got.Peer.Header.Get("X-Own"))
+		require.Equal(t, []string{"v1", "v2"}, got.Peer.Subprotocols)
 		require.Equal(t, want.Type, got.Type)
 		require.Equal(t, string(want.Data), string(got.Data))
 		require.Equal(t, want.CloseCode, got.CloseCode)

@@ -153,10 +153,10 @@ func TestAdmitStoresForTheConnection(t *testing.T) {
 			defer cancel()
 			return c.SendText(fmt.Sprint(interceptors.User(ctx), ", ", interceptors.ConnStore(ctx).Get(key{})))
 		},
-	}, outFunc(func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+	}, outFunc(func(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 		assert.Contains(t, string(out.Data), interceptors.User(ctx), "in an outbound run")
 		assert.NotEmpty(t, interceptors.User(ctx))
-		return next(ctx, out)
+		return next.Run(ctx, out)
 	})))
 	c := s.Dial()
 	conn := <-opened

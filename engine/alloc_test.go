@@ -51,6 +51,6 @@ func TestAllocEcho(t *testing.T) {
 	}
 }
 
-func passIn(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error {
-	return next(ctx, in)
+func passIn(ctx context.Context, in engine.Message, next *interceptors.InboundNext) error {
+	return next.Run(ctx, in)
 }

@@ -114,9 +114,9 @@ func (discreet) Admit(r *http.Request) error {
 	return nil
 }
 
-func (discreet) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
-	out.Data = append(out.Data, out.Target+out.Header.Get("X-Secret")...)
-	return next(ctx, out)
+func (discreet) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
+	out.Data = append(out.Data, out.Peer.Target+out.Peer.Header.Get("X-Secret")...)
+	return next.Run(ctx, out)
 }
 
 // What Admit has taken out of its request the connection does not keep, and the

@@ -207,11 +207,11 @@ func TestBroadcastPanic(t *testing.T) {
 	modes(t, func(t *testing.T, inline bool) {
 		open := make(conns, 3)
 		var victim atomic.Uint64
-		bad := outFunc(func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+		bad := outFunc(func(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 			if engine.FromContext(ctx).ID() == victim.Load() && out.Type == frame.Text {
 				panic("the program's")
 			}
-			return next(ctx, out)
+			return next.Run(ctx, out)
 		})
 		s := enginetest.Start(t, engine.Config{Logger: slog.New(slog.DiscardHandler)}, engine.Endpoint{
 			Inline: inline, Interceptors: []interceptors.Interceptor{bad}, Handler: engine.Handler{OnOpen: open.OnOpen, OnMessage: echo}})

@@ -93,11 +93,11 @@ type sightings struct {
 	seen chan engine.Message
 }
 
-func (s sightings) InterceptInbound(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error {
+func (s sightings) InterceptInbound(ctx context.Context, in engine.Message, next *interceptors.InboundNext) error {
 	if in.Type != frame.Text && in.Type != frame.Binary {
 		s.seen <- in.Clone()
 	}
-	return next(ctx, in)
+	return next.Run(ctx, in)
 }
 
 // After a ping has been parsed only what was on its way already comes before the

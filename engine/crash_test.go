@@ -32,18 +32,18 @@ type crasher struct {
 	crash func()
 }
 
-func (i *crasher) InterceptInbound(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error {
+func (i *crasher) InterceptInbound(ctx context.Context, in engine.Message, next *interceptors.InboundNext) error {
 	if i.in != nil && i.in(in) {
 		i.crash()
 	}
-	return next(ctx, in)
+	return next.Run(ctx, in)
 }
 
-func (i *crasher) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+func (i *crasher) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 	if i.out != nil && i.out(out) {
 		i.crash()
 	}
-	return next(ctx, out)
+	return next.Run(ctx, out)
 }
 
 // crashSites are the places where user code runs. Each endpoint crashes for a

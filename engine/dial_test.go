@@ -340,11 +340,11 @@ type outSeen struct {
 	seen chan interceptors.Outbound
 }
 
-func (i outSeen) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+func (i outSeen) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 	if out.Type == frame.Text {
 		i.seen <- out
 	}
-	return next(ctx, out)
+	return next.Run(ctx, out)
 }
 
 func (i outSeen) Admit(r *http.Request) error {
@@ -374,9 +374,9 @@ func TestDialInterceptors(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, c.SendText("x"))
 	out := <-i.seen
-	require.Equal(t, s.URL()+"path?q=1", out.Target)
-	require.Equal(t, "t", out.Header.Get("X-Token"))
-	require.Equal(t, []string{"chat", "old"}, out.Subprotocols)
+	require.Equal(t, s.URL()+"path?q=1", out.Peer.Target)
+	require.Equal(t, "t", out.Peer.Header.Get("X-Token"))
+	require.Equal(t, []string{"chat", "old"}, out.Peer.Subprotocols)
 	m, err := c.Receive(dialContext(t))
 	require.NoError(t, err)
 	require.Equal(t, "x", string(m.Data))

@@ -64,8 +64,8 @@ type endpoint struct {
 	subprotocols []string
 	class        *backpressure.Class // nil: that of Config
 	ping, idle   time.Duration
-	inbound      [opcodes]interceptors.InboundFunc
-	outbound     [opcodes]interceptors.OutboundFunc
+	inbound      [opcodes]*interceptors.InboundNext
+	outbound     [opcodes]*interceptors.OutboundNext
 	direct       func(context.Context, *Conn, Message) error // the handler, if no interceptor sees data
 }
 

@@ -147,9 +147,9 @@ func Example_interceptorRateLimit() {
 // timer notes in the run's context when it began, for whoever comes later.
 type timer struct{ interceptors.InboundOnly }
 
-func (timer) InterceptInbound(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
+func (timer) InterceptInbound(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
 	interceptors.FromContext(ctx).Set("began", time.Now())
-	return next(ctx, in)
+	return next.Run(ctx, in)
 }
 
 // tally counts the messages of each connection, in its store, and tells what the handler
@@ -158,8 +158,8 @@ type tally struct{ interceptors.InboundOnly }
 
 type countKey struct{}
 
-func (tally) InterceptInbound(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
-	err := next(ctx, in)
+func (tally) InterceptInbound(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
+	err := next.Run(ctx, in)
 	if in.Type != frame.Text {
 		return err
 	}

@@ -403,12 +403,12 @@ func ExampleHandler_admit() {
 // membersOnly lets only text of members pass, and tells the others why not.
 type membersOnly struct{ interceptors.Passthrough }
 
-func (membersOnly) InterceptInbound(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
+func (membersOnly) InterceptInbound(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
 	scope := engine.FromContext(ctx).Scope()
 	if in.Type == frame.Text && scope.Query().Get("member") != "yes" {
 		return interceptors.Refuse(http.StatusForbidden, "members only")
 	}
-	return next(ctx, in)
+	return next.Run(ctx, in)
 }
 
 // An interceptor stands between the peer and every handler. One that refuses a

@@ -160,11 +160,11 @@ func newSeam(t testing.TB, limit int, granted int64) *seam {
 // seamEvents notes pings and pongs.
 type seamEvents struct{ interceptors.Passthrough }
 
-func (i seamEvents) InterceptInbound(ctx context.Context, in Message, next interceptors.InboundFunc) error {
+func (i seamEvents) InterceptInbound(ctx context.Context, in Message, next *interceptors.InboundNext) error {
 	if in.Type == frame.Ping || in.Type == frame.Pong {
 		noted(FromContext(ctx), in)
 	}
-	return next(ctx, in)
+	return next.Run(ctx, in)
 }
 
 func noted(c *Conn, m Message) {

@@ -23,27 +23,27 @@ import (
 )
 
 // inFunc and outFunc are interceptors of one direction.
-type inFunc func(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error
+type inFunc func(ctx context.Context, in engine.Message, next *interceptors.InboundNext) error
 
-func (f inFunc) InterceptInbound(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error {
+func (f inFunc) InterceptInbound(ctx context.Context, in engine.Message, next *interceptors.InboundNext) error {
 	return f(ctx, in, next)
 }
 
 func (inFunc) Admit(*http.Request) error { return nil }
 
-func (inFunc) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
-	return next(ctx, out)
+func (inFunc) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
+	return next.Run(ctx, out)
 }
 
-type outFunc func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error
+type outFunc func(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error
 
 func (outFunc) Admit(*http.Request) error { return nil }
 
-func (outFunc) InterceptInbound(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error {
-	return next(ctx, in)
+func (outFunc) InterceptInbound(ctx context.Context, in engine.Message, next *interceptors.InboundNext) error {
+	return next.Run(ctx, in)
 }
 
-func (f outFunc) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+func (f outFunc) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 	return f(ctx, out, next)
 }
 
@@ -56,14 +56,14 @@ type stamp string
 
 func (stamp) Admit(*http.Request) error { return nil }
 
-func (s stamp) InterceptInbound(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error {
+func (s stamp) InterceptInbound(ctx context.Context, in engine.Message, next *interceptors.InboundNext) error {
 	in.Data = append(in.Data, "<"+s...)
-	return next(ctx, in)
+	return next.Run(ctx, in)
 }
 
-func (s stamp) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+func (s stamp) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 	out.Data = append(out.Data, ">"+s...)
-	return next(ctx, out)
+	return next.Run(ctx, out)
 }
 
 // A1, A5, A6: one value sees both directions; the engine's come before the
@@ -101,12 +101,12 @@ func TestA2OutcomeIsVisible(t *testing.T) {
 			time.Sleep(20 * time.Millisecond)
 			return mine
 		}},
-		inFunc(func(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error {
+		inFunc(func(ctx context.Context, in engine.Message, next *interceptors.InboundNext) error {
 			if in.Type != frame.Text {
-				return next(ctx, in)
+				return next.Run(ctx, in)
 			}
 			start := time.Now()
-			err := next(ctx, in)
+			err := next.Run(ctx, in)
 			took <- time.Since(start)
 			if !errors.Is(err, mine) {
 				return err
@@ -137,11 +137,11 @@ func TestA3InboundRefusal(t *testing.T) {
 				}
 				return echo(ctx, c, m)
 			}},
-			inFunc(func(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error {
+			inFunc(func(ctx context.Context, in engine.Message, next *interceptors.InboundNext) error {
 				if err, refused := outcomes[string(in.Data)]; refused {
 					return err
 				}
-				return next(ctx, in)
+				return next.Run(ctx, in)
 			}),
 		)
 		ep.Inline = inline
@@ -166,7 +166,7 @@ func TestA3OutboundStops(t *testing.T) {
 	no := errors.New("no")
 	open := make(conns, 1)
 	s := enginetest.Start(t, engine.Config{}, with(engine.Handler{OnOpen: open.OnOpen, OnMessage: echo},
-		outFunc(func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+		outFunc(func(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 			switch string(out.Data) {
 			case "stop":
 				return no
@@ -176,7 +176,7 @@ func TestA3OutboundStops(t *testing.T) {
 			if out.CloseCode == 4000 {
 				return no
 			}
-			return next(ctx, out)
+			return next.Run(ctx, out)
 		}),
 	))
 	c := s.Dial()
@@ -208,15 +208,15 @@ func TestA4ConditionsAndAttributes(t *testing.T) {
 			}
 			return c.SendText(u.(user).name)
 		}},
-		inFunc(func(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error {
+		inFunc(func(ctx context.Context, in engine.Message, next *interceptors.InboundNext) error {
 			if in.Type == frame.Text && bytes.HasPrefix(in.Data, []byte("user:")) {
 				in = in.With("user", user{string(in.Data[5:])})
 			}
-			return next(ctx, in)
+			return next.Run(ctx, in)
 		}),
-		outFunc(func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
-			out.Data = append(out.Data, " "+out.Target+" "+strings.Join(out.Subprotocols, ",")+" "+out.Header.Get("X-Name")...)
-			return next(ctx, out)
+		outFunc(func(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
+			out.Data = append(out.Data, " "+out.Peer.Target+" "+strings.Join(out.Peer.Subprotocols, ",")+" "+out.Peer.Header.Get("X-Name")...)
+			return next.Run(ctx, out)
 		}),
 	)
 	ep.Subprotocols = []string{"v1"}
@@ -237,11 +237,11 @@ func TestA4ConditionsAndAttributes(t *testing.T) {
 func TestA7ControlEvents(t *testing.T) {
 	var mu sync.Mutex
 	var seen []string
-	see := inFunc(func(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error {
+	see := inFunc(func(ctx context.Context, in engine.Message, next *interceptors.InboundNext) error {
 		mu.Lock()
 		seen = append(seen, fmt.Sprintf("%v %q %d %q %v", in.Type, in.Data, in.CloseCode, in.CloseReason, in.Final))
 		mu.Unlock()
-		return next(ctx, in)
+		return next.Run(ctx, in)
 	})
 	handlers := map[string]engine.Endpoint{
 		"pool":   with(engine.Handler{OnMessage: echo}, see),
@@ -287,11 +287,11 @@ func TestA7ControlEvents(t *testing.T) {
 // and the refusal is told; a handler without interceptors never sees any event.
 func TestA7RefusedPing(t *testing.T) {
 	c := enginetest.Start(t, engine.Config{}, with(engine.Handler{OnMessage: echo},
-		inFunc(func(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error {
+		inFunc(func(ctx context.Context, in engine.Message, next *interceptors.InboundNext) error {
 			if in.Type == frame.Ping {
 				return interceptors.Refuse(429, "no pings")
 			}
-			return next(ctx, in)
+			return next.Run(ctx, in)
 		}),
 	)).Dial()
 	c.Send(frame.Ping, nil)
@@ -304,7 +304,7 @@ func TestA7RefusedPing(t *testing.T) {
 func TestA7OutboundControl(t *testing.T) {
 	open := make(conns, 1)
 	s := enginetest.Start(t, engine.Config{}, with(engine.Handler{OnOpen: open.OnOpen, OnMessage: echo},
-		outFunc(func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+		outFunc(func(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 			switch {
 			case string(out.Data) == "too long":
 				out.Data = letters(126)
@@ -317,7 +317,7 @@ func TestA7OutboundControl(t *testing.T) {
 			case out.Type == frame.Close:
 				out.CloseCode, out.CloseReason = out.CloseCode+1, out.CloseReason+"!"
 			}
-			return next(ctx, out)
+			return next.Run(ctx, out)
 		}),
 	))
 	c := s.Dial()
@@ -341,9 +341,9 @@ func TestA7OutboundControl(t *testing.T) {
 func TestA9CopyOnWrite(t *testing.T) {
 	open := make(conns, 10)
 	s := enginetest.Start(t, engine.Config{}, with(engine.Handler{OnOpen: open.OnOpen, OnMessage: echo},
-		outFunc(func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+		outFunc(func(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 			out.Data = append(out.Data, engine.FromContext(ctx).Scope().RawQuery()...)
-			return next(ctx, out)
+			return next.Run(ctx, out)
 		}),
 	))
 	shared := append(make([]byte, 0, 100), "for "...) // with room that an append could write into
@@ -381,7 +381,7 @@ func TestA10Context(t *testing.T) {
 			run.Set("handled", true)
 			return c.SendText(fmt.Sprint(user, " ", string(m.Data)))
 		}},
-		inFunc(func(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error {
+		inFunc(func(ctx context.Context, in engine.Message, next *interceptors.InboundNext) error {
 			note(ctx)
 			run := interceptors.FromContext(ctx)
 			if _, stale := run.Get("handled"); stale {
@@ -390,15 +390,15 @@ func TestA10Context(t *testing.T) {
 			run.Set("user", "eve")
 			ctx, cancel := context.WithTimeout(ctx, time.Minute)
 			defer cancel()
-			err := next(ctx, in)
+			err := next.Run(ctx, in)
 			if _, ok := run.Get("handled"); !ok && in.Type == frame.Text {
 				return errors.New("what the handler set is not there")
 			}
 			return err
 		}),
-		outFunc(func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+		outFunc(func(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 			note(ctx)
-			return next(ctx, out)
+			return next.Run(ctx, out)
 		}),
 	))
 	const clients, messages = 5, 20
@@ -431,7 +431,7 @@ func TestA10RunsAtOnce(t *testing.T) {
 	ids := make(map[string]int)
 	open := make(conns, 1)
 	s := enginetest.Start(t, engine.Config{}, with(engine.Handler{OnOpen: open.OnOpen},
-		outFunc(func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+		outFunc(func(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 			run := interceptors.FromContext(ctx)
 			mu.Lock()
 			ids[run.ChainID()]++
@@ -448,7 +448,7 @@ func TestA10RunsAtOnce(t *testing.T) {
 			if was, _ := run.Get("text"); was != string(out.Data) {
 				return fmt.Errorf("%q has the metadata of %q", out.Data, was)
 			}
-			return next(context.WithValue(ctx, inside{}, true), out)
+			return next.Run(context.WithValue(ctx, inside{}, true), out)
 		}),
 	))
 	c := s.Dial()
@@ -500,11 +500,11 @@ func TestA10ConnectionFromContext(t *testing.T) {
 	var mu sync.Mutex
 	var found []*engine.Conn
 	s := enginetest.Start(t, engine.Config{}, with(engine.Handler{OnOpen: open.OnOpen, OnMessage: echo},
-		outFunc(func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+		outFunc(func(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 			mu.Lock()
 			found = append(found, engine.FromContext(ctx))
 			mu.Unlock()
-			return next(ctx, out)
+			return next.Run(ctx, out)
 		}),
 	))
 	s.Dial()
@@ -530,15 +530,15 @@ func TestA10DerivedContextsOutliveTheRun(t *testing.T) {
 		return context.WithTimeout(ctx, time.Minute)
 	}
 	ep := with(engine.Handler{OnMessage: echo},
-		inFunc(func(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error {
+		inFunc(func(ctx context.Context, in engine.Message, next *interceptors.InboundNext) error {
 			ctx, cancel := derive(ctx)
 			defer cancel()
-			return next(ctx, in)
+			return next.Run(ctx, in)
 		}),
-		outFunc(func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+		outFunc(func(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 			ctx, cancel := derive(ctx)
 			defer cancel()
-			return next(ctx, out)
+			return next.Run(ctx, out)
 		}),
 	)
 	s := enginetest.Start(t, engine.Config{}, ep)
@@ -588,11 +588,11 @@ func TestInterceptorForeignContext(t *testing.T) {
 	t.Run("out", func(t *testing.T) {
 		opened := make(conns, 1)
 		s := enginetest.Start(t, engine.Config{Logger: quiet}, with(engine.Handler{OnOpen: opened.OnOpen, OnMessage: echo},
-			outFunc(func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+			outFunc(func(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 				if string(out.Data) == "lost" {
 					ctx = context.Background()
 				}
-				return next(ctx, out)
+				return next.Run(ctx, out)
 			})))
 		c := s.Dial()
 		conn := <-opened
@@ -616,8 +616,8 @@ func TestInterceptorForeignContext(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := enginetest.Start(t, engine.Config{Logger: quiet}, with(h,
-				inFunc(func(_ context.Context, in engine.Message, next interceptors.InboundFunc) error {
-					return next(context.Background(), in)
+				inFunc(func(_ context.Context, in engine.Message, next *interceptors.InboundNext) error {
+					return next.Run(context.Background(), in)
 				})))
 			c := s.Dial()
 			c.SendText("lost")

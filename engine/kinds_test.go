@@ -36,14 +36,14 @@ func (r *witness) all() []string {
 	return slices.Clone(r.seen)
 }
 
-func (r *witness) InterceptInbound(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error {
+func (r *witness) InterceptInbound(ctx context.Context, in engine.Message, next *interceptors.InboundNext) error {
 	r.note("in ", in.Type)
-	return next(ctx, in)
+	return next.Run(ctx, in)
 }
 
-func (r *witness) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+func (r *witness) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 	r.note("out ", out.Type)
-	return next(ctx, out)
+	return next.Run(ctx, out)
 }
 
 // The promise of these two is that the other direction passes them by, whatever they
@@ -61,21 +61,21 @@ type (
 
 func (o onlyIn) Admit(r *http.Request) error { return nil }
 
-func (o onlyIn) InterceptInbound(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error {
+func (o onlyIn) InterceptInbound(ctx context.Context, in engine.Message, next *interceptors.InboundNext) error {
 	return o.witness.InterceptInbound(ctx, in, next)
 }
 
-func (o onlyIn) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+func (o onlyIn) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 	return o.witness.InterceptOutbound(ctx, out, next)
 }
 
 func (o onlyOut) Admit(r *http.Request) error { return nil }
 
-func (o onlyOut) InterceptInbound(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error {
+func (o onlyOut) InterceptInbound(ctx context.Context, in engine.Message, next *interceptors.InboundNext) error {
 	return o.witness.InterceptInbound(ctx, in, next)
 }
 
-func (o onlyOut) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+func (o onlyOut) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 	return o.witness.InterceptOutbound(ctx, out, next)
 }
 

@@ -26,11 +26,11 @@ type replier struct {
 	reply []byte
 }
 
-func (i replier) InterceptInbound(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error {
+func (i replier) InterceptInbound(ctx context.Context, in engine.Message, next *interceptors.InboundNext) error {
 	if in.Type == frame.Ping {
 		_ = engine.FromContext(ctx).SendBytes(i.reply)
 	}
-	return next(ctx, in)
+	return next.Run(ctx, in)
 }
 
 // A connection that becomes congested between two fragments of a message keeps the

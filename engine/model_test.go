@@ -531,11 +531,11 @@ func newWorld(t *testing.T, seed uint64) *world {
 // pingWatch notes pings in the order in which the chain is shown them.
 type pingWatch struct{ interceptors.Passthrough }
 
-func (pingWatch) InterceptInbound(ctx context.Context, in Message, next interceptors.InboundFunc) error {
+func (pingWatch) InterceptInbound(ctx context.Context, in Message, next *interceptors.InboundNext) error {
 	if p := partyOf(FromContext(ctx)); in.Type == frame.Ping {
 		p.locked(func() { p.seen = append(p.seen, string(in.Data)) })
 	}
-	return next(ctx, in)
+	return next.Run(ctx, in)
 }
 
 func (w *world) fault(format string, args ...any) {

@@ -21,10 +21,8 @@ type route struct {
 // and what is at its end.
 type outRun struct {
 	interceptors.Context
-	conn         *Conn
-	target       string
-	subprotocols []string
-	route        route
+	conn  *Conn
+	route route
 }
 
 type outRunKey struct{}
@@ -41,7 +39,7 @@ func (r *outRun) Value(key any) any {
 }
 
 // errForeignContext: there is no telling which connection a message belongs to.
-var errForeignContext = errors.New("engine: an interceptor has called next with a context that is not derived from its own")
+var errForeignContext = errors.New("engine: an interceptor has called next.Run with a context that is not derived from its own")
 
 // sendOut is the end of every outbound chain.
 func sendOut(ctx context.Context, out interceptors.Outbound) error {
@@ -74,8 +72,9 @@ func (c *Conn) intercept(ctx context.Context, out *interceptors.Outbound, to *ro
 	r, seq := runs.begin(c, own)
 	r.route = *to
 	r.Reset(ctx, c.id, seq)
-	out.Target, out.Header, out.Subprotocols = r.target, c.scope.header, r.subprotocols
-	err := c.ep.outbound[out.Type%opcodes](r, *out)
+	out.Peer = &runs.peer
+	out.Data = out.Data[:len(out.Data):len(out.Data)] // an append must not write behind it
+	err := c.ep.outbound[out.Type%opcodes].Run(r, *out)
 	if r == &runs.run {
 		r.route = route{}
 		runs.end()
@@ -88,6 +87,7 @@ func (c *Conn) intercept(ctx context.Context, out *interceptors.Outbound, to *ro
 type outRuns struct {
 	state atomic.Uint64 // bit 0: run is under way; the rest: how many have begun
 	run   outRun        // most need one at a time
+	peer  interceptors.Peer
 }
 
 func (c *Conn) needOutRuns() *outRuns {
@@ -95,7 +95,7 @@ func (c *Conn) needOutRuns() *outRuns {
 		return runs
 	}
 	runs := new(outRuns)
-	runs.run.init(c)
+	runs.run.conn, runs.peer = c, c.peer()
 	if !c.outRuns.CompareAndSwap(nil, runs) {
 		runs = c.outRuns.Load()
 	}
@@ -115,9 +115,7 @@ func (o *outRuns) begin(c *Conn, own bool) (*outRun, uint64) {
 				return &o.run, seq
 			}
 		} else if o.state.CompareAndSwap(before, before+2) {
-			r := new(outRun)
-			r.init(c)
-			return r, seq
+			return &outRun{conn: c}, seq
 		}
 	}
 }
@@ -125,12 +123,14 @@ func (o *outRuns) begin(c *Conn, own bool) (*outRun, uint64) {
 // end has run be used again.
 func (o *outRuns) end() { o.state.Add(^uint64(0)) }
 
-func (r *outRun) init(c *Conn) {
-	r.conn, r.target = c, c.scope.URL()
+// peer returns what the interceptors see of the other end.
+func (c *Conn) peer() interceptors.Peer {
+	p := interceptors.Peer{Target: c.scope.URL(), Header: c.scope.header}
 	switch chosen := c.scope.Subprotocol(); {
 	case c.scope.dialled:
-		r.subprotocols = elements(c.scope.header["Sec-Websocket-Protocol"])
+		p.Subprotocols = elements(c.scope.header["Sec-Websocket-Protocol"])
 	case chosen != "":
-		r.subprotocols = []string{chosen}
+		p.Subprotocols = []string{chosen}
 	}
+	return p
 }

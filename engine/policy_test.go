@@ -274,8 +274,8 @@ func TestPolicyLatestPerKey(t *testing.T) {
 	}
 }
 
-func passOut(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
-	return next(ctx, out)
+func passOut(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
+	return next.Run(ctx, out)
 }
 
 // A peer that keeps up gets every message, whatever the class says.
@@ -504,11 +504,11 @@ func TestPolicyTally(t *testing.T) {
 		tallies <- engine.Broadcast(ctx, maps.Values(list), message)
 		return nil
 	}}})
-	s.Handle("/refuse", with(engine.Handler{OnOpen: open.OnOpen, OnMessage: echo}, outFunc(func(context.Context, interceptors.Outbound, interceptors.OutboundFunc) error {
+	s.Handle("/refuse", with(engine.Handler{OnOpen: open.OnOpen, OnMessage: echo}, outFunc(func(context.Context, interceptors.Outbound, *interceptors.OutboundNext) error {
 		return errors.New("not this one")
 	})))
-	s.Handle("/wrap", with(engine.Handler{OnOpen: open.OnOpen, OnMessage: echo}, outFunc(func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
-		if err := next(ctx, out); err != nil {
+	s.Handle("/wrap", with(engine.Handler{OnOpen: open.OnOpen, OnMessage: echo}, outFunc(func(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
+		if err := next.Run(ctx, out); err != nil {
 			return fmt.Errorf("wrapped: %w", err)
 		}
 		return nil

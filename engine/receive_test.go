@@ -165,7 +165,7 @@ func TestD3ReceiveLocalClose(t *testing.T) {
 // Interceptors run in Receive: what they keep is not received, their refusals are
 // answered, and a panic of theirs ends the connection.
 func TestD3ReceiveInterceptors(t *testing.T) {
-	_, c, conn := pull(t, engine.Config{Logger: quiet}, inFunc(func(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error {
+	_, c, conn := pull(t, engine.Config{Logger: quiet}, inFunc(func(ctx context.Context, in engine.Message, next *interceptors.InboundNext) error {
 		switch string(in.Data) {
 		case "refuse":
 			return interceptors.Refuse(403, "no")
@@ -175,7 +175,7 @@ func TestD3ReceiveInterceptors(t *testing.T) {
 			panic("as the test wants it")
 		}
 		in.Data = append(in.Data, '!')
-		return next(ctx, in)
+		return next.Run(ctx, in)
 	}))
 	for _, text := range []string{"refuse", "keep", "pass", "crash", "after"} {
 		c.SendText(text)

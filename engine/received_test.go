@@ -27,9 +27,9 @@ type runs struct {
 
 func (r *runs) only() interceptors.Interceptor { return interceptors.Only(interceptors.InboundData, r) }
 
-func (r *runs) InterceptInbound(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error {
+func (r *runs) InterceptInbound(ctx context.Context, in engine.Message, next *interceptors.InboundNext) error {
 	at := run{received: engine.ReceivedAt(ctx), began: time.Now()}
-	err := next(context.WithValue(ctx, t0{}, at.received), in)
+	err := next.Run(context.WithValue(ctx, t0{}, at.received), in)
 	at.ended = time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -157,9 +157,9 @@ func TestReceivedAtOfReceive(t *testing.T) {
 // Where nobody sees messages no clock is read, and events have no such time.
 func TestReceivedAtOfNothing(t *testing.T) {
 	times := make(chan time.Time, 3)
-	ask := inFunc(func(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error {
+	ask := inFunc(func(ctx context.Context, in engine.Message, next *interceptors.InboundNext) error {
 		times <- engine.ReceivedAt(ctx)
-		return next(ctx, in)
+		return next.Run(ctx, in)
 	})
 	events := interceptors.Only(interceptors.InboundPing|interceptors.InboundClose, ask)
 	s := enginetest.Start(t, engine.Config{}, with(engine.Handler{OnMessage: func(ctx context.Context, c *engine.Conn, m engine.Message) error {

@@ -16,11 +16,11 @@ import (
 
 // refusing refuses text messages; whatever else passes.
 func refusing(r interceptors.Refusal) interceptors.Interceptor {
-	return inFunc(func(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error {
+	return inFunc(func(ctx context.Context, in engine.Message, next *interceptors.InboundNext) error {
 		if in.Type == frame.Text {
 			return r
 		}
-		return next(ctx, in)
+		return next.Run(ctx, in)
 	})
 }
 

@@ -241,7 +241,7 @@ func (c *Conn) deliver(m *gws.Message) {
 	if direct := c.ep.direct; direct != nil && !in.Type.IsControl() {
 		err = direct(&c.call, c, in)
 	} else {
-		err = c.ep.inbound[in.Type](&c.call, in)
+		err = c.ep.inbound[in.Type].Run(&c.call, in)
 	}
 	if err != nil {
 		c.outcome(err) // runs the outbound chain if it answers, so it may crash, too
@@ -255,7 +255,7 @@ func (c *Conn) deliverClose(err *CloseError) {
 	call := call{conn: c}
 	call.Reset((*connContext)(c), c.id, 0)
 	in := Message{Type: frame.Close, Final: true, CloseCode: err.Code, CloseReason: err.Reason}
-	c.guard(func() error { return c.ep.inbound[in.Type](&call, in) })
+	c.guard(func() error { return c.ep.inbound[in.Type].Run(&call, in) })
 }
 
 // tap shows what has been read to who wants to see it.

@@ -263,11 +263,11 @@ func TestA11StockDumpAndLogging(t *testing.T) {
 }
 
 func refusing413(what string) interceptors.Interceptor {
-	return inFunc(func(ctx context.Context, in engine.Message, next interceptors.InboundFunc) error {
+	return inFunc(func(ctx context.Context, in engine.Message, next *interceptors.InboundNext) error {
 		if string(in.Data) == what {
 			return interceptors.Refuse(413, "no")
 		}
-		return next(ctx, in)
+		return next.Run(ctx, in)
 	})
 }
 

@@ -59,48 +59,58 @@ func (c Chain) Admit(r *http.Request) error {
 // Composing happens here, once: call it when an endpoint is set up, not per
 // message. Running the result allocates nothing. It panics if final is nil.
 func (c Chain) Inbound(final InboundFunc) InboundFunc {
-	var byType [lastOpcode + 1]InboundFunc
+	var byType [lastOpcode + 1]*InboundNext
 	for op := range byType {
 		byType[op] = c.InboundFor(frame.Opcode(op), final)
 	}
-	return func(ctx context.Context, in Inbound) error { return byType[in.Type&lastOpcode](ctx, in) }
+	return func(ctx context.Context, in Inbound) error {
+		in.Data = slices.Clip(in.Data)
+		return byType[in.Type&lastOpcode].Run(ctx, in)
+	}
 }
 
 const lastOpcode = 0xf
 
-// InboundFor is [Chain.Inbound] for messages of one type only.
-func (c Chain) InboundFor(op frame.Opcode, final InboundFunc) InboundFunc {
+// InboundFor is [Chain.Inbound] for messages of one type only, whose Data has no spare
+// capacity: an append must not reach into it.
+func (c Chain) InboundFor(op frame.Opcode, final InboundFunc) *InboundNext {
 	if final == nil {
 		panic("interceptors: an inbound chain needs a final function: the handler of the message")
 	}
+	head := &InboundNext{step: &inboundEnd{final: final}}
 	for _, i := range slices.Backward(c.list) {
 		if kindsOf(i).SeesInbound(op) {
-			final = final.around(i)
+			head = &InboundNext{step: bare(i), next: head}
 		}
 	}
-	return final
+	return head
 }
 
 // Outbound returns the function that runs an outbound message through those of the
 // interceptors that see its kind, in the reverse of the order of registration, and
 // then final. The rest is as with [Chain.Inbound].
 func (c Chain) Outbound(final OutboundFunc) OutboundFunc {
-	var byType [lastOpcode + 1]OutboundFunc
+	var byType [lastOpcode + 1]*OutboundNext
 	for op := range byType {
 		byType[op] = c.OutboundFor(frame.Opcode(op), final)
 	}
-	return func(ctx context.Context, out Outbound) error { return byType[out.Type&lastOpcode](ctx, out) }
+	return func(ctx context.Context, out Outbound) error {
+		out.Data = slices.Clip(out.Data)
+		return byType[out.Type&lastOpcode].Run(ctx, out)
+	}
 }
 
-// OutboundFor is [Chain.Outbound] for messages of one type only.
-func (c Chain) OutboundFor(op frame.Opcode, final OutboundFunc) OutboundFunc {
+// OutboundFor is [Chain.Outbound] for messages of one type only, whose Data has no spare
+// capacity: an append must not reach into it.
+func (c Chain) OutboundFor(op frame.Opcode, final OutboundFunc) *OutboundNext {
 	if final == nil {
 		panic("interceptors: an outbound chain needs a final function: the sending of the message")
 	}
+	head := &OutboundNext{step: &outboundEnd{final: final}}
 	for _, i := range c.list {
 		if kindsOf(i).SeesOutbound(op) {
-			final = final.around(i)
+			head = &OutboundNext{step: bare(i), next: head}
 		}
 	}
-	return final
+	return head
 }

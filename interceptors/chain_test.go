@@ -18,12 +18,12 @@ type noop struct {
 	_ byte
 }
 
-func (*noop) InterceptInbound(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
-	return next(ctx, in)
+func (*noop) InterceptInbound(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
+	return next.Run(ctx, in)
 }
 
-func (*noop) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
-	return next(ctx, out)
+func (*noop) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
+	return next.Run(ctx, out)
 }
 
 func noops(n int) interceptors.Chain {
@@ -49,7 +49,7 @@ func TestChainNilInterceptorPanicsWithItsPosition(t *testing.T) {
 func TestChainAllocatesNothing(t *testing.T) {
 	disabled := slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelError}))
 	stock := interceptors.NewChain(interceptors.Logging(interceptors.LoggingConfig{Logger: disabled}), interceptors.Recover(disabled))
-	data := make([]byte, 128)
+	data, peer := make([]byte, 128), &interceptors.Peer{Target: "wss://x.example/"}
 	for name, chain := range map[string]interceptors.Chain{
 		"0":                          noops(0),
 		"5":                          noops(5),
@@ -66,7 +66,7 @@ func TestChainAllocatesNothing(t *testing.T) {
 			}))
 			assert.Zero(t, testing.AllocsPerRun(100, func() {
 				run.Reset(parent, 1, 1)
-				_ = out(&run, interceptors.Outbound{Target: "wss://x.example/", Type: frame.Text, Data: data})
+				_ = out(&run, interceptors.Outbound{Peer: peer, Type: frame.Text, Data: data})
 			}))
 		})
 	}
@@ -80,7 +80,7 @@ func BenchmarkChain(b *testing.B) {
 		passthroughs[i] = interceptors.Passthrough{}
 	}
 	in := interceptors.Inbound{Type: frame.Text, Final: true, Data: make([]byte, 128)}
-	out := interceptors.Outbound{Target: "wss://x.example/", Type: frame.Text, Data: make([]byte, 128)}
+	out := interceptors.Outbound{Peer: &interceptors.Peer{Target: "wss://x.example/"}, Type: frame.Text, Data: make([]byte, 128)}
 	for _, c := range []struct {
 		name  string
 		chain interceptors.Chain

@@ -65,10 +65,10 @@ type dedup struct {
 
 func (*dedup) kinds() Kinds { return InboundData }
 
-func (d *dedup) InterceptInbound(ctx context.Context, in Inbound, next InboundFunc) error {
+func (d *dedup) InterceptInbound(ctx context.Context, in Inbound, next *InboundNext) error {
 	id := d.config.ID(in)
 	if id == "" {
-		return next(ctx, in)
+		return next.Run(ctx, in)
 	}
 	w, print := d.windowOf(ctx), d.prints.of(id)
 	if !w.add(print, time.Now(), d.config.Window, d.config.Age) {
@@ -80,7 +80,7 @@ func (d *dedup) InterceptInbound(ctx context.Context, in Inbound, next InboundFu
 			w.forget(print)
 		}
 	}()
-	err := next(ctx, in)
+	err := next.Run(ctx, in)
 	handled = err == nil
 	return err
 }

@@ -61,16 +61,16 @@ type dump struct {
 	w  io.Writer // guarded by mu
 }
 
-func (d *dump) InterceptInbound(ctx context.Context, in Inbound, next InboundFunc) error {
+func (d *dump) InterceptInbound(ctx context.Context, in Inbound, next *InboundNext) error {
 	d.event(ctx, " <- ", in.Type, in.Data, in.CloseCode, in.CloseReason)
-	err := next(ctx, in)
+	err := next.Run(ctx, in)
 	d.failed(ctx, " <- ", in.Type, err)
 	return err
 }
 
-func (d *dump) InterceptOutbound(ctx context.Context, out Outbound, next OutboundFunc) error {
+func (d *dump) InterceptOutbound(ctx context.Context, out Outbound, next *OutboundNext) error {
 	d.event(ctx, " -> ", out.Type, out.Data, out.CloseCode, out.CloseReason)
-	err := next(ctx, out)
+	err := next.Run(ctx, out)
 	d.failed(ctx, " -> ", out.Type, err)
 	return err
 }

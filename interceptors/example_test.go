@@ -19,9 +19,9 @@ type slow struct {
 	report func(in interceptors.Inbound, took time.Duration)
 }
 
-func (s slow) InterceptInbound(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
+func (s slow) InterceptInbound(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
 	start := time.Now()
-	err := next(ctx, in)
+	err := next.Run(ctx, in)
 	if took := time.Since(start); took > s.limit {
 		s.report(in, took)
 	}
@@ -53,11 +53,11 @@ func ExampleInterceptor() {
 // readOnly refuses binary messages.
 type readOnly struct{ interceptors.Passthrough }
 
-func (readOnly) InterceptInbound(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
+func (readOnly) InterceptInbound(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
 	if in.Type == frame.Binary {
 		return interceptors.Refuse(403, "uploads are not allowed")
 	}
-	return next(ctx, in)
+	return next.Run(ctx, in)
 }
 
 // Returning a refusal without calling next keeps the message from the handler;
@@ -79,13 +79,13 @@ func ExampleRefuse() {
 // identify finds out whose message it is, and tells those after it.
 type identify struct{ interceptors.Passthrough }
 
-func (identify) InterceptInbound(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
+func (identify) InterceptInbound(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
 	user, body, ok := bytes.Cut(in.Data, []byte(": "))
 	if !ok {
 		return interceptors.Refuse(401, "who are you?")
 	}
 	in.Data = body // what others see is not changed
-	return next(ctx, in.With("user_id", string(user)))
+	return next.Run(ctx, in.With("user_id", string(user)))
 }
 
 // An attribute travels with the message, to later interceptors and to the handler.
@@ -104,8 +104,8 @@ func ExampleInbound_With() {
 // audit writes one line for each message, with what the handler has told it.
 type audit struct{ interceptors.Passthrough }
 
-func (audit) InterceptInbound(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
-	err := next(ctx, in)
+func (audit) InterceptInbound(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
+	err := next.Run(ctx, in)
 	run := interceptors.FromContext(ctx)
 	rows, _ := run.Get("rows")
 	fmt.Printf("message %s changed %v rows\n", run.ChainID(), rows)

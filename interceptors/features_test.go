@@ -21,18 +21,18 @@ import (
 // hook makes an interceptor of two functions; a nil one passes through.
 type hook struct {
 	interceptors.Passthrough
-	in  func(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error
-	out func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error
+	in  func(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error
+	out func(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error
 }
 
-func (h hook) InterceptInbound(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
+func (h hook) InterceptInbound(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
 	if h.in == nil {
 		return h.Passthrough.InterceptInbound(ctx, in, next)
 	}
 	return h.in(ctx, in, next)
 }
 
-func (h hook) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+func (h hook) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 	if h.out == nil {
 		return h.Passthrough.InterceptOutbound(ctx, out, next)
 	}
@@ -42,15 +42,15 @@ func (h hook) InterceptOutbound(ctx context.Context, out interceptors.Outbound, 
 // tracer notes when it was entered and left.
 func tracer(name string, trace *[]string) interceptors.Interceptor {
 	return hook{
-		in: func(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
+		in: func(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
 			*trace = append(*trace, name+" in")
 			defer func() { *trace = append(*trace, name+" in done") }()
-			return next(ctx, in)
+			return next.Run(ctx, in)
 		},
-		out: func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+		out: func(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 			*trace = append(*trace, name+" out")
 			defer func() { *trace = append(*trace, name+" out done") }()
-			return next(ctx, out)
+			return next.Run(ctx, out)
 		},
 	}
 }
@@ -65,9 +65,9 @@ type inboundOnly struct {
 	seen *int
 }
 
-func (i inboundOnly) InterceptInbound(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
+func (i inboundOnly) InterceptInbound(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
 	*i.seen++
-	return next(ctx, in)
+	return next.Run(ctx, in)
 }
 
 func TestA1OneValueBothDirectionsEachOptional(t *testing.T) {
@@ -91,12 +91,12 @@ func TestA2ResultOfNextIsVisibleAndReplaceable(t *testing.T) {
 	var saw []error
 	replaceBy := func(outcome error) hook {
 		return hook{
-			in: func(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
-				saw = append(saw, next(ctx, in))
+			in: func(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
+				saw = append(saw, next.Run(ctx, in))
 				return outcome
 			},
-			out: func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
-				saw = append(saw, next(ctx, out))
+			out: func(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
+				saw = append(saw, next.Run(ctx, out))
 				return outcome
 			},
 		}
@@ -115,10 +115,10 @@ func TestA2ResultOfNextIsVisibleAndReplaceable(t *testing.T) {
 func TestA3ShortCircuit(t *testing.T) {
 	dropped := errors.New("dropped")
 	stop := hook{
-		in: func(context.Context, interceptors.Inbound, interceptors.InboundFunc) error {
+		in: func(context.Context, interceptors.Inbound, *interceptors.InboundNext) error {
 			return interceptors.Refuse(http.StatusForbidden, "not yours")
 		},
-		out: func(context.Context, interceptors.Outbound, interceptors.OutboundFunc) error { return dropped },
+		out: func(context.Context, interceptors.Outbound, *interceptors.OutboundNext) error { return dropped },
 	}
 	var trace []string
 	chain := interceptors.NewChain(tracer("a", &trace), stop, tracer("b", &trace))
@@ -167,17 +167,17 @@ func TestA3RefusalIsFoundAsValueAndAsPointer(t *testing.T) {
 
 func TestA4ConditionalByTypeTargetAndContent(t *testing.T) {
 	noEmptyText := hook{
-		in: func(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
+		in: func(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
 			if in.Type == frame.Text && len(in.Data) == 0 {
 				return interceptors.Refuse(http.StatusBadRequest, "empty")
 			}
-			return next(ctx, in)
+			return next.Run(ctx, in)
 		},
-		out: func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
-			if out.Target == "ws://plain.example/" {
+		out: func(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
+			if out.Peer.Target == "ws://plain.example/" {
 				return errors.New("only over TLS")
 			}
-			return next(ctx, out)
+			return next.Run(ctx, out)
 		},
 	}
 	var delivered, sent int
@@ -191,26 +191,26 @@ func TestA4ConditionalByTypeTargetAndContent(t *testing.T) {
 	assert.NoError(t, in(t.Context(), interceptors.Inbound{Type: frame.Binary, Final: true}))
 	assert.Equal(t, 2, delivered)
 
-	assert.Error(t, out(t.Context(), interceptors.Outbound{Target: "ws://plain.example/"}))
+	assert.Error(t, out(t.Context(), interceptors.Outbound{Peer: &interceptors.Peer{Target: "ws://plain.example/"}}))
 	assert.Equal(t, 0, sent)
-	assert.NoError(t, out(t.Context(), interceptors.Outbound{Target: "wss://safe.example/"}))
+	assert.NoError(t, out(t.Context(), interceptors.Outbound{Peer: &interceptors.Peer{Target: "wss://safe.example/"}}))
 	assert.Equal(t, 1, sent)
 }
 
 func TestA4AttributesAreVisibleDownstreamOnly(t *testing.T) {
 	looker := func(want any) hook {
 		return hook{
-			in: func(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
+			in: func(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
 				before, _ := in.Attr("user_id")
-				err := next(ctx, in)
+				err := next.Run(ctx, in)
 				after, _ := in.Attr("user_id")
 				assert.Equal(t, want, before)
 				assert.Equal(t, want, after, "an attribute came upstream")
 				return err
 			},
-			out: func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+			out: func(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 				before, _ := out.Attr("user_id")
-				err := next(ctx, out)
+				err := next.Run(ctx, out)
 				after, _ := out.Attr("user_id")
 				assert.Equal(t, want, before)
 				assert.Equal(t, want, after, "an attribute came upstream")
@@ -220,11 +220,11 @@ func TestA4AttributesAreVisibleDownstreamOnly(t *testing.T) {
 	}
 	setter := func(id any) hook {
 		return hook{
-			in: func(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
-				return next(ctx, in.With("other", true).With("user_id", id))
+			in: func(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
+				return next.Run(ctx, in.With("other", true).With("user_id", id))
 			},
-			out: func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
-				return next(ctx, out.With("user_id", id).With("other", true))
+			out: func(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
+				return next.Run(ctx, out.With("user_id", id).With("other", true))
 			},
 		}
 	}
@@ -340,9 +340,9 @@ func TestA7ControlAndCloseEventsPassTheChain(t *testing.T) {
 		{Type: frame.Close, Final: true, CloseCode: frame.CloseGoingAway, CloseReason: "bye"},
 	}
 	var seen, handled []interceptors.Inbound
-	in := interceptors.NewChain(hook{in: func(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
+	in := interceptors.NewChain(hook{in: func(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
 		seen = append(seen, in)
-		return next(ctx, in)
+		return next.Run(ctx, in)
 	}}).Inbound(func(_ context.Context, in interceptors.Inbound) error {
 		handled = append(handled, in)
 		return nil
@@ -354,8 +354,8 @@ func TestA7ControlAndCloseEventsPassTheChain(t *testing.T) {
 	assert.Equal(t, events, handled)
 
 	sent := []interceptors.Outbound{
-		{Target: "wss://x.example/", Type: frame.Ping, Data: []byte("p")},
-		{Target: "wss://x.example/", Type: frame.Close, CloseCode: frame.CloseNormal, CloseReason: "done"},
+		{Peer: &interceptors.Peer{Target: "wss://x.example/"}, Type: frame.Ping, Data: []byte("p")},
+		{Peer: &interceptors.Peer{Target: "wss://x.example/"}, Type: frame.Close, CloseCode: frame.CloseNormal, CloseReason: "done"},
 	}
 	var gone []interceptors.Outbound
 	out := interceptors.NewChain(interceptors.Passthrough{}).Outbound(func(_ context.Context, out interceptors.Outbound) error {
@@ -372,13 +372,13 @@ func TestA9ChangesAreInvisibleUpstreamAndToOtherDeliveries(t *testing.T) {
 	buffer := append(make([]byte, 0, 64), "original"...)
 	message := interceptors.Inbound{Type: frame.Text, Final: true, Data: buffer}
 	var delivered []string
-	change := hook{in: func(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
+	change := hook{in: func(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
 		in.Type = frame.Binary
 		in.Data = append(in.Data, " and more"...) // the buffer has room for it, and must not be given it
-		return next(ctx, in)
+		return next.Run(ctx, in)
 	}}
-	watch := hook{in: func(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
-		err := next(ctx, in)
+	watch := hook{in: func(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
+		err := next.Run(ctx, in)
 		assert.Equal(t, frame.Text, in.Type)
 		assert.Equal(t, "original", string(in.Data))
 		return err
@@ -395,31 +395,24 @@ func TestA9ChangesAreInvisibleUpstreamAndToOtherDeliveries(t *testing.T) {
 
 func TestA9OutboundChangesAreInvisibleToSenderAndOtherReceivers(t *testing.T) {
 	message := interceptors.Outbound{
-		Target: "wss://x.example/", Type: frame.Text, Data: append(make([]byte, 0, 16), "data"...),
-		Header:       http.Header{"X-Trace": {"1"}},
-		Subprotocols: append(make([]string, 0, 4), "chat"),
+		Type: frame.Text, Data: []byte("data"),
+		Peer: &interceptors.Peer{Target: "wss://x.example/", Header: http.Header{"X-Trace": {"1"}}, Subprotocols: []string{"chat"}},
 	}
-	before := message.Clone()
-	change := hook{out: func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
-		out.Target = "wss://y.example/"
+	before, peer := message.Clone(), *message.Peer
+	other := &interceptors.Peer{Target: "wss://y.example/"}
+	change := hook{out: func(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 		out.Data = append(out.Data, '!')
-		out.Header = out.Header.Clone()
-		out.Header.Set("X-Trace", "2")
-		out.Subprotocols = append(out.Subprotocols, "superchat")
-		return next(ctx, out)
+		out.Peer = other
+		return next.Run(ctx, out)
 	}}
 	var got interceptors.Outbound
 	final := func(_ context.Context, out interceptors.Outbound) error { got = out.Clone(); return nil }
 
 	require.NoError(t, interceptors.NewChain(change).Outbound(final)(t.Context(), message))
-	assert.Equal(t, interceptors.Outbound{
-		Target: "wss://y.example/", Type: frame.Text, Data: []byte("data!"),
-		Header: http.Header{"X-Trace": {"2"}}, Subprotocols: []string{"chat", "superchat"},
-	}, got)
+	assert.Equal(t, interceptors.Outbound{Type: frame.Text, Data: []byte("data!"), Peer: other}, got)
 
 	assert.Equal(t, before, message)
-	assert.Zero(t, message.Data[:5][4], "an append wrote into the sender's buffer")
-	assert.Empty(t, message.Subprotocols[:2][1], "an append wrote into the sender's list")
+	assert.Equal(t, peer, *message.Peer)
 	require.NoError(t, interceptors.NewChain().Outbound(final)(t.Context(), message))
 	assert.Equal(t, before, got)
 }
@@ -432,12 +425,10 @@ func TestA9CloneMayBeKept(t *testing.T) {
 	value, _ := kept.Attr("k")
 	assert.Equal(t, 1, value)
 
-	out := interceptors.Outbound{Data: []byte("a"), Header: http.Header{"K": {"v"}}, Subprotocols: []string{"s"}}.With("k", 2)
+	out := interceptors.Outbound{Data: []byte("a")}.With("k", 2)
 	sent := out.Clone()
-	out.Data[0], out.Header["K"][0], out.Subprotocols[0] = 'X', "X", "X"
+	out.Data[0] = 'X'
 	assert.Equal(t, "a", string(sent.Data))
-	assert.Equal(t, http.Header{"K": {"v"}}, sent.Header)
-	assert.Equal(t, []string{"s"}, sent.Subprotocols)
 	value, _ = sent.Attr("k")
 	assert.Equal(t, 2, value)
 
@@ -448,22 +439,22 @@ func TestA9CloneMayBeKept(t *testing.T) {
 func TestA10ContextReachesEveryInterceptorAndTheHandler(t *testing.T) {
 	type key struct{}
 	wrap := hook{
-		in: func(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
+		in: func(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
 			ctx, cancel := context.WithTimeout(context.WithValue(ctx, key{}, "v"), time.Hour)
 			defer cancel()
-			return next(ctx, in)
+			return next.Run(ctx, in)
 		},
-		out: func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+		out: func(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 			ctx, cancel := context.WithCancel(ctx)
 			defer cancel()
-			return next(ctx, out)
+			return next.Run(ctx, out)
 		},
 	}
 	var sawAfter any
-	first := hook{in: func(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
+	first := hook{in: func(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
 		run := interceptors.FromContext(ctx)
 		run.Set("user", "ann")
-		err := next(ctx, in)
+		err := next.Run(ctx, in)
 		sawAfter, _ = run.Get("answered")
 		return err
 	}}

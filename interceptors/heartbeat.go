@@ -42,9 +42,9 @@ type heartbeat struct {
 
 func (*heartbeat) kinds() Kinds { return InboundText }
 
-func (h *heartbeat) InterceptInbound(ctx context.Context, in Inbound, next InboundFunc) error {
+func (h *heartbeat) InterceptInbound(ctx context.Context, in Inbound, next *InboundNext) error {
 	if in.Type != frame.Text || string(in.Data) != h.ping {
-		return next(ctx, in)
+		return next.Run(ctx, in)
 	}
 	if err := Reply(ctx, frame.Text, h.pong); errors.Is(err, errNoSender) {
 		return err // a mistake in the program; the others are the peer's affair

@@ -33,9 +33,9 @@ func TestHeartbeat(t *testing.T) {
 
 // What an interceptor before it has made binary is no heartbeat.
 func TestHeartbeatOfAnotherType(t *testing.T) {
-	change := hook{in: func(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
+	change := hook{in: func(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
 		in.Type = frame.Binary
-		return next(ctx, in)
+		return next.Run(ctx, in)
 	}}
 	in, n := handled(change, interceptors.Heartbeat(interceptors.HeartbeatConfig{}))
 	require.NoError(t, in(newConn(t), text("ping")))

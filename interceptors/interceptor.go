@@ -22,12 +22,12 @@ import (
 // header fields to it, and an error is what the dialling function returns. What it
 // stores in [ConnStore] of r.Context() the connection begins with.
 //
-// The other two continue by calling next, which returns the outcome of the rest
+// The other two continue by calling next.Run, which returns the outcome of the rest
 // of the chain, and stop the message by returning without calling it: inbound,
 // the handler never sees the message, and the peer is answered with the
 // [Refusal] that is returned; outbound, nothing is sent, and the sender is
 // given the error that is returned (nil pretends that it was sent). Calling
-// next twice delivers twice. next is given ctx, or a context derived from it: the
+// next.Run twice delivers twice. It is given ctx, or a context derived from it: the
 // connection is found in it. It must not be called after the method has
 // returned, nor from another goroutine: the message is borrowed, and so is the
 // [Context].
@@ -36,14 +36,14 @@ import (
 // slow service holds a worker for as long.
 type Interceptor interface {
 	Admit(r *http.Request) error
-	InterceptInbound(ctx context.Context, in Inbound, next InboundFunc) error
-	InterceptOutbound(ctx context.Context, out Outbound, next OutboundFunc) error
+	InterceptInbound(ctx context.Context, in Inbound, next *InboundNext) error
+	InterceptOutbound(ctx context.Context, out Outbound, next *OutboundNext) error
 }
 
-// InboundFunc handles an inbound message: the rest of a chain, or the handler at its end.
+// InboundFunc handles an inbound message: the end of a chain, or a whole one.
 type InboundFunc func(ctx context.Context, in Inbound) error
 
-// OutboundFunc handles an outbound message: the rest of a chain, or the sending at its end.
+// OutboundFunc handles an outbound message: the end of a chain, or a whole one.
 type OutboundFunc func(ctx context.Context, out Outbound) error
 
 // Passthrough admits everybody and continues in both directions. Embed it in an
@@ -54,13 +54,13 @@ type Passthrough struct{}
 func (Passthrough) Admit(*http.Request) error { return nil }
 
 // InterceptInbound calls next and returns what it returns.
-func (Passthrough) InterceptInbound(ctx context.Context, in Inbound, next InboundFunc) error {
-	return next(ctx, in)
+func (Passthrough) InterceptInbound(ctx context.Context, in Inbound, next *InboundNext) error {
+	return next.Run(ctx, in)
 }
 
 // InterceptOutbound calls next and returns what it returns.
-func (Passthrough) InterceptOutbound(ctx context.Context, out Outbound, next OutboundFunc) error {
-	return next(ctx, out)
+func (Passthrough) InterceptOutbound(ctx context.Context, out Outbound, next *OutboundNext) error {
+	return next.Run(ctx, out)
 }
 
 // InboundOnly is a [Passthrough] for interceptors of inbound messages: embed it, and

@@ -68,9 +68,9 @@ type jsonCheck struct {
 
 func (*jsonCheck) kinds() Kinds { return InboundText }
 
-func (j *jsonCheck) InterceptInbound(ctx context.Context, in Inbound, next InboundFunc) error {
+func (j *jsonCheck) InterceptInbound(ctx context.Context, in Inbound, next *InboundNext) error {
 	if in.Type != frame.Text {
-		return next(ctx, in)
+		return next.Run(ctx, in)
 	}
 	if wrong := j.check(in.Data); wrong != "" {
 		return Refusal{Status: http.StatusBadRequest, Message: wrong, Close: j.close}
@@ -82,7 +82,7 @@ func (j *jsonCheck) InterceptInbound(ctx context.Context, in Inbound, next Inbou
 		}
 		in = in.With(j.attribute, value)
 	}
-	return next(ctx, in)
+	return next.Run(ctx, in)
 }
 
 // check returns what is wrong with a message, or "". The limits come first: they cost

@@ -61,9 +61,9 @@ func TestJSONCheckObject(t *testing.T) {
 
 // What an interceptor before it has made binary is not checked.
 func TestJSONCheckOfAnotherType(t *testing.T) {
-	change := hook{in: func(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
+	change := hook{in: func(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
 		in.Type = frame.Binary
-		return next(ctx, in)
+		return next.Run(ctx, in)
 	}}
 	in, n := handled(change, interceptors.JSONCheck(interceptors.JSONCheckConfig{}))
 	require.NoError(t, in(t.Context(), text("{")))

@@ -70,24 +70,24 @@ type logging struct {
 	config LoggingConfig
 }
 
-func (l *logging) InterceptInbound(ctx context.Context, in Inbound, next InboundFunc) error {
+func (l *logging) InterceptInbound(ctx context.Context, in Inbound, next *InboundNext) error {
 	if !l.config.Logger.Enabled(ctx, l.config.Level) {
-		return next(ctx, in)
+		return next.Run(ctx, in)
 	}
 	start := time.Now()
-	err := next(ctx, in)
+	err := next.Run(ctx, in)
 	if l.wants(err) {
 		l.log(ctx, event{inbound, in.Type, in.CloseCode, len(in.Data), time.Since(start), err})
 	}
 	return err
 }
 
-func (l *logging) InterceptOutbound(ctx context.Context, out Outbound, next OutboundFunc) error {
+func (l *logging) InterceptOutbound(ctx context.Context, out Outbound, next *OutboundNext) error {
 	if !l.config.Logger.Enabled(ctx, l.config.Level) {
-		return next(ctx, out)
+		return next.Run(ctx, out)
 	}
 	start := time.Now()
-	err := next(ctx, out)
+	err := next.Run(ctx, out)
 	if l.wants(err) {
 		l.log(ctx, event{outbound, out.Type, out.CloseCode, len(out.Data), time.Since(start), err})
 	}

@@ -91,8 +91,10 @@ func TestLoggingNeverTellsWhatWasSaid(t *testing.T) {
 	chain := interceptors.NewChain(interceptors.Logging(interceptors.LoggingConfig{Logger: slog.New(&records)}))
 	in := interceptors.Inbound{Type: frame.Close, Data: []byte(secret), CloseReason: secret}.With("token", secret).With(secret, 1)
 	out := interceptors.Outbound{
-		Type: frame.Close, Target: "wss://x.example/?token=" + secret, Data: []byte(secret), CloseReason: secret,
-		Header: http.Header{"Authorization": {secret}}, Subprotocols: []string{secret},
+		Type: frame.Close, Data: []byte(secret), CloseReason: secret,
+		Peer: &interceptors.Peer{
+			Target: "wss://x.example/?token=" + secret, Header: http.Header{"Authorization": {secret}}, Subprotocols: []string{secret},
+		},
 	}.With("token", secret)
 	var run interceptors.Context
 	run.Reset(t.Context(), 1, 1)

@@ -81,16 +81,16 @@ func (s SizeLimits) exceeded(op frame.Opcode, size int) bool {
 
 func (m *maxSize) kinds() Kinds { return m.sees }
 
-func (m *maxSize) InterceptInbound(ctx context.Context, in Inbound, next InboundFunc) error {
+func (m *maxSize) InterceptInbound(ctx context.Context, in Inbound, next *InboundNext) error {
 	if m.inbound.exceeded(in.Type, len(in.Data)) {
 		return m.refused
 	}
-	return next(ctx, in)
+	return next.Run(ctx, in)
 }
 
-func (m *maxSize) InterceptOutbound(ctx context.Context, out Outbound, next OutboundFunc) error {
+func (m *maxSize) InterceptOutbound(ctx context.Context, out Outbound, next *OutboundNext) error {
 	if m.outbound.exceeded(out.Type, len(out.Data)) {
 		return Refuse(http.StatusRequestEntityTooLarge, fmt.Sprintf("the answer is too large: %d bytes", len(out.Data)))
 	}
-	return next(ctx, out)
+	return next.Run(ctx, out)
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"net/http"
-	"slices"
 
 	"github.com/penstock-ws/penstock/frame"
 )
@@ -16,27 +15,20 @@ import (
 // the same broadcast sees. Attributes set by [Outbound.With] travel the same
 // way.
 type Outbound struct {
-	// Target is the URL of the peer, ws:// or wss://. Its query may hold a token: do not log it.
-	Target string
-
 	// Data is the payload: whole, not compressed. It is borrowed from the
 	// sender, and a broadcast lends it to many chains at once: valid until the
 	// interceptor that it was given to returns, never written in place. Replace
 	// it, with bytes of your own, or keep it, with Clone. Appending to it in an
-	// interceptor is safe: the chain leaves it no spare capacity.
+	// interceptor is safe: it enters the chain without spare capacity. Bytes of your own
+	// that others share should have none either (slices.Clip).
 	Data []byte
-
-	// Header holds the header fields of a client's opening handshake (RFC 6455
-	// §4.1), nil where there are none. It is shared like Data: assign a changed
-	// Header.Clone(), never set a field of it in place.
-	Header http.Header
-
-	// Subprotocols are those that a client's opening handshake offers, the
-	// preferred one first (RFC 6455 §1.9). Shared like Data.
-	Subprotocols []string
 
 	// CloseReason is the reason text of a Close, at most 123 bytes of UTF-8; else empty.
 	CloseReason string
+
+	// Peer is who it goes to. It is shared by all messages of the connection: assign
+	// another, never set a field of it in place. In an engine it is never nil.
+	Peer *Peer
 
 	attributes *attribute
 
@@ -48,6 +40,20 @@ type Outbound struct {
 	Type frame.Opcode
 
 	_ [8]byte // makes it a multiple of 16 bytes, as in Inbound
+}
+
+// A Peer is the receiver of outbound messages, as the opening handshake has it.
+type Peer struct {
+	// Target is its URL, ws:// or wss://. Its query may hold a token: do not log it.
+	Target string
+
+	// Header holds the header fields of a client's opening handshake (RFC 6455
+	// §4.1), nil where there are none.
+	Header http.Header
+
+	// Subprotocols are those that a client's opening handshake offers, the
+	// preferred one first (RFC 6455 §1.9).
+	Subprotocols []string
 }
 
 // With returns a copy of out that carries value under key, for later
@@ -63,25 +69,31 @@ func (out Outbound) With(key string, value any) Outbound {
 // the chain has set under key, and whether there is one.
 func (out Outbound) Attr(key string) (any, bool) { return out.attributes.lookup(key) }
 
-// Clone returns a copy of out with Data, Header and Subprotocols of its own,
-// which may be kept and written to. The values of attributes are shared.
+// Clone returns a copy of out with Data of its own, which may be kept and written to.
+// Peer, and the values of attributes, are shared.
 func (out Outbound) Clone() Outbound {
 	out.Data = bytes.Clone(out.Data)
-	out.Header = out.Header.Clone()
-	out.Subprotocols = slices.Clone(out.Subprotocols)
 	return out
 }
 
-// around returns the OutboundFunc that runs i before next.
-func (next OutboundFunc) around(i Interceptor) OutboundFunc {
-	i = bare(i)
-	return func(ctx context.Context, out Outbound) error {
-		if cap(out.Data) > len(out.Data) { // a write to what is about to be copied would stall the copy
-			out.Data = out.Data[:len(out.Data):len(out.Data)] // an append must not reach into the sender's spare capacity
-		}
-		if cap(out.Subprotocols) > len(out.Subprotocols) {
-			out.Subprotocols = out.Subprotocols[:len(out.Subprotocols):len(out.Subprotocols)]
-		}
-		return i.InterceptOutbound(ctx, out, next)
-	}
+// An OutboundNext is [InboundNext] for the other direction: the rest of a chain, down to
+// the sending.
+type OutboundNext struct {
+	step Interceptor
+	next *OutboundNext
+}
+
+// Run continues with out, and returns the outcome: see [InboundNext.Run].
+func (n *OutboundNext) Run(ctx context.Context, out Outbound) error {
+	return n.step.InterceptOutbound(ctx, out, n.next)
+}
+
+// outboundEnd is the last step of a chain.
+type outboundEnd struct {
+	Passthrough
+	final OutboundFunc
+}
+
+func (e *outboundEnd) InterceptOutbound(ctx context.Context, out Outbound, _ *OutboundNext) error {
+	return e.final(ctx, out)
 }

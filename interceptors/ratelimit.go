@@ -81,11 +81,11 @@ func (*RateLimiter) kinds() Kinds { return InboundData }
 func (r *RateLimiter) Len() int { return r.table.len() }
 
 // InterceptInbound refuses a message that comes too early.
-func (r *RateLimiter) InterceptInbound(ctx context.Context, in Inbound, next InboundFunc) error {
+func (r *RateLimiter) InterceptInbound(ctx context.Context, in Inbound, next *InboundNext) error {
 	if wait := r.take(ctx, in); wait > 0 {
 		return Refusal{Status: http.StatusTooManyRequests, Message: r.config.Message, RetryAfter: wait, Close: r.config.Close}
 	}
-	return next(ctx, in)
+	return next.Run(ctx, in)
 }
 
 // take takes one message from the allowance, or returns how long it has to wait.

@@ -43,14 +43,14 @@ type recoverer struct {
 	log *slog.Logger
 }
 
-func (r *recoverer) InterceptInbound(ctx context.Context, in Inbound, next InboundFunc) (err error) {
+func (r *recoverer) InterceptInbound(ctx context.Context, in Inbound, next *InboundNext) (err error) {
 	defer r.recover(ctx, inbound, in.Type, &err)
-	return next(ctx, in)
+	return next.Run(ctx, in)
 }
 
-func (r *recoverer) InterceptOutbound(ctx context.Context, out Outbound, next OutboundFunc) (err error) {
+func (r *recoverer) InterceptOutbound(ctx context.Context, out Outbound, next *OutboundNext) (err error) {
 	defer r.recover(ctx, outbound, out.Type, &err)
-	return next(ctx, out)
+	return next.Run(ctx, out)
 }
 
 // recover must be deferred itself: the built-in stops a panic only in the deferred function.

@@ -48,8 +48,8 @@ func TestRecoverTurnsAPanicIntoAnError(t *testing.T) {
 func TestRecoverPanicInALaterInterceptorEitherDirection(t *testing.T) {
 	var records capture
 	bomb := hook{
-		in: func(context.Context, interceptors.Inbound, interceptors.InboundFunc) error { panic("in") },
-		out: func(context.Context, interceptors.Outbound, interceptors.OutboundFunc) error {
+		in: func(context.Context, interceptors.Inbound, *interceptors.InboundNext) error { panic("in") },
+		out: func(context.Context, interceptors.Outbound, *interceptors.OutboundNext) error {
 			panic("out")
 		},
 	}

@@ -46,10 +46,10 @@ type timeout struct {
 
 func (*timeout) kinds() Kinds { return InboundData }
 
-func (t *timeout) InterceptInbound(ctx context.Context, in Inbound, next InboundFunc) error {
+func (t *timeout) InterceptInbound(ctx context.Context, in Inbound, next *InboundNext) error {
 	limited := &deadline{Context: ctx, at: time.Now().Add(t.limit)}
 	defer limited.end()
-	err := next(limited, in)
+	err := next.Run(limited, in)
 	if err != nil && errors.Is(err, context.DeadlineExceeded) && limited.Err() == context.DeadlineExceeded {
 		return t.refused
 	}

@@ -360,7 +360,7 @@ type controls struct {
 
 // InterceptInbound shows the answers to /ping always, and the rest with --verbose.
 // Errors of the output show with the next message.
-func (c *controls) InterceptInbound(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
+func (c *controls) InterceptInbound(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
 	took := time.Duration(0)
 	if in.Type == frame.Pong {
 		took = c.s.pinged(in.Data)
@@ -370,5 +370,5 @@ func (c *controls) InterceptInbound(ctx context.Context, in interceptors.Inbound
 			_ = c.s.c.print.control(in.Type, in.Data, took)
 		}
 	}
-	return next(ctx, in)
+	return next.Run(ctx, in)
 }

@@ -369,11 +369,11 @@ func TestC6MeantToEnd(t *testing.T) {
 // noSecrets lets nothing out that says so.
 type noSecrets struct{ interceptors.OutboundOnly }
 
-func (noSecrets) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+func (noSecrets) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 	if bytes.Contains(out.Data, []byte("secret")) {
 		return errors.New("it is secret")
 	}
-	return next(ctx, out)
+	return next.Run(ctx, out)
 }
 
 // C6: a reply that an interceptor does not let out ends nothing.

@@ -47,10 +47,10 @@ func mayRefresh(text []byte) bool {
 //
 // with the new token's expiry in Unix seconds, 0 for never; another one like every
 // refusal, and the old expiry stays.
-func (i interceptor) InterceptInbound(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
+func (i interceptor) InterceptInbound(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
 	token, ok := i.a.cfg.Refresh(in)
 	if !ok {
-		return next(ctx, in)
+		return next.Run(ctx, in)
 	}
 	c := engine.FromContext(ctx)
 	id, err := i.a.renew(c, token)

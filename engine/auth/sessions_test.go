@@ -414,11 +414,11 @@ type clumsy struct {
 	once *sync.Once
 }
 
-func (p clumsy) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+func (p clumsy) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 	if out.Type == frame.Close {
 		p.once.Do(func() { panic("closing") })
 	}
-	return next(ctx, out)
+	return next.Run(ctx, out)
 }
 
 // What an interceptor of the program's does at an expiry ends neither the process nor

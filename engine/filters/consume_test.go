@@ -148,11 +148,11 @@ func TestB1ConsumerRefuses(t *testing.T) {
 // outspoken panics when a message goes out that says so, and when a connection is closed.
 type outspoken struct{ interceptors.OutboundOnly }
 
-func (outspoken) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+func (outspoken) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 	if bytes.HasSuffix(out.Data, []byte("panic")) || out.Type == frame.Close {
 		panic("an interceptor's")
 	}
-	return next(ctx, out)
+	return next.Run(ctx, out)
 }
 
 // B1: an interceptor that panics on what is put ends that connection, and not the

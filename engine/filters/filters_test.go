@@ -216,11 +216,11 @@ type noting struct {
 	note func()
 }
 
-func (n noting) InterceptInbound(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
+func (n noting) InterceptInbound(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
 	if in.Type.IsData() {
 		n.note()
 	}
-	return next(ctx, in)
+	return next.Run(ctx, in)
 }
 
 // journaled serves the filters first, middle and last; middle fails as told.

@@ -87,10 +87,10 @@ type sessionMessage struct {
 }
 
 // InterceptInbound takes out what is for the session.
-func (s *sessions) InterceptInbound(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
+func (s *sessions) InterceptInbound(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
 	var m sessionMessage
 	if in.Type != frame.Text || !bytes.Contains(in.Data, []byte(`"session"`)) || json.Unmarshal(in.Data, &m) != nil || m.Type != "session" {
-		return next(ctx, in)
+		return next.Run(ctx, in)
 	}
 	c := engine.FromContext(ctx)
 	if len(m.Data) > mostSession {

@@ -222,12 +222,12 @@ type holdUp struct {
 	begun, over chan struct{}
 }
 
-func (h holdUp) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+func (h holdUp) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 	if bytes.Contains(out.Data, []byte(`"hold up"`)) {
 		close(h.begun)
 		<-h.over
 	}
-	return next(ctx, out)
+	return next.Run(ctx, out)
 }
 
 // Who publishes faster than can be sent is told that, not that a message is too big.

@@ -220,11 +220,11 @@ func TestPanicInPresence(t *testing.T) {
 // The panic of one member's interceptor ends that member. All others get the message.
 func TestPanicInInterceptor(t *testing.T) {
 	var victim atomic.Uint64
-	bad := outbound(func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+	bad := outbound(func(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 		if engine.FromContext(ctx).ID() == victim.Load() {
 			panic("the program's")
 		}
-		return next(ctx, out)
+		return next.Run(ctx, out)
 	})
 	w := gather(t, engine.Config{Logger: silent, Interceptors: []interceptors.Interceptor{bad}}, numbered(hub.History{Messages: 5}), engine.Handler{})
 	room := w.hub.Room("room")
@@ -416,7 +416,7 @@ func TestCatchingUpDelaysNobody(t *testing.T) {
 	var patient atomic.Pointer[engine.Conn]
 	begun, noted, otherHas := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	seen := 0
-	slow := outbound(func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+	slow := outbound(func(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 		if engine.FromContext(ctx) == patient.Load() {
 			switch seen++; seen {
 			case 100:
@@ -426,7 +426,7 @@ func TestCatchingUpDelaysNobody(t *testing.T) {
 				<-otherHas
 			}
 		}
-		return next(ctx, out)
+		return next.Run(ctx, out)
 	})
 	w := gather(t, engine.Config{Interceptors: []interceptors.Interceptor{slow}, HighWaterBytes: 8 << 20},
 		numbered(hub.History{Messages: 2000, Bytes: -1}), engine.Handler{})

@@ -143,11 +143,11 @@ func TestBroadcastRefusedByPrepare(t *testing.T) {
 // TestBroadcastHoldsNoLock: whatever runs meanwhile may change the hub.
 func TestBroadcastHoldsNoLock(t *testing.T) {
 	var f *fixture
-	changing := outbound(func(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+	changing := outbound(func(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 		c := engine.FromContext(ctx)
 		f.room.Leave(c)
 		f.room.Join(c)
-		return next(ctx, out)
+		return next.Run(ctx, out)
 	})
 	f = start(t, engine.Config{Interceptors: []interceptors.Interceptor{changing}}).connect(3)
 	require.Equal(t, engine.Tally{Queued: 3}, f.broadcast("one"))
@@ -158,15 +158,15 @@ func TestBroadcastHoldsNoLock(t *testing.T) {
 	}
 }
 
-type outbound func(context.Context, interceptors.Outbound, interceptors.OutboundFunc) error
+type outbound func(context.Context, interceptors.Outbound, *interceptors.OutboundNext) error
 
 func (outbound) Admit(*http.Request) error { return nil }
 
-func (outbound) InterceptInbound(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
-	return next(ctx, in)
+func (outbound) InterceptInbound(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
+	return next.Run(ctx, in)
 }
 
-func (o outbound) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+func (o outbound) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 	return o(ctx, out, next)
 }
 

@@ -61,12 +61,12 @@ func startChannels(t testing.TB, cfg engine.Config) *channels {
 // admission is an interceptor that says who a connection is.
 type admission struct{}
 
-func (admission) InterceptInbound(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
-	return next(ctx, in)
+func (admission) InterceptInbound(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
+	return next.Run(ctx, in)
 }
 
-func (admission) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
-	return next(ctx, out)
+func (admission) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
+	return next.Run(ctx, out)
 }
 
 func (admission) Admit(r *http.Request) error {

@@ -30,14 +30,14 @@ const (
 )
 
 // InterceptInbound makes the span of a message that is sampled.
-func (t tracer) InterceptInbound(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
+func (t tracer) InterceptInbound(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
 	if in.Type == frame.Close {
 		t.closed(ctx, in)
-		return next(ctx, in)
+		return next.Run(ctx, in)
 	}
 	parent, ok := t.sample(ctx, in)
 	if !ok {
-		return next(ctx, in)
+		return next.Run(ctx, in)
 	}
 	return t.trace(ctx, parent, in, next)
 }
@@ -63,7 +63,7 @@ func (t tracer) sample(ctx context.Context, in interceptors.Inbound) (context.Co
 }
 
 // trace runs the rest of the chain in a span.
-func (t tracer) trace(ctx, parent context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
+func (t tracer) trace(ctx, parent context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
 	started, received := time.Now(), engine.ReceivedAt(ctx)
 	begun := received
 	if received.IsZero() {
@@ -80,7 +80,7 @@ func (t tracer) trace(ctx, parent context.Context, in interceptors.Inbound, next
 	}
 	inner, span := t.tracer.Start(parent, "websocket message", options...)
 	if !span.IsRecording() {
-		return next(inner, in)
+		return next.Run(inner, in)
 	}
 	if !received.IsZero() {
 		span.AddEvent("queue wait", trace.WithTimestamp(started), trace.WithAttributes(waitKey.Float64(started.Sub(received).Seconds())))
@@ -97,7 +97,7 @@ func (t tracer) trace(ctx, parent context.Context, in interceptors.Inbound, next
 		span.AddEvent("handler", trace.WithTimestamp(now), trace.WithAttributes(handlerKey.Float64(now.Sub(started).Seconds())))
 		span.End(trace.WithTimestamp(now))
 	}()
-	err := next(inner, in)
+	err := next.Run(inner, in)
 	ended = true
 	setOutcome(span, err)
 	return err

@@ -32,19 +32,19 @@ func (t tracer) expectWrites(ctx context.Context, span trace.Span) (enough func(
 // handling, if it has one. Whose the message is cannot be told: of another goroutine's,
 // or a broadcast's, that leaves meanwhile it is told, too, and what the handler leaves to
 // others to send later is not.
-func (t tracer) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+func (t tracer) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 	if t.handling.Load() == 0 {
-		return next(ctx, out)
+		return next.Run(ctx, out)
 	}
 	s := interceptors.ConnStore(ctx)
 	if s == nil {
-		return next(ctx, out)
+		return next.Run(ctx, out)
 	}
 	span, ok := s.Get(spanKey{}).(trace.Span)
 	if !ok {
-		return next(ctx, out)
+		return next.Run(ctx, out)
 	}
-	err := next(ctx, out)
+	err := next.Run(ctx, out)
 	span.AddEvent("write", trace.WithTimestamp(time.Now()), trace.WithAttributes(
 		typeKey.String(out.Type.String()), sizeKey.Int(len(out.Data)), verdictKey.String(engine.VerdictOf(err).String())))
 	return err

@@ -98,7 +98,7 @@ type timer struct {
 }
 
 // InterceptInbound takes the time of the rest of the chain.
-func (t timer) InterceptInbound(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
+func (t timer) InterceptInbound(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
 	h := &t.timings.byType[0]
 	if in.Type == frame.Binary {
 		h = &t.timings.byType[1]
@@ -109,7 +109,7 @@ func (t timer) InterceptInbound(ctx context.Context, in interceptors.Inbound, ne
 	}
 	ended := panicked
 	defer func() { h.handler[ended].observe(time.Since(t.timings.base) - start) }() // also of what panics
-	err := next(ctx, in)
+	err := next.Run(ctx, in)
 	ended = outcomeOf(err)
 	return err
 }

@@ -461,14 +461,14 @@ var errBad = errors.New("bad")
 
 type refusing struct{ interceptors.OutboundOnly }
 
-func (refusing) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+func (refusing) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 	switch string(out.Data) {
 	case "bad":
 		return errBad
 	case "mad":
 		panic("mad")
 	}
-	return next(ctx, out)
+	return next.Run(ctx, out)
 }
 
 // A server that forgets, or acknowledges what it cannot have, is not believed.
@@ -621,9 +621,9 @@ type slowly struct {
 	inside, release chan struct{}
 }
 
-func (s *slowly) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+func (s *slowly) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 	if string(out.Data) == "3-" {
 		s.once.Do(func() { close(s.inside); <-s.release })
 	}
-	return next(ctx, out)
+	return next.Run(ctx, out)
 }

@@ -20,7 +20,7 @@ type gates struct {
 	open        *atomic.Bool
 }
 
-func (g gates) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+func (g gates) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 	switch string(out.Data) {
 	case "first":
 		close(g.begun)
@@ -30,7 +30,7 @@ func (g gates) InterceptOutbound(ctx context.Context, out interceptors.Outbound,
 			return engine.ErrCongested
 		}
 	}
-	return next(ctx, out)
+	return next.Run(ctx, out)
 }
 
 // A message that is handed over beside the outbox does not count as one of those in it.

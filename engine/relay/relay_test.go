@@ -89,11 +89,11 @@ func (f *fixture) fill() {
 	}
 }
 
-func (f *fixture) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next interceptors.OutboundFunc) error {
+func (f *fixture) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
 	if f.held != nil {
 		f.held(string(out.Data))
 	}
-	return next(ctx, out)
+	return next.Run(ctx, out)
 }
 
 func (f *fixture) dial(query string, header http.Header) (*websocket.Conn, *http.Response, error) {

@@ -72,9 +72,9 @@ type checker struct {
 }
 
 // InterceptInbound refuses what is not as the schema wants it.
-func (c *checker) InterceptInbound(ctx context.Context, in interceptors.Inbound, next interceptors.InboundFunc) error {
+func (c *checker) InterceptInbound(ctx context.Context, in interceptors.Inbound, next *interceptors.InboundNext) error {
 	if in.Type != frame.Text { // an interceptor before this one has changed it
-		return next(ctx, in)
+		return next.Run(ctx, in)
 	}
 	value, decoded := in.Attr(c.config.Attribute)
 	if !decoded {
@@ -86,7 +86,7 @@ func (c *checker) InterceptInbound(ctx context.Context, in interceptors.Inbound,
 	if err := c.schema.Validate(value); err != nil {
 		return c.refuse("the message is not as its schema wants it" + place(err))
 	}
-	return next(ctx, in)
+	return next.Run(ctx, in)
 }
 
 func (c *checker) refuse(message string) error {
