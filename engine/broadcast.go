@@ -124,7 +124,7 @@ func (c *Conn) sendGuarded(p Prepared, b *burst) (err error) {
 // sendHeld queues p and leaves the writing to the end of b, unless that is nil.
 func (c *Conn) sendHeld(p Prepared, b *burst) error {
 	if c.ep.sees.SeesOutbound(p.p.Opcode()) {
-		return c.intercept(context.Background(), &interceptors.Outbound{Type: p.p.Opcode(), Data: p.p.Payload()}, &route{options: p.options, burst: b})
+		return c.intercept(&interceptors.Outbound{Type: p.p.Opcode(), Data: p.p.Payload()}, &route{options: p.options, burst: b})
 	}
 	return c.leave(b, c.verdict(c.queue.Send(p.message(c, b != nil))))
 }

@@ -93,7 +93,9 @@ func TestBudgetInbound(t *testing.T) {
 	require.Equal(t, "after", healthy.ReadText())
 	healthy.Hangup()
 	enginetest.Await(t, func() bool { return budget.Used() == 0 }, "everything should be given back")
-	require.EqualValues(t, told, s.Engine.Stats().Shed)
+	shed := int(s.Engine.Stats().Shed)
+	require.GreaterOrEqual(t, shed, told)
+	require.LessOrEqual(t, shed, peers, "of those who were served some may hold the most before they are gone")
 }
 
 // The memory for a message in fragments is taken as they come.

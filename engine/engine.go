@@ -252,6 +252,7 @@ func (e *Engine) start(p *endpoint, o beginning) *Conn {
 		home.conn, c.home = c, home
 	}
 	c.call.conn = c
+	c.call.Reset(c.Context(), c.id, 0)
 	if o.values != nil {
 		c.seldom = &seldom{values: o.values}
 	}

@@ -61,17 +61,11 @@ func sendOut(ctx context.Context, out interceptors.Outbound) error {
 	return c.sendNow(out.Type, out.Data, r.route.options, r.route.burst)
 }
 
-// intercept runs the chain. A caller's context, if any, is the parent; else the
-// connection is.
-func (c *Conn) intercept(ctx context.Context, out *interceptors.Outbound, to *route) error {
-	own := ctx == context.Background()
-	if own {
-		ctx = c.Context()
-	}
+// intercept runs the chain. The context of who waits is the parent; else the connection is.
+func (c *Conn) intercept(out *interceptors.Outbound, to *route) error {
 	runs := c.needOutRuns()
-	r, seq := runs.begin(c, own)
+	r := runs.begin(c, to.wait)
 	r.route = *to
-	r.Reset(ctx, c.id, seq)
 	out.Peer = &runs.peer
 	out.Data = out.Data[:len(out.Data):len(out.Data)] // an append must not write behind it
 	err := c.ep.outbound[out.Type%opcodes].Run(r, *out)
@@ -94,28 +88,35 @@ func (c *Conn) needOutRuns() *outRuns {
 	if runs := c.outRuns.Load(); runs != nil {
 		return runs
 	}
-	runs := new(outRuns)
-	runs.run.conn, runs.peer = c, c.peer()
+	runs := &outRuns{peer: c.peer()}
+	runs.run.conn = c
+	runs.run.Reset(c.Context(), c.id, 1)
 	if !c.outRuns.CompareAndSwap(nil, runs) {
 		runs = c.outRuns.Load()
 	}
 	return runs
 }
 
-// begin returns a run and its number, odd where those of inbound runs are even. The one
-// that is used again has the connection as its parent: contexts that an interceptor has
-// derived may look at the parent for a moment longer than the run, so it must not change
-// (see interceptors.Context.Reset).
-func (o *outRuns) begin(c *Conn, own bool) (*outRun, uint64) {
+// begin returns a run. Its number is odd where those of inbound runs are even. The one
+// that is used again has the connection as its parent, always: contexts that an
+// interceptor has derived may look at the parent for a moment longer than the run.
+func (o *outRuns) begin(c *Conn, parent context.Context) *outRun {
+	own := parent == nil || parent == context.Background()
 	for {
 		before := o.state.Load()
 		seq := before&^1 + 1
 		if own && before&1 == 0 {
 			if o.state.CompareAndSwap(before, before+3) {
-				return &o.run, seq
+				o.run.Again(seq)
+				return &o.run
 			}
 		} else if o.state.CompareAndSwap(before, before+2) {
-			return &outRun{conn: c}, seq
+			if own {
+				parent = c.Context()
+			}
+			r := &outRun{conn: c}
+			r.Reset(parent, c.id, seq)
+			return r
 		}
 	}
 }

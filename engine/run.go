@@ -236,7 +236,7 @@ func (c *Conn) deliver(m *gws.Message) {
 		}
 	}
 	c.seq += 2 // outbound runs have the odd numbers
-	c.call.Reset((*connContext)(c), c.id, c.seq)
+	c.call.Again(c.seq)
 	var err error
 	if direct := c.ep.direct; direct != nil && !in.Type.IsControl() {
 		err = direct(&c.call, c, in)
@@ -253,7 +253,7 @@ func (c *Conn) deliver(m *gws.Message) {
 // using c.call.
 func (c *Conn) deliverClose(err *CloseError) {
 	call := call{conn: c}
-	call.Reset((*connContext)(c), c.id, 0)
+	call.Reset(c.Context(), c.id, 0)
 	in := Message{Type: frame.Close, Final: true, CloseCode: err.Code, CloseReason: err.Reason}
 	c.guard(func() error { return c.ep.inbound[in.Type].Run(&call, in) })
 }

@@ -46,7 +46,7 @@ func (c *Conn) Send(op frame.Opcode, p []byte) error {
 // SendWith is Send with a class or a key of the message's own.
 func (c *Conn) SendWith(o SendOptions, op frame.Opcode, p []byte) error {
 	if c.ep.sees.SeesOutbound(op) {
-		return c.intercept(context.Background(), &interceptors.Outbound{Type: op, Data: p}, &route{options: o})
+		return c.intercept(&interceptors.Outbound{Type: op, Data: p}, &route{options: o})
 	}
 	return c.sendNow(op, p, o, nil)
 }
@@ -59,7 +59,7 @@ func (c *Conn) SendWait(ctx context.Context, op frame.Opcode, p []byte) error {
 		return err
 	}
 	if c.ep.sees.SeesOutbound(op) {
-		return c.intercept(ctx, &interceptors.Outbound{Type: op, Data: p}, &route{wait: ctx})
+		return c.intercept(&interceptors.Outbound{Type: op, Data: p}, &route{wait: ctx})
 	}
 	return c.sendWaiting(ctx, op, p)
 }
@@ -146,7 +146,7 @@ func (c *Conn) sendError(err error) error {
 // interceptors. The engine pings quiet peers by itself.
 func (c *Conn) Ping(payload []byte) error {
 	if c.ep.sees.SeesOutbound(frame.Ping) {
-		return c.intercept(context.Background(), &interceptors.Outbound{Type: frame.Ping, Data: payload}, &route{control: true})
+		return c.intercept(&interceptors.Outbound{Type: frame.Ping, Data: payload}, &route{control: true})
 	}
 	return c.sendControl(frame.Ping, payload)
 }
@@ -178,7 +178,7 @@ func (c *Conn) Close(code frame.CloseCode, reason string) error {
 		return fmt.Errorf("engine: %w", err)
 	}
 	out := interceptors.Outbound{Type: frame.Close, CloseCode: code, CloseReason: reason}
-	return c.intercept(context.Background(), &out, &route{close: true})
+	return c.intercept(&out, &route{close: true})
 }
 
 // closeNow is the end of the outbound chain for closes.

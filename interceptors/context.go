@@ -18,7 +18,7 @@ import (
 // value is a run without a parent (context.Background), with the id "0-0".
 type Context struct {
 	// Deadline, Done, Err and Value may be called by goroutines that a handler
-	// left behind, at the same time as Reset: see there.
+	// left behind, at the same time as Again.
 	parent context.Context
 
 	// Owner: the goroutine that runs the chain.
@@ -36,18 +36,18 @@ func FromContext(ctx context.Context) *Context {
 	return c
 }
 
-// Reset starts a run: the engine calls it before each. conn is the connection's
+// Reset starts the first run: the engine calls it. conn is the connection's
 // number, unique in the process, and seq the run's, unique in the connection.
-// Metadata is dropped; the memory of up to 8 keys is kept.
-//
-// parent's type must be comparable, as all of the standard library's are. A run
-// with the same parent as the one before does not write it: contexts derived
-// from an earlier run may still be reading it.
 func (c *Context) Reset(parent context.Context, conn, seq uint64) {
-	if c.parent != parent {
-		c.parent = parent
-	}
-	c.conn, c.seq = conn, seq
+	c.parent, c.conn = parent, conn
+	c.Again(seq)
+}
+
+// Again starts another run, with the parent of the one before: it is not written, as
+// contexts derived from an earlier run may still be reading it. Metadata is dropped; the
+// memory of up to 8 keys is kept.
+func (c *Context) Again(seq uint64) {
+	c.seq = seq
 	if c.metadata != nil {
 		c.metadata.reset()
 	}

@@ -37,9 +37,7 @@ type Outbound struct {
 
 	// Type tells what this is: Text, Binary, Close, Ping or Pong. It is never
 	// Continuation: fragments are made after the chain.
-	Type frame.Opcode
-
-	_ [8]byte // makes it a multiple of 16 bytes, as in Inbound
+	Type frame.Opcode // with which it is a multiple of 16 bytes, as Inbound is
 }
 
 // A Peer is the receiver of outbound messages, as the opening handshake has it.
