@@ -138,6 +138,7 @@ type fakeSocket struct {
 	closes    int
 	t         *transport
 	mid       bool      // was closed while a direction was still good
+	overdue   bool      // was closed when a timeout had passed
 	lastRead  time.Time // of at least a byte
 	lastWrite time.Time // likewise, or since the socket has been full
 }
@@ -337,8 +338,15 @@ func (s *fakeSocket) close() error {
 		s.fault("closed %d times", s.closes)
 	}
 	s.mid = s.reading || s.writing || !s.out.closed && s.inEnd == nil
+	s.overdue = s.overdue || s.overdueLocked()
 	s.moved.Broadcast()
 	return nil
+}
+
+// overdueLocked reports whether a timeout may have cut it short.
+func (s *fakeSocket) overdueLocked() bool {
+	cfg := &s.p.w.e.cfg
+	return time.Since(s.lastRead) >= cfg.IdleTimeout-coarse || time.Since(s.lastWrite) >= cfg.WriteStallTimeout-coarse
 }
 
 // arriveLocked brings what the peer has sent.
@@ -1419,8 +1427,8 @@ func (p *party) checkCause() {
 	if p.s.mid && !p.lossy && p.s.outErr == nil && p.w.slept <= p.w.e.cfg.CloseTimeout {
 		p.w.fault("%d: closed before both directions had ended", p.n)
 	}
-	if p.final == nil && now.Sub(p.s.lastRead) >= p.w.e.cfg.IdleTimeout-coarse || p.final == nil && now.Sub(p.s.lastWrite) >= p.w.e.cfg.WriteStallTimeout-coarse {
-		p.own = true // a timeout may have cut it short
+	if p.s.overdue || p.s.closes == 0 && p.s.overdueLocked() {
+		p.own = true
 	}
 	if p.final != nil && p.final != cause {
 		p.w.fault("%d: OnClose was given %v, the cause is %v", p.n, p.final, cause)
@@ -1533,6 +1541,9 @@ func (p *party) checkTime(undisturbed bool) {
 	now := c.e.clock.now()
 	if !undisturbed || !blocked || written != p.written || p.blockedSince == 0 {
 		p.written, p.blockedSince = written, now
+	}
+	if !blocked {
+		p.blockedSince = 0 // if it is next time, it may have been for a moment only
 	}
 	if !undisturbed || over {
 		return
