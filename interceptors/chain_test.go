@@ -58,14 +58,14 @@ func TestChainAllocatesNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var run interceptors.Context
-			parent := t.Context()
+			run.Reset(t.Context(), 1, 0)
 			in, out := chain.Inbound(endInbound), chain.Outbound(endOutbound)
 			assert.Zero(t, testing.AllocsPerRun(100, func() {
-				run.Reset(parent, 1, 1)
+				run.Again(1)
 				_ = in(&run, interceptors.Inbound{Type: frame.Text, Final: true, Data: data})
 			}))
 			assert.Zero(t, testing.AllocsPerRun(100, func() {
-				run.Reset(parent, 1, 1)
+				run.Again(1)
 				_ = out(&run, interceptors.Outbound{Peer: peer, Type: frame.Text, Data: data})
 			}))
 		})

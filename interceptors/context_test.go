@@ -147,7 +147,7 @@ func TestContextLeftBehindDoesNotRaceWithTheNextRun(t *testing.T) {
 		}
 	})
 	for seq := range uint64(1000) {
-		c.Reset(parent, 1, seq)
+		c.Again(seq)
 		c.Set("k", seq)
 	}
 	left.Wait()

@@ -45,7 +45,7 @@ func Example_interceptorAlone() {
 		fmt.Println("refused with", refusal.Status)
 	}
 	interceptors.SetUser(conn, "ann")
-	run.Reset(conn, 1, 2)
+	run.Again(2)
 	if err := post(&run, hello); err != nil {
 		fmt.Println(err)
 	}
