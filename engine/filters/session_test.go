@@ -75,12 +75,21 @@ func TestSessionChosenID(t *testing.T) {
 // slowStore answers when it is let.
 type slowStore struct {
 	session.Memory
-	let chan error
+	asked chan struct{} // nil, or told of each question
+	let   chan error
 }
 
 func (s *slowStore) Get(ctx context.Context, key string) ([]byte, error) {
-	if err := <-s.let; err != nil {
-		return nil, err
+	if s.asked != nil {
+		s.asked <- struct{}{}
+	}
+	select {
+	case err := <-s.let:
+		if err != nil {
+			return nil, err
+		}
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 	return s.Memory.Get(ctx, key)
 }
@@ -88,11 +97,13 @@ func (s *slowStore) Get(ctx context.Context, key string) ([]byte, error) {
 // A store that takes its time holds nothing else up, answers come in the order of the
 // requests, and there are not any number of them.
 func TestSessionSlowStore(t *testing.T) {
-	store := &slowStore{let: make(chan error)}
+	store := &slowStore{asked: make(chan struct{}, 17), let: make(chan error)}
 	s := serveWith(t, filters.Env{Sessions: store}, "session", "echo_messages")
 	ws := s.dial()
 	id, _ := withSession(t, ws, `{"type":"session","data":0}`)
-	for i := 1; i <= 17; i++ {
+	write(t, ws, websocket.TextMessage, `{"type":"session","data":1}`)
+	<-store.asked // it waits for the store, and the others for it
+	for i := 2; i <= 17; i++ {
 		write(t, ws, websocket.TextMessage, fmt.Sprintf(`{"type":"session","data":%d}`, i))
 	}
 	write(t, ws, websocket.TextMessage, "hello")
