@@ -211,15 +211,15 @@ func (r *call) Value(key any) any {
 // start of the chain it has waited: for a worker, for messages before it, or, without
 // OnMessage, for Receive. Inline, too, those before it of the same read delay it.
 //
-// It is measured, by one reading of the clock for each read, where an interceptor sees
-// text or binary messages; elsewhere the time is zero. Like interceptors.Context it is
+// It is measured, by one reading of the clock for each read, where an interceptor is
+// interceptors.Timed; elsewhere the time is zero. Like interceptors.Context it is
 // for the goroutine that runs the chain, until that returns.
 func ReceivedAt(ctx context.Context) time.Time {
 	r, ok := ctx.(*call)
 	if !ok {
 		r, ok = ctx.Value(callKey{}).(*call)
 	}
-	if !ok || r.read == 0 || !r.conn.ep.timed() {
+	if !ok || r.read == 0 || !r.conn.ep.timed {
 		return time.Time{}
 	}
 	return r.conn.e.clock.at(r.read)

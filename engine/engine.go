@@ -60,6 +60,7 @@ type endpoint struct {
 	inline       bool
 	pull         bool               // messages wait for Receive
 	sees         interceptors.Kinds // of the interceptors
+	timed        bool               // it is measured when messages are read
 	chain        interceptors.Chain
 	subprotocols []string
 	class        *backpressure.Class // nil: that of Config
@@ -186,6 +187,7 @@ func (e *Engine) newEndpoint(ep Endpoint) *endpoint {
 		pull:         ep.Handler.OnMessage == nil,
 		chain:        chain,
 		sees:         chain.Kinds(),
+		timed:        chain.Timed(),
 		subprotocols: slices.Clone(ep.Subprotocols),
 		class:        ep.SendClass,
 		ping:         ep.PingInterval,
@@ -199,7 +201,7 @@ func (e *Engine) newEndpoint(ep Endpoint) *endpoint {
 	for op := range frame.Opcode(opcodes) {
 		p.inbound[op], p.outbound[op] = chain.InboundFor(op, p.receive), chain.OutboundFor(op, sendOut)
 	}
-	if !p.timed() {
+	if p.sees&interceptors.InboundData == 0 {
 		p.direct = ep.Handler.OnMessage
 	}
 	return p
@@ -207,9 +209,6 @@ func (e *Engine) newEndpoint(ep Endpoint) *endpoint {
 
 // opcodes is how many there are: they have 4 bits (RFC 6455 §5.2).
 const opcodes = 16
-
-// timed reports whether it is measured when messages are read.
-func (p *endpoint) timed() bool { return p.sees&interceptors.InboundData != 0 }
 
 // receive is the end of the inbound chain.
 func (p *endpoint) receive(ctx context.Context, in Message) error {

@@ -21,6 +21,7 @@ type run struct{ received, began, ended time.Time }
 // runs is an interceptor that keeps those of data.
 type runs struct {
 	interceptors.InboundOnly
+	interceptors.Timed
 	mu   sync.Mutex
 	list []run
 }
@@ -154,24 +155,35 @@ func TestReceivedAtOfReceive(t *testing.T) {
 	}
 }
 
-// Where nobody sees messages no clock is read, and events have no such time.
+// curious is an interceptor that asks without being Timed.
+type curious struct {
+	interceptors.InboundOnly
+	times chan time.Time
+}
+
+func (a curious) InterceptInbound(ctx context.Context, in engine.Message, next *interceptors.InboundNext) error {
+	a.times <- engine.ReceivedAt(ctx)
+	return next.Run(ctx, in)
+}
+
+// Where nobody that sees messages is Timed no clock is read.
 func TestReceivedAtOfNothing(t *testing.T) {
-	times := make(chan time.Time, 3)
-	ask := inFunc(func(ctx context.Context, in engine.Message, next *interceptors.InboundNext) error {
-		times <- engine.ReceivedAt(ctx)
-		return next.Run(ctx, in)
-	})
-	events := interceptors.Only(interceptors.InboundPing|interceptors.InboundClose, ask)
+	times := make(chan time.Time, 4)
+	ask, timed := curious{times: times}, struct {
+		curious
+		interceptors.Timed
+	}{curious: curious{times: times}}
+	events := interceptors.Only(interceptors.InboundPing|interceptors.InboundClose, timed)
 	s := enginetest.Start(t, engine.Config{}, with(engine.Handler{OnMessage: func(ctx context.Context, c *engine.Conn, m engine.Message) error {
 		times <- engine.ReceivedAt(ctx)
 		return nil
-	}}, events))
+	}}, events, interceptors.Only(interceptors.InboundData, ask)))
 	c := s.Dial()
 	c.SendText("")
 	c.Send(frame.Ping, nil)
 	c.ReadFrame()
 	c.Hangup()
-	for range 3 {
+	for range 4 {
 		require.Zero(t, <-times)
 	}
 	require.Zero(t, engine.ReceivedAt(t.Context()))

@@ -197,10 +197,11 @@ func (t *transport) count(n int) {
 
 // clock notes when something has been read.
 func (t *transport) clock() {
-	t.lastWait = t.c.e.clock.now()
-	if t.c.ep.timed() {
+	if t.c.ep.timed {
 		t.lastWait = t.c.e.clock.exact()
+		return
 	}
+	t.lastWait = t.c.e.clock.now()
 }
 
 // refuse ends the stream with the message that gws has just given out, which is not

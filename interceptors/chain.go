@@ -43,6 +43,14 @@ func (c Chain) Kinds() (all Kinds) {
 	return all
 }
 
+// Timed reports whether one of those that see inbound text or binary messages is [Timed].
+func (c Chain) Timed() bool {
+	return slices.ContainsFunc(c.list, func(i Interceptor) bool {
+		_, timed := bare(i).(interface{ timed() })
+		return timed && kindsOf(i)&InboundData != 0
+	})
+}
+
 // Admit asks the interceptors in the order of registration, and returns the first
 // error.
 func (c Chain) Admit(r *http.Request) error {

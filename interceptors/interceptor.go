@@ -74,3 +74,9 @@ func (InboundOnly) kinds() Kinds { return Inbounds }
 type OutboundOnly struct{ Passthrough }
 
 func (OutboundOnly) kinds() Kinds { return Outbounds }
+
+// Timed, embedded in an [Interceptor] of inbound text or binary messages, has the engine
+// read the clock when they come: for engine.ReceivedAt, in that interceptor and elsewhere.
+type Timed struct{}
+
+func (Timed) timed() {}

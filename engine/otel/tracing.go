@@ -91,10 +91,13 @@ func (t *Tracing) Interceptor() interceptors.Interceptor {
 	if t.writes {
 		kinds |= interceptors.OutboundData
 	}
-	return interceptors.Only(kinds, tracer{t})
+	return interceptors.Only(kinds, tracer{Tracing: t})
 }
 
-type tracer struct{ *Tracing }
+type tracer struct {
+	interceptors.Timed
+	*Tracing
+}
 
 // A threshold is a ratio made ready: the share of random numbers below it.
 type threshold uint64

@@ -94,6 +94,7 @@ func (t *Timings) Interceptor() interceptors.Interceptor {
 
 type timer struct {
 	interceptors.InboundOnly
+	interceptors.Timed
 	timings *Timings
 }
 
