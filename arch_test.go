@@ -32,7 +32,7 @@ var arrows = map[string][]string{
 	"engine/filters":                {"engine", "engine/hub", "engine/relay", "engine/cluster", "engine/session", "frame", "backpressure", "interceptors"},
 	"engine/app":                    {"engine", "engine/hub", "frame", "interceptors"},
 	"engine/relay":                  {"engine", "engine/hub", "engine/cluster", "frame", "backpressure", "interceptors"},
-	"engine/cluster":                {"engine", "engine/hub", "frame"},
+	"engine/cluster":                {"engine", "engine/cluster/internal/retry", "engine/hub", "frame"},
 	"engine/cluster/internal/retry": {},
 	"engine/cluster/brokertest":     {"engine", "engine/hub", "engine/cluster", "frame", "interceptors"},
 	"engine/cluster/redis":          {"engine/cluster", "engine/cluster/internal/retry", "engine/session", "engine/hub", "frame"},

@@ -1539,12 +1539,13 @@ func (p *party) checkTime(undisturbed bool) {
 	silent := c.restsLocked()
 	c.mu.Unlock()
 	now := c.e.clock.now()
-	if !undisturbed || !blocked || written != p.written || p.blockedSince == 0 {
-		p.written, p.blockedSince = written, now
-	}
-	if !blocked {
+	switch {
+	case !blocked:
 		p.blockedSince = 0 // if it is next time, it may have been for a moment only
+	case !undisturbed || written != p.written || p.blockedSince == 0:
+		p.blockedSince = now
 	}
+	p.written = written
 	if !undisturbed || over {
 		return
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 
 	"github.com/penstock-ws/penstock/interceptors"
@@ -67,7 +68,7 @@ func (c *Conn) intercept(out *interceptors.Outbound, to *route) error {
 	r := runs.begin(c, to.wait)
 	r.route = *to
 	out.Peer = &runs.peer
-	out.Data = out.Data[:len(out.Data):len(out.Data)] // an append must not write behind it
+	out.Data = slices.Clip(out.Data) // an append must not write behind it
 	err := c.ep.outbound[out.Type%opcodes].Run(r, *out)
 	if r == &runs.run {
 		r.route = route{}

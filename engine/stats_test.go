@@ -37,22 +37,28 @@ func TestStatsNeverGoBack(t *testing.T) {
 	over := make(chan struct{})
 	go func() { clients.Wait(); close(over) }() // ends with the clients
 	last := s.Engine.Stats()
+	statsUntil(s, over, func(st engine.Stats) {
+		require.LessOrEqual(t, last.MessagesIn, st.MessagesIn)
+		require.LessOrEqual(t, last.BytesIn, st.BytesIn)
+		require.LessOrEqual(t, last.MessagesOut, st.MessagesOut)
+		require.LessOrEqual(t, last.BytesOut, st.BytesOut)
+		last = st
+	})
+	enginetest.Await(t, func() bool { return s.Engine.Stats().Connections == 0 }, "all have ended")
+	st := s.Engine.Stats()
+	require.Equal(t, []uint64{1200, 1200, 6000}, []uint64{st.MessagesIn, st.MessagesOut, st.BytesIn}, "on both sides of each connection")
+}
+
+// statsUntil looks at the figures again and again until over is closed, and once after it.
+func statsUntil(s *enginetest.Server, over <-chan struct{}, look func(engine.Stats)) {
 	for ended := false; !ended; {
 		select {
 		case <-over:
 			ended = true
 		default:
 		}
-		st := s.Engine.Stats()
-		require.LessOrEqual(t, last.MessagesIn, st.MessagesIn)
-		require.LessOrEqual(t, last.BytesIn, st.BytesIn)
-		require.LessOrEqual(t, last.MessagesOut, st.MessagesOut)
-		require.LessOrEqual(t, last.BytesOut, st.BytesOut)
-		last = st
+		look(s.Engine.Stats())
 	}
-	enginetest.Await(t, func() bool { return s.Engine.Stats().Connections == 0 }, "all have ended")
-	st := s.Engine.Stats()
-	require.Equal(t, []uint64{1200, 1200, 6000}, []uint64{st.MessagesIn, st.MessagesOut, st.BytesIn}, "on both sides of each connection")
 }
 
 // The policies' parts of what was dropped agree at every moment.
@@ -74,13 +80,7 @@ func TestStatsOfDropsAgree(t *testing.T) {
 			}
 		}
 	}()
-	for ended := false; !ended; {
-		select {
-		case <-over:
-			ended = true
-		default:
-		}
-		st := s.Engine.Stats()
+	statsUntil(s, over, func(st engine.Stats) {
 		require.Equal(t, st.DroppedOverflow, st.DroppedOldest, "nothing else was dropped")
-	}
+	})
 }

@@ -199,9 +199,9 @@ func (t *transport) count(n int) {
 func (t *transport) clock() {
 	if t.c.ep.timed {
 		t.lastWait = t.c.e.clock.exact()
-		return
+	} else {
+		t.lastWait = t.c.e.clock.now()
 	}
-	t.lastWait = t.c.e.clock.now()
 }
 
 // refuse ends the stream with the message that gws has just given out, which is not

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/penstock-ws/penstock/engine/cluster/internal/retry"
 	"github.com/penstock-ws/penstock/engine/hub"
 	"github.com/penstock-ws/penstock/frame"
 )
@@ -153,7 +154,7 @@ func (k *keeper) keep(ctx context.Context, l *lane, batch []keeping) {
 		if !k.failing.Swap(true) {
 			k.n.cfg.Logger.Warn("penstock: the archive does not take messages", "node", k.n.ID(), "error", err)
 		}
-		sleep(ctx, pause/2+rand.N(pause))
+		retry.Wait(ctx, pause/2+rand.N(pause))
 		first, err = k.try(ctx, l.channel, b)
 	}
 	if k.failing.Swap(false) {

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"sync"
 	"time"
+
+	"github.com/penstock-ws/penstock/engine/cluster/internal/retry"
 )
 
 // A presence tells the other nodes who is online here, and knows who is on the others. A
@@ -154,19 +156,10 @@ func (p *presence) run(ctx context.Context) {
 			beat = !beat
 			p.expire(time.Now().Add(-p.n.cfg.Lease))
 		case <-p.wake:
-			sleep(ctx, gatherFor)
+			retry.Wait(ctx, gatherFor)
 		}
 		p.hearAll()
 		p.tell()
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
 	}
 }
 

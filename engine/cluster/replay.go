@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/penstock-ws/penstock/engine/cluster/internal/retry"
 	"github.com/penstock-ws/penstock/engine/hub"
 )
 
@@ -79,7 +80,7 @@ func (r *replayer) note(ctx context.Context, err error) {
 		if !r.failing.Swap(true) {
 			r.n.cfg.Logger.Warn("penstock: the archive cannot be read: rooms with a history wait", "node", r.n.ID(), "error", err)
 		}
-		sleep(ctx, firstPause+rand.N(firstPause))
+		retry.Wait(ctx, firstPause+rand.N(firstPause))
 	}
 }
 

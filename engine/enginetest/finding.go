@@ -106,7 +106,7 @@ func (s *Server) findings(last bool) []finding {
 	if last {
 		left = s.goroutinesLeft() // first: one that is about to end may hold a buffer until then
 	} else {
-		s.settle()
+		poll(time.Second, func() bool { return s.stats().Buffers == 0 }) // likewise
 	}
 	list := s.ledger.findings()
 	st := s.stats()
@@ -128,13 +128,6 @@ func (s *Server) findings(last bool) []finding {
 		}
 	}
 	return list
-}
-
-// settle gives goroutines that are about to end a moment to give back their buffers.
-func (s *Server) settle() {
-	for deadline := time.Now().Add(time.Second); s.stats().Buffers != 0 && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
-	}
 }
 
 func sum[K comparable](counts map[K]uint64) (total uint64) {
@@ -162,15 +155,14 @@ func (s *Server) goroutinesLeft() (err error) {
 // filesLeft gives descriptors a moment: a socket whose peer has just gone may be
 // in the middle of its closing.
 func (s *Server) filesLeft() (left []string) {
-	for deadline := time.Now().Add(time.Second); ; time.Sleep(5 * time.Millisecond) {
+	poll(time.Second, func() bool {
 		left = left[:0]
 		for fd, target := range openFiles() {
 			if s.before.files[fd] != target {
 				left = append(left, fd+" "+target)
 			}
 		}
-		if len(left) == 0 || time.Now().After(deadline) {
-			return left
-		}
-	}
+		return len(left) == 0
+	})
+	return left
 }

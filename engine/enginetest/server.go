@@ -176,11 +176,19 @@ func (s *Server) stop() {
 // within Patience. In a bubble synctest.Wait often says more.
 func Await(t testing.TB, ok func() bool, format string, args ...any) {
 	t.Helper()
+	if !poll(patience(), ok) {
+		t.Fatalf("still not so after %v: "+format, append([]any{patience()}, args...)...)
+	}
+}
+
+// poll calls ok until it returns true, and reports whether that was within d.
+func poll(d time.Duration, ok func() bool) bool {
 	pause := 100 * time.Microsecond
-	for deadline := time.Now().Add(patience()); !ok(); pause = min(2*pause, 5*time.Millisecond) {
+	for deadline := time.Now().Add(d); !ok(); pause = min(2*pause, 5*time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("still not so after %v: "+format, append([]any{patience()}, args...)...)
+			return false
 		}
 		time.Sleep(pause)
 	}
+	return true
 }

@@ -286,35 +286,10 @@ func names(seq func(func(string) bool)) (list []string) {
 	return list
 }
 
-// A history is not forgotten because the last member leaves while its first message
-// is on the way.
-func TestLeaveWhileTheFirstMessageIsSent(t *testing.T) {
-	cfg := numbered(hub.History{Messages: 10})
-	inside, resume := make(chan struct{}), make(chan struct{})
-	good := cfg.Envelope
-	cfg.Envelope = func(dst []byte, m hub.Published) []byte {
-		inside <- struct{}{}
-		<-resume
-		return good(dst, m)
-	}
-	w := gather(t, engine.Config{}, cfg, engine.Handler{})
-	room, b := w.hub.Room("room"), w.mailbox()
-	room.Join(b.far)
-	var at hub.Position
-	var wg sync.WaitGroup
-	wg.Go(func() { at = publish(t, room, "one") })
-	<-inside
-	room.Leave(b.far)
-	resume <- struct{}{}
-	wg.Wait()
-	require.Equal(t, at, room.Position())
-}
-
-// Who leaves and comes back while its first membership is still being carried out gets
-// each message once.
-func TestRejoinWhileEventsWait(t *testing.T) {
-	cfg := numbered(hub.History{Messages: 10})
-	inside, resume := make(chan struct{}), make(chan struct{})
+// holdFirst has the first message be held up while it is encoded: inside is closed then,
+// and resume is to be.
+func holdFirst(cfg *hub.Config) (inside, resume chan struct{}) {
+	inside, resume = make(chan struct{}), make(chan struct{})
 	good := cfg.Envelope
 	cfg.Envelope = func(dst []byte, m hub.Published) []byte {
 		if m.At.Seq == 1 {
@@ -323,6 +298,32 @@ func TestRejoinWhileEventsWait(t *testing.T) {
 		}
 		return good(dst, m)
 	}
+	return inside, resume
+}
+
+// A history is not forgotten because the last member leaves while its first message
+// is on the way.
+func TestLeaveWhileTheFirstMessageIsSent(t *testing.T) {
+	cfg := numbered(hub.History{Messages: 10})
+	inside, resume := holdFirst(&cfg)
+	w := gather(t, engine.Config{}, cfg, engine.Handler{})
+	room, b := w.hub.Room("room"), w.mailbox()
+	room.Join(b.far)
+	var at hub.Position
+	var wg sync.WaitGroup
+	wg.Go(func() { at = publish(t, room, "one") })
+	<-inside
+	room.Leave(b.far)
+	close(resume)
+	wg.Wait()
+	require.Equal(t, at, room.Position())
+}
+
+// Who leaves and comes back while its first membership is still being carried out gets
+// each message once.
+func TestRejoinWhileEventsWait(t *testing.T) {
+	cfg := numbered(hub.History{Messages: 10})
+	inside, resume := holdFirst(&cfg)
 	w := gather(t, engine.Config{}, cfg, engine.Handler{})
 	room, b := w.hub.Room("room"), w.mailbox()
 	room.Join(b.far)
@@ -347,15 +348,7 @@ func TestRejoinWhileEventsWait(t *testing.T) {
 // What waits to be sent is bounded.
 func TestPublishRefusesABacklog(t *testing.T) {
 	cfg := numbered(hub.History{Messages: 1000, Bytes: -1})
-	inside, resume := make(chan struct{}), make(chan struct{})
-	good := cfg.Envelope
-	cfg.Envelope = func(dst []byte, m hub.Published) []byte {
-		if m.At.Seq == 1 {
-			close(inside)
-			<-resume
-		}
-		return good(dst, m)
-	}
+	inside, resume := holdFirst(&cfg)
 	w := gather(t, engine.Config{}, cfg, engine.Handler{})
 	room := w.hub.Room("room")
 	var wg sync.WaitGroup
@@ -381,15 +374,7 @@ func TestPublishRefusesABacklog(t *testing.T) {
 // So is what waits of a member that joins and leaves all the time, while a room is busy.
 func TestJoinRefusesABacklog(t *testing.T) {
 	cfg := numbered(hub.History{Messages: 10})
-	inside, resume := make(chan struct{}), make(chan struct{})
-	good := cfg.Envelope
-	cfg.Envelope = func(dst []byte, m hub.Published) []byte {
-		if m.At.Seq == 1 {
-			close(inside)
-			<-resume
-		}
-		return good(dst, m)
-	}
+	inside, resume := holdFirst(&cfg)
 	w := gather(t, engine.Config{}, cfg, engine.Handler{})
 	room, b, other := w.hub.Room("room"), w.mailbox(), w.mailbox()
 	var wg sync.WaitGroup

@@ -1,4 +1,4 @@
-// Package retry connects to a broker again and again.
+// Package retry connects to a broker again and again, and waits meanwhile.
 package retry
 
 import (
