@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/penstock-ws/penstock/backpressure"
@@ -29,7 +31,9 @@ import (
 // end, up to CloseTimeout. Outbound interceptors do not see streams.
 //
 // SendStream does not wait for a Read that blocks: it may return while r is
-// still being read from, once, and what that yields is dropped.
+// still being read from, once, and what that yields is dropped. Only what is in memory,
+// a *bytes.Reader, *bytes.Buffer or *strings.Reader, is surely left alone when it has
+// returned, and may hold a message's Data.
 func (c *Conn) SendStream(ctx context.Context, op frame.Opcode, r io.Reader) error {
 	if op != frame.Text && op != frame.Binary {
 		return fmt.Errorf("engine: cannot stream a %v message; text and binary are possible", op)
@@ -136,10 +140,10 @@ func newPump(c *Conn, s *backpressure.Stream, text bool, r io.Reader) *pump {
 	return p
 }
 
-// close lets go of the source: its goroutine ends when its Read has returned.
+// close ends the pump, and the source when its Read has returned.
 func (p *pump) close() {
 	p.timer.Stop()
-	close(p.source.ask)
+	p.source.close(p.c)
 	if p.deflate != nil {
 		p.deflate.Close()
 		p.c.e.pool.Put(p.packed)
@@ -219,7 +223,7 @@ func (p *pump) ask() {
 	}
 	if room := p.room(); !p.asked && !p.eof && len(room) > 0 {
 		p.asked, p.reading = true, room
-		p.source.ask <- room
+		p.source.next(p.c, room)
 	}
 	stall := p.c.e.cfg.StreamStallTimeout
 	switch {
@@ -276,11 +280,13 @@ func (p *pump) take(got yielded) error {
 }
 
 // A source calls Read on a goroutine of its own, because a Read can block for as
-// long as it likes and nothing can make it return.
+// long as it likes and nothing can make it return. What is in memory cannot block,
+// and is read by who asks.
 type source struct {
-	ask chan []byte
-	got chan yielded // has room for one, so that nobody need be there to take it
-	buf *frame.Buffer
+	memory io.Reader    // nil: a goroutine reads
+	ask    chan []byte  // that goroutine's
+	got    chan yielded // has room for one, so that nobody need be there to take it
+	buf    *frame.Buffer
 }
 
 // yielded is what a Read has returned.
@@ -290,10 +296,34 @@ type yielded struct {
 }
 
 func startSource(c *Conn, r io.Reader, size int) *source {
-	s := &source{ask: make(chan []byte, 1), got: make(chan yielded, 1), buf: c.e.pool.Get(size)}
+	s := &source{got: make(chan yielded, 1), buf: c.e.pool.Get(size)}
 	s.buf.B = s.buf.B[:size]
-	go s.run(c, r) // ends when ask is closed and Read has returned; nobody can wait for that
+	switch r.(type) {
+	case *bytes.Reader, *bytes.Buffer, *strings.Reader:
+		s.memory = r
+	default:
+		s.ask = make(chan []byte, 1)
+		go s.run(c, r) // ends when ask is closed and Read has returned; nobody can wait for that
+	}
 	return s
+}
+
+// next has the source read once, into b.
+func (s *source) next(c *Conn, b []byte) {
+	if s.memory != nil {
+		s.read(c, s.memory, b)
+		return
+	}
+	s.ask <- b
+}
+
+// close lets go of the source's buffer, at once or when its Read has returned.
+func (s *source) close(c *Conn) {
+	if s.memory != nil {
+		c.e.pool.Put(s.buf)
+		return
+	}
+	close(s.ask)
 }
 
 func (s *source) run(c *Conn, r io.Reader) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"testing/iotest"
@@ -334,4 +335,32 @@ func TestStreamMany(t *testing.T) {
 	require.Len(t, seen, n)
 	wait.Wait()
 	r.c.Hangup()
+}
+
+// What is in memory is not read any more when SendStream has returned, so it may be a
+// message's Data. The race detector sees it if it is.
+func TestStreamFromMemory(t *testing.T) {
+	for range 20 {
+		r := newStreamRig(t, engine.Config{})
+		for name, source := range map[string]interface {
+			io.Reader
+			Len() int
+		}{"bytes.Reader": bytes.NewReader(letters(200_000)), "bytes.Buffer": bytes.NewBuffer(letters(200_000)), "strings.Reader": strings.NewReader(string(letters(200_000)))} {
+			done := make(chan error, 1)
+			go func() { done <- r.conn.SendStream(t.Context(), frame.Text, source) }()
+			require.True(t, r.c.ReadText() == string(letters(200_000)), name)
+			require.NoError(t, <-done)
+			require.Zero(t, source.Len())
+		}
+		b := letters(1 << 20)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		source := bytes.NewReader(b)
+		require.ErrorIs(t, r.conn.SendStream(ctx, frame.Text, source), context.Canceled)
+		clear(b)
+		left := source.Len()
+		time.Sleep(time.Millisecond)
+		require.Equal(t, left, source.Len())
+		r.c.Reset()
+	}
 }

@@ -70,8 +70,7 @@ func EchoMessages(Env) (Filter, error) {
 // and goes out at the pace of the peer. A worker is busy with it until then.
 func StreamMessages(Env) (Filter, error) {
 	stream := func(ctx context.Context, c *engine.Conn, m engine.Message) error {
-		// A stream that is cut may be read from once more when SendStream has returned.
-		return c.SendStream(ctx, m.Type, bytes.NewReader(bytes.Clone(m.Data)))
+		return c.SendStream(ctx, m.Type, bytes.NewReader(m.Data))
 	}
 	return Filter{Handler: engine.Handler{OnMessage: stream}}, nil
 }
