@@ -180,13 +180,13 @@ func (c *Conn) dropInflatedLocked() {
 // likes, and a handler that called runtime.Goexit has not given it back.
 func (c *Conn) forgetInflatedLocked() {
 	if c.inflated != nil {
-		c.e.pool.Put(new(frame.Buffer)) // for the count
+		c.e.pool.Forget(c.inflated)
 	}
 }
 
 // release gives back the memory of a message that has been handled.
 func (c *Conn) release(m *gws.Message) {
-	_ = m.Close() // gives the buffer back to gws; it has no way to fail
+	c.e.free(m)
 	if c.inflated != nil {
 		c.mu.Lock()
 		c.dropInflatedLocked()

@@ -41,7 +41,9 @@ func unmasked(b []byte) (out []byte, err error) {
 
 func newClientSeams(t testing.TB) seams {
 	s := newSeams(t)
-	s[0].client, s[1].client = true, true
+	for _, seam := range s {
+		seam.client = true
+	}
 	return s
 }
 

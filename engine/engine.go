@@ -44,6 +44,7 @@ type Engine struct {
 	counters   counters
 	goroutines group        // everything the engine has started, workers apart
 	background atomic.Int64 // functions given to Conn.Go
+	bulkFrom   int64        // the constant, or what a test has set before the first connection
 	granted    atomic.Int64 // announced bytes that transports have let gws allocate, and that have not come
 
 	draining atomic.Bool // no more upgrades
@@ -88,6 +89,7 @@ func New(cfg Config, ep Endpoint) (*Engine, error) {
 		cfg:      cfg,
 		origins:  newOrigins(cfg.AllowedOrigins),
 		executor: x,
+		bulkFrom: bulkFrom,
 		empty:    make(chan struct{}),
 		stopped:  make(chan struct{}),
 	}
@@ -277,6 +279,7 @@ func (e *Engine) start(p *endpoint, o beginning) *Conn {
 	if !e.admit(c) { // Shutdown has begun since the request was checked
 		c.queue.Fail(net.ErrClosed) // closes the socket, by Finished
 		c.transport.giveBack()
+		c.transport.dropBulk()
 		c.transport.returnGrant()
 		c.leaveBudget()
 		return nil

@@ -28,11 +28,13 @@ const (
 	InboundFragments = 12
 )
 
-// seams are the two ways in which large frames come: granted, and in pieces.
-type seams [2]*seam
+// seams are the three ways in which large frames come: granted, in pieces, and past gws.
+type seams [3]*seam
 
 func newSeams(t testing.TB) seams {
-	return seams{newSeam(t, InboundLimit, 0), newSeam(t, InboundLimit, 1<<40)}
+	s := seams{newSeam(t, InboundLimit, 0), newSeam(t, InboundLimit, 1<<40), newSeam(t, InboundLimit, 0)}
+	s[2].e.bulkFrom = 1
+	return s
 }
 
 // check holds what comes of a stream, in ways that the seed chooses, against the
@@ -55,7 +57,7 @@ func (s seams) check(t testing.TB, stream []byte, deflates bool, seed uint64) er
 			early = rnd.IntN(min(len(stream), 5000))
 			cuts = randomCuts(rnd, len(stream)-early)
 		}
-		r := s[rnd.IntN(2)].see(t, way, bits, stream, early, cuts...)
+		r := s[rnd.IntN(len(s))].see(t, way, bits, stream, early, cuts...)
 		if r == nil {
 			return fmt.Errorf("%s: no end", way)
 		}

@@ -191,7 +191,7 @@ func (l *loop) settle(s *loopSocket) {
 		}
 		return
 	}
-	rest := t.cut < t.safe || t.trickles()
+	rest := t.cut < t.safe || t.apart()
 	if !rest && t.kept == 0 {
 		t.giveBack()
 	}

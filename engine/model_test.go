@@ -521,6 +521,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	}
 	e, err := New(cfg, Endpoint{})
 	require.NoError(t, err)
+	e.bulkFrom = int64(pick(smallMessage+1, 20_000, bulkFrom))
 	w.e = e
 	h := w.handler()
 	if w.rnd.IntN(2) == 0 {
@@ -1570,7 +1571,7 @@ func (p *party) atRest() bool {
 	defer p.mu.Unlock()
 	p.s.mu.Lock()
 	defer p.s.mu.Unlock()
-	return pending == 0 && p.waiting == 0 && p.streams == 0 && !p.c.paused && p.s.room < 0
+	return pending == 0 && p.waiting == 0 && p.streams == 0 && !p.c.paused && p.s.room < 0 && p.c.announced == 0
 }
 
 // end lets all come to an end, in one of three ways, and looks for what is left.

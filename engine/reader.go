@@ -41,6 +41,7 @@ func (c *Conn) endReading() {
 	c.kickLocked()
 	t := &c.transport
 	t.giveBack()
+	t.dropBulk()
 	t.returnGrant()
 	switch cause := t.cause(); {
 	case c.ending():
@@ -338,6 +339,7 @@ func (*events) OnMessage(s *gws.Conn, m *gws.Message) {
 		_ = m.Close()
 		return
 	}
+	c.transport.fillIn(m)
 	c.arrived(m)
 }
 

@@ -76,6 +76,7 @@ type more struct {
 	hold    [holdMost]byte // passed by the scanner, not yet for gws
 	held    int
 	trickle trickle
+	bulk    bulk
 	text    textWatch
 	marks   marks
 	refused *CloseError // what the fault is, if it is no violation of the protocol
@@ -99,6 +100,10 @@ func (t *transport) held() int {
 }
 
 func (t *transport) trickles() bool { return t.more != nil && t.more.trickle.on }
+
+// apart reports whether of the frame that is coming in gws gets something else than
+// what is in buf.
+func (t *transport) apart() bool { return t.trickles() || t.inBulk() != nil }
 
 // direct is memory of gws's that a read goes straight into.
 type direct struct{ b []byte }
@@ -138,9 +143,13 @@ func (t *transport) Read(p []byte, d *direct) (int, error) {
 // fill waits for bytes. It returns n > 0 if it has read payload straight into p.
 func (t *transport) fill(p []byte, d *direct) (n int, err error) {
 	left := t.scanner.Remaining()
-	direct := left >= directRead && len(p) >= directRead && !t.trickles()
+	bulk := t.inBulk()
+	direct := bulk != nil || left >= directRead && len(p) >= directRead && !t.trickles()
 	if direct {
 		t.giveBack()
+		if bulk != nil {
+			p = bulk.rest(left)
+		}
 		d.b = p[:min(int64(len(p)), left)]
 		n, err = t.c.sock.read(d)
 		d.b = nil
@@ -159,6 +168,10 @@ func (t *transport) fill(p []byte, d *direct) (n int, err error) {
 	switch {
 	case err != nil:
 		t.giveBack()
+	case bulk != nil:
+		t.c.tap(p[:n])
+		t.addBulk(n)
+		n = 0
 	case direct:
 		t.c.tap(p[:n])
 		t.watch(p[:n], left)
@@ -285,6 +298,10 @@ func (t *transport) scan(from int) {
 			t.startTrickle(h, header, at)
 			return
 		}
+		if t.bulky(h, len(b)-at) {
+			t.startBulk(h, header, at)
+			return
+		}
 	}
 	t.safe = max(from, at)
 	if t.scanner.Remaining() > 0 {
@@ -357,7 +374,7 @@ const keepMost = smallMessage
 // keepFrame has what has come of a small frame wait for its rest. It returns false
 // if gws must have it before.
 func (t *transport) keepFrame() bool {
-	if t.trickles() {
+	if t.apart() {
 		return false
 	}
 	b := t.buf.B[t.cut:t.safe]

@@ -89,9 +89,20 @@ func (p *Pool) Put(b *Buffer) {
 	if b == nil {
 		return
 	}
+	p.Forget(b)
+	p.Recycle(b)
+}
+
+// Forget counts b as put back, and leaves it to whoever has it: until the garbage
+// collector takes it, or Recycle.
+func (p *Pool) Forget(*Buffer) {
 	if p.Count {
 		p.out.Add(-1)
 	}
+}
+
+// Recycle is Put for a buffer that has been forgotten.
+func (p *Pool) Recycle(b *Buffer) {
 	switch size := cap(b.B); size {
 	case tinyBuffer:
 		p.tiny.put(b)
@@ -102,7 +113,7 @@ func (p *Pool) Put(b *Buffer) {
 	}
 }
 
-// Out returns how many buffers have been handed out and not put back. It
+// Out returns how many buffers have been handed out and neither put back nor forgotten. It
 // counts only while Count is set.
 func (p *Pool) Out() int64 { return p.out.Load() }
 

@@ -1,0 +1,114 @@
+package engine
+
+import (
+	"bytes"
+
+	"github.com/lxzan/gws"
+
+	"github.com/penstock-ws/penstock/frame"
+)
+
+// bulkFrom is the payload from which a frame that is a message is kept from gws, which
+// keeps buffers of up to 256 KiB for reuse, and asks for four bytes more than a payload has.
+const bulkFrom = 256<<10 - 3
+
+// bulkMark is set in the Opcode of a gws.Message whose payload is in a buffer of the
+// engine's.
+const bulkMark gws.Opcode = 0x40
+
+// A bulk is the payload of a large frame that is a message of its own. It is read
+// from the socket into a buffer of the engine's pool, and unmasked and checked piece by
+// piece, while it is in the processor's cache. gws gets the same frame without payload,
+// which puts the message in its place among the others. See
+// docs/decisions/0025-bulk.md.
+type bulk struct {
+	buf    *frame.Buffer // nil: there is none
+	opcode frame.Opcode
+	masked bool
+	mask   [4]byte
+	phase  int
+}
+
+// bulky reports whether a frame of whose payload here bytes are in the buffer is to be
+// kept from gws.
+func (t *transport) bulky(h frame.Header, here int) bool {
+	return h.Length >= t.c.e.bulkFrom && h.Length > int64(here) && h.Fin && (h.Opcode == frame.Text || h.Opcode == frame.Binary) && !t.dropping
+}
+
+// startBulk takes what there is of a frame whose header is at header and whose payload
+// begins at at. Nothing comes behind it.
+func (t *transport) startBulk(h frame.Header, header, at int) {
+	k := &t.needMore().bulk
+	*k = bulk{buf: t.c.e.pool.Get(int(h.Length)), opcode: h.Opcode, masked: h.Masked, mask: h.Mask}
+	t.addBulk(copy(k.rest(h.Length), t.buf.B[at:]))
+	t.safe = header
+}
+
+// inBulk returns the bulk that is coming in, nil if there is none.
+func (t *transport) inBulk() *bulk {
+	if t.more == nil || t.more.bulk.buf == nil {
+		return nil
+	}
+	return &t.more.bulk
+}
+
+// rest is the memory for the next left bytes.
+func (k *bulk) rest(left int64) []byte {
+	have := len(k.buf.B)
+	return k.buf.B[have : have+int(left)]
+}
+
+// addBulk takes n bytes that have been read into the bulk's rest. With the last of
+// them gws gets the frame.
+func (t *transport) addBulk(n int) {
+	k := &t.more.bulk
+	piece := k.rest(int64(n))
+	k.buf.B = k.buf.B[:len(k.buf.B)+n]
+	if k.masked {
+		k.phase = frame.Mask(piece, k.mask, k.phase)
+	}
+	t.scanner.Skip(int64(n))
+	last := t.scanner.Remaining() == 0
+	if text := &t.more.text; text.on && !text.check.valid(piece, last) {
+		t.fault = frame.ErrInvalidUTF8
+		return
+	}
+	if last {
+		t.buf = t.c.e.pool.Get(frame.MaxHeaderSize)
+		t.buf.B = frame.AppendHeader(t.buf.B, frame.Header{Fin: true, Opcode: k.opcode, Masked: k.masked})
+		t.safe = len(t.buf.B)
+		t.cut = t.safe
+	}
+}
+
+// fillIn gives a message of gws's the payload that was kept from gws, if it is the
+// one that lacks it.
+func (t *transport) fillIn(m *gws.Message) {
+	k := t.inBulk()
+	if k == nil || t.scanner.Remaining() > 0 {
+		return
+	}
+	_ = m.Close()
+	m.Opcode |= bulkMark
+	m.Data = bytes.NewBuffer(k.buf.B)
+	t.c.e.pool.Forget(k.buf) // a message may end in many ways, and is then the garbage collector's
+	*k = bulk{}
+}
+
+// dropBulk gives back what will not become a message.
+func (t *transport) dropBulk() {
+	if k := t.inBulk(); k != nil {
+		t.c.e.pool.Put(k.buf)
+		*k = bulk{}
+	}
+}
+
+// free gives back the memory of a message.
+func (e *Engine) free(m *gws.Message) {
+	if m.Opcode&bulkMark != 0 {
+		e.pool.Recycle(&frame.Buffer{B: m.Data.Bytes()})
+		m.Data = nil
+		return
+	}
+	_ = m.Close() // gives the buffer back to gws; it has no way to fail
+}
