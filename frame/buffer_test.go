@@ -146,6 +146,32 @@ func TestPoolOut(t *testing.T) {
 	assert.Zero(t, silent.Out())
 }
 
+// A buffer that has been forgotten is not counted any more, and is used again once it is
+// recycled.
+func TestPoolForget(t *testing.T) {
+	for _, n := range []int{100, 3000, 300_000} {
+		p := frame.Pool{Count: true}
+		again := false
+		for range 100 { // sync.Pool may lose any
+			b := p.Get(n)
+			require.EqualValues(t, 1, p.Out())
+			p.Forget(b)
+			require.Zero(t, p.Out())
+			array := &b.B[:1][0]
+			p.Recycle(&frame.Buffer{B: append(b.B, "left behind"...)})
+			require.Zero(t, p.Out())
+			next := p.Get(n)
+			require.Empty(t, next.B)
+			again = again || &next.B[:1][0] == array
+			p.Put(next)
+		}
+		require.True(t, again, "%d bytes", n)
+	}
+	p := frame.Pool{}
+	p.Forget(p.Get(10))
+	require.Zero(t, p.Out())
+}
+
 func TestPoolConcurrent(t *testing.T) {
 	p := frame.Pool{Count: true}
 	var wg sync.WaitGroup

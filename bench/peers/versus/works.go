@@ -45,12 +45,13 @@ type scenario interface {
 }
 
 var works = []work{
-	echoWork("1000 connections × 1 in flight × 128 B, event loops", 1000, 1, "penstock-epoll-inline", 0.88),
-	echoWork("10,000 connections × 1 in flight × 128 B, event loops", 10_000, 1, "penstock-epoll-inline", 0.92),
-	echoWork("100 connections × 32 in flight × 128 B, event loops", 100, 32, "penstock-epoll-inline", 0.20),
-	echoWork("100 connections × 32 in flight × 128 B, pool", 100, 32, "penstock", 0.20),
-	echoWork("1000 connections × 1 in flight × 128 B, inline", 1000, 1, "penstock-inline", 1.25),
-	echoWork("1000 connections × 1 in flight × 128 B, pool", 1000, 1, "penstock", 1.25),
+	echoWork("1000 connections × 1 in flight × 128 B, event loops", 1000, 1, 128, "penstock-epoll-inline", 0.88),
+	echoWork("10,000 connections × 1 in flight × 128 B, event loops", 10_000, 1, 128, "penstock-epoll-inline", 0.92),
+	echoWork("100 connections × 32 in flight × 128 B, event loops", 100, 32, 128, "penstock-epoll-inline", 0.20),
+	echoWork("100 connections × 32 in flight × 128 B, pool", 100, 32, 128, "penstock", 0.20),
+	echoWork("1000 connections × 1 in flight × 128 B, inline", 1000, 1, 128, "penstock-inline", 1.25),
+	echoWork("1000 connections × 1 in flight × 128 B, pool", 1000, 1, 128, "penstock", 1.25),
+	echoWork("8 connections × 2 in flight × 1 MiB, pool", 8, 2, 1<<20, "penstock", 0.80),
 	{
 		name:   "fan-out 1000 connections × 1 in flight × 128 B",
 		load:   fanout(bench.Fanout{Connections: 1000, InFlight: 1, PayloadBytes: 128}),
@@ -77,7 +78,7 @@ var works = []work{
 // observed is what it costs to have something to see inside: Penstock against itself.
 // A limit of 0 is none.
 func observed(what, mode string, limit float64) work {
-	w := echoWork("observed: "+what, 100, 1, "observed", limit)
+	w := echoWork("observed: "+what, 100, 1, 128, "observed", limit)
 	w.mode = mode
 	w.rivals = []rival{{"without", "observed", roster.Echo}}
 	w.limits = nil
@@ -87,9 +88,9 @@ func observed(what, mode string, limit float64) work {
 	return w
 }
 
-// echoWork is an echo of 128 bytes, against gws.
-func echoWork(name string, connections, inFlight int, ours string, limit float64) work {
-	e := bench.Echo{Connections: connections, InFlight: inFlight, PayloadBytes: 128}
+// echoWork is an echo of so many bytes, against gws.
+func echoWork(name string, connections, inFlight, bytes int, ours string, limit float64) work {
+	e := bench.Echo{Connections: connections, InFlight: inFlight, PayloadBytes: bytes}
 	return work{
 		name: name,
 		load: func(o options) scenario {
