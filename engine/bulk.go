@@ -12,6 +12,9 @@ import (
 // keeps buffers of up to 256 KiB for reuse, and asks for four bytes more than a payload has.
 const bulkFrom = 256<<10 - 3
 
+// bulkRead is how much of a bulk is read at once, so that a loop comes to others, too.
+const bulkRead = 1 << 20
+
 // bulkMark is set in the Opcode of a gws.Message whose payload is in a buffer of the
 // engine's.
 const bulkMark gws.Opcode = 0x40
@@ -32,7 +35,11 @@ type bulk struct {
 // bulky reports whether a frame of whose payload here bytes are in the buffer is to be
 // kept from gws.
 func (t *transport) bulky(h frame.Header, here int) bool {
-	return h.Length >= t.c.e.bulkFrom && h.Length > int64(here) && h.Fin && (h.Opcode == frame.Text || h.Opcode == frame.Binary) && !t.dropping
+	from := t.c.e.bulkFrom
+	if t.c.home != nil {
+		from = min(from, keepMost+1)
+	}
+	return h.Length >= from && h.Length > int64(here) && h.Fin && (h.Opcode == frame.Text || h.Opcode == frame.Binary) && !t.dropping
 }
 
 // startBulk takes what there is of a frame whose header is at header and whose payload
@@ -40,7 +47,7 @@ func (t *transport) bulky(h frame.Header, here int) bool {
 func (t *transport) startBulk(h frame.Header, header, at int) {
 	k := &t.needMore().bulk
 	*k = bulk{buf: t.c.e.pool.Get(int(h.Length)), opcode: h.Opcode, masked: h.Masked, mask: h.Mask}
-	t.addBulk(copy(k.rest(h.Length), t.buf.B[at:]))
+	t.putBulk(copy(k.rest(h.Length), t.buf.B[at:]))
 	t.safe = header
 }
 
@@ -62,22 +69,27 @@ func (k *bulk) rest(left int64) []byte {
 // them gws gets the frame.
 func (t *transport) addBulk(n int) {
 	k := &t.more.bulk
+	t.c.tap(k.rest(int64(n)))
+	t.putBulk(n)
+	if t.scanner.Remaining() == 0 && t.fault == nil {
+		t.buf = t.c.e.pool.Get(frame.MaxHeaderSize)
+		t.buf.B = frame.AppendHeader(t.buf.B, frame.Header{Fin: true, Opcode: k.opcode, Masked: k.masked})
+		t.safe = len(t.buf.B)
+		t.cut = t.safe
+	}
+}
+
+// putBulk unmasks and checks n bytes at the bulk's rest.
+func (t *transport) putBulk(n int) {
+	k := &t.more.bulk
 	piece := k.rest(int64(n))
 	k.buf.B = k.buf.B[:len(k.buf.B)+n]
 	if k.masked {
 		k.phase = frame.Mask(piece, k.mask, k.phase)
 	}
 	t.scanner.Skip(int64(n))
-	last := t.scanner.Remaining() == 0
-	if text := &t.more.text; text.on && !text.check.valid(piece, last) {
+	if text := &t.more.text; text.on && !text.check.valid(piece, t.scanner.Remaining() == 0) {
 		t.fault = frame.ErrInvalidUTF8
-		return
-	}
-	if last {
-		t.buf = t.c.e.pool.Get(frame.MaxHeaderSize)
-		t.buf.B = frame.AppendHeader(t.buf.B, frame.Header{Fin: true, Opcode: k.opcode, Masked: k.masked})
-		t.safe = len(t.buf.B)
-		t.cut = t.safe
 	}
 }
 

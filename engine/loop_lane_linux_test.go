@@ -329,31 +329,35 @@ func TestLoopClosedWhileCongested(t *testing.T) {
 	s.AwaitOpen(0)
 }
 
-// A part of a small frame keeps no goroutine waiting for the rest, and of a buffer no
-// more than its own size.
+// A part of a frame keeps no goroutine waiting for the rest, and of a buffer, if the frame
+// is small, no more than its own size.
 func TestLoopPartOfFrameHoldsNoGoroutine(t *testing.T) {
-	s := enginetest.Start(t, oneLoop(), onMessage(echo))
-	var clients []*enginetest.Client
-	for range 100 {
-		c := s.Dial()
-		c.SendText("x")
-		require.Equal(t, "x", c.ReadText())
-		clients = append(clients, c)
-	}
-	before := runtime.NumGoroutine()
-	rest := fText("a message that comes in two parts")
-	for _, c := range clients {
-		c.Write(append(fPing(""), rest[:20]...))
-	}
-	for _, c := range clients {
-		h, _ := c.ReadFrame()
-		require.Equal(t, frame.Pong, h.Opcode)
-	}
-	require.Less(t, runtime.NumGoroutine(), before+20)
-	for _, c := range clients {
-		c.Write(rest[20:])
-		require.Equal(t, "a message that comes in two parts", c.ReadText())
-		c.Hangup()
+	for name, text := range map[string]string{"small": "a message that comes in two parts", "large": string(letters(50_000))} {
+		t.Run(name, func(t *testing.T) {
+			s := enginetest.Start(t, oneLoop(), onMessage(echo))
+			var clients []*enginetest.Client
+			for range 100 {
+				c := s.Dial()
+				c.SendText("x")
+				require.Equal(t, "x", c.ReadText())
+				clients = append(clients, c)
+			}
+			before := runtime.NumGoroutine()
+			rest := fText(text)
+			for _, c := range clients {
+				c.Write(append(fPing(""), rest[:20]...))
+			}
+			for _, c := range clients {
+				h, _ := c.ReadFrame()
+				require.Equal(t, frame.Pong, h.Opcode)
+			}
+			require.Less(t, runtime.NumGoroutine(), before+20)
+			for _, c := range clients {
+				c.Write(rest[20:])
+				require.Equal(t, text, c.ReadText())
+				c.Hangup()
+			}
+		})
 	}
 }
 

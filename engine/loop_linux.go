@@ -20,8 +20,8 @@ import (
 // when gws asks for more bytes and the message at hand is over, the loop goes on
 // with the next connection of which a whole message has come. So gws's loop is
 // entered once, and left when a connection ends instead of after every message.
-// What has come in part cannot be given to gws on this stack: a small frame waits
-// for its rest, and anything else is read by a side lane.
+// What has come in part cannot be given to gws on this stack: a frame waits for its
+// rest, a large one as a bulk, and a message in fragments is read by a side lane.
 //
 // Only the loop, or the side lane that it has lent a connection to, touches a
 // connection's reading side; everyone else posts.

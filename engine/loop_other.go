@@ -5,6 +5,8 @@ package engine
 import (
 	"errors"
 	"net"
+
+	"github.com/lxzan/gws"
 )
 
 // Event loops are Linux's; see loop_linux.go.
@@ -30,4 +32,4 @@ func (*loopSocket) makeRoom() {}
 func (*loopSocket) noRoom()   {}
 func (*loopSocket) schedule() {}
 
-func (*loopSocket) handlesNow() bool { return false }
+func (*loopSocket) handlesNow(*gws.Message) bool { return false }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -179,6 +180,9 @@ func (l *loop) feed(s *loopSocket) {
 	l.settle(s)
 }
 
+// largeBatch is how much is handed over at least that a worker should not be kept waiting for.
+const largeBatch = 64 << 10
+
 // settle ends a turn, when gws has had all that it may have here.
 func (l *loop) settle(s *loopSocket) {
 	c, t := s.conn, &s.conn.transport
@@ -191,7 +195,8 @@ func (l *loop) settle(s *loopSocket) {
 		}
 		return
 	}
-	rest := t.cut < t.safe || t.apart()
+	large := c.pending != nil && c.pending.bytes >= largeBatch
+	rest := t.cut < t.safe || t.trickles()
 	if !rest && t.kept == 0 {
 		t.giveBack()
 	}
@@ -207,6 +212,9 @@ func (l *loop) settle(s *loopSocket) {
 		l.end(s)
 	case s.readable:
 		l.serveAgain(s)
+	}
+	if large {
+		runtime.Gosched() // a worker takes it while it is in the processor's cache
 	}
 }
 

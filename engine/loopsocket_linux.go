@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/lxzan/gws"
 	"golang.org/x/sys/unix"
 
 	"github.com/penstock-ws/penstock/backpressure"
@@ -107,16 +108,17 @@ func (s *loopSocket) makeRoom() { s.post(todoRoom) }
 // schedule has the loop run the connection's callbacks.
 func (s *loopSocket) schedule() { s.post(todoRun) }
 
-// handlesNow reports whether a message that is handled inline has others behind it,
-// and none before it: then the replies leave together whenever it is handled, and
-// its memory is used again for the next.
-func (s *loopSocket) handlesNow() bool {
+// handlesNow reports whether a message that is handled inline has none before it, and
+// others behind it: then the replies leave together whenever it is handled, and
+// its memory is used again for the next. A large one is handled at once, too, while it
+// is in the processor's cache.
+func (s *loopSocket) handlesNow(m *gws.Message) bool {
 	c := s.conn
 	if s.state != reading || s.waits {
 		return false
 	}
 	s.waits = c.queue.Congested() // then it waits, and those behind it
-	return !s.waits && (c.inlineBurst != nil || c.transport.pos < c.transport.cut)
+	return !s.waits && (m.Opcode&bulkMark != 0 || c.inlineBurst != nil || c.transport.pos < c.transport.cut)
 }
 
 // nextFrame is called when gws gets the frame that b begins with.

@@ -350,9 +350,9 @@ func TestPostAfterLoopEnded(t *testing.T) {
 
 // interruptions are the ways in which a loop may have a part of a message.
 var interruptions = map[string][]byte{
-	"a part of a frame, by the loop":  {0x81, 0x80 | 100, 0, 0, 0, 0, 'x', 'x'},
-	"a fragment, by a side lane":      {0x01, 0x80 | 1, 0, 0, 0, 0, 'x'},
-	"a part of a large frame, by one": append([]byte{0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0}, make([]byte, 30_000)...),
+	"a part of a frame, by the loop":       {0x81, 0x80 | 100, 0, 0, 0, 0, 'x', 'x'},
+	"a fragment, by a side lane":           {0x01, 0x80 | 1, 0, 0, 0, 0, 'x'},
+	"a part of a large frame, by the loop": append([]byte{0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0}, make([]byte, 30_000)...),
 }
 
 // What a connection has of a message is let go when its reading is interrupted,

@@ -104,7 +104,7 @@ func (c *Conn) received() {
 // that has come alone, and the others' of its turn, before any is handled.
 func (c *Conn) arrived(m *gws.Message) {
 	switch {
-	case c.ep.inline && (c.home == nil || c.home.handlesNow()):
+	case c.ep.inline && (c.home == nil || c.home.handlesNow(m)):
 		c.handleInline(m)
 	case c.onLoop() && c.transport.side && c.beginAside(m):
 		c.handle(m, c.transport.lastWait)

@@ -101,10 +101,6 @@ func (t *transport) held() int {
 
 func (t *transport) trickles() bool { return t.more != nil && t.more.trickle.on }
 
-// apart reports whether of the frame that is coming in gws gets something else than
-// what is in buf.
-func (t *transport) apart() bool { return t.trickles() || t.inBulk() != nil }
-
 // direct is memory of gws's that a read goes straight into.
 type direct struct{ b []byte }
 
@@ -143,13 +139,9 @@ func (t *transport) Read(p []byte, d *direct) (int, error) {
 // fill waits for bytes. It returns n > 0 if it has read payload straight into p.
 func (t *transport) fill(p []byte, d *direct) (n int, err error) {
 	left := t.scanner.Remaining()
-	bulk := t.inBulk()
-	direct := bulk != nil || left >= directRead && len(p) >= directRead && !t.trickles()
+	direct := left >= directRead && len(p) >= directRead && !t.trickles() && t.inBulk() == nil
 	if direct {
 		t.giveBack()
-		if bulk != nil {
-			p = bulk.rest(left)
-		}
 		d.b = p[:min(int64(len(p)), left)]
 		n, err = t.c.sock.read(d)
 		d.b = nil
@@ -168,10 +160,6 @@ func (t *transport) fill(p []byte, d *direct) (n int, err error) {
 	switch {
 	case err != nil:
 		t.giveBack()
-	case bulk != nil:
-		t.c.tap(p[:n])
-		t.addBulk(n)
-		n = 0
 	case direct:
 		t.c.tap(p[:n])
 		t.watch(p[:n], left)
@@ -230,8 +218,12 @@ func (t *transport) atRest() bool {
 	return t.pos == t.safe && t.scanner.Remaining() == 0 && !t.scanner.InMessage() && !t.trickles()
 }
 
-// read takes n new bytes in buf, behind those that were held back.
+// read takes n new bytes in buf, behind those that were held back, or in the bulk.
 func (t *transport) read(n int) {
+	if t.inBulk() != nil {
+		t.addBulk(n)
+		return
+	}
 	front := t.front()
 	from := front + t.held()
 	t.buf.B = t.buf.B[:from+n]
@@ -351,8 +343,13 @@ func (t *transport) note(h frame.Header, here int) bool {
 }
 
 // lend implements memory. The buffer of the read before is used up, and serves
-// for the attempt that finds nothing more.
+// for the attempt that finds nothing more. Of a bulk, whose memory is held anyway, it
+// lends more than is asked for.
 func (t *transport) lend(most int) []byte {
+	if k := t.inBulk(); k != nil {
+		t.giveBack()
+		return k.rest(min(t.scanner.Remaining(), bulkRead))
+	}
 	if t.kept > 0 {
 		return t.buf.B[t.kept:cap(t.buf.B)]
 	}
@@ -374,7 +371,7 @@ const keepMost = smallMessage
 // keepFrame has what has come of a small frame wait for its rest. It returns false
 // if gws must have it before.
 func (t *transport) keepFrame() bool {
-	if t.apart() {
+	if t.trickles() {
 		return false
 	}
 	b := t.buf.B[t.cut:t.safe]
