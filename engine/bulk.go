@@ -33,7 +33,8 @@ type bulk struct {
 }
 
 // bulky reports whether a frame of whose payload here bytes are in the buffer is to be
-// kept from gws.
+// kept from gws. A loop does so with all that do not wait for their rest in a buffer of
+// their own size (keepFrame): it cannot give gws a frame that is not whole.
 func (t *transport) bulky(h frame.Header, here int) bool {
 	from := t.c.e.bulkFrom
 	if t.c.home != nil {

@@ -39,7 +39,6 @@ type Conn struct {
 	deaf     atomic.Bool           // what the peer still sends is dropped
 	busy     atomic.Bool           // the reader has read what it has not handed over or, inline, handled
 
-	aside       bool  // reader: a side lane runs the handlers
 	deflateBits uint8 // immutable: the window of what is compressed for the peer; 0: nothing is
 	corked      bool  // worker: the queue is, for a batch
 

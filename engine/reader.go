@@ -100,16 +100,12 @@ func (c *Conn) received() {
 	}
 }
 
-// arrived: inline a message is handled right here, on the reader. A loop reads one
-// that has come alone, and the others' of its turn, before any is handled.
+// arrived: inline a message is handled right here, on the reader. A loop reads a small
+// one that has come alone, and the others' of its turn, before any is handled.
 func (c *Conn) arrived(m *gws.Message) {
-	switch {
-	case c.ep.inline && (c.home == nil || c.home.handlesNow(m)):
+	if c.ep.inline && (c.home == nil || c.home.handlesNow(m)) {
 		c.handleInline(m)
-	case c.onLoop() && c.transport.side && c.beginAside(m):
-		c.handle(m, c.transport.lastWait)
-		c.endAside()
-	default:
+	} else {
 		c.take(m)
 	}
 }
@@ -276,32 +272,6 @@ func (c *Conn) handleInline(m *gws.Message) {
 		c.queue.Cork()
 	}
 	c.handle(m, c.transport.lastWait)
-}
-
-// beginAside gives the side lane, which has read m, the turn of the loop, so that a
-// large message is handled while it is in the processor's cache, and beside the
-// loop. It returns false if something waits that comes before it.
-func (c *Conn) beginAside(m *gws.Message) bool {
-	if c.pending != nil || c.queue.Congested() {
-		return false
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.run != parked || c.messages > 0 || !c.opened || c.drainOwed || c.dropOwed {
-		return false
-	}
-	c.run = running
-	c.aside = true
-	c.receivedN++
-	c.receivedB += uint64(m.Data.Len())
-	return true
-}
-
-func (c *Conn) endAside() {
-	c.aside = false
-	if c.endTurn(0, 0) {
-		c.schedule()
-	}
 }
 
 // endInlineBurst writes the replies to all that was in the last read.

@@ -14,7 +14,7 @@ const idleSideLanes = 64
 
 func (d *sideLane) run() {
 	defer func() {
-		if d.conn != nil { // its handler has called runtime.Goexit
+		if d.conn != nil { // an OnData has called runtime.Goexit
 			d.giveBack(true)
 		}
 	}()
@@ -47,9 +47,6 @@ func (d *sideLane) read(p []byte) (int, error) {
 // giveBack returns the connection to the loop; ended: gws gets no more of it.
 func (d *sideLane) giveBack(ended bool) {
 	s := d.conn.home
-	if d.conn.aside { // its handler has not returned
-		d.conn.endAside()
-	}
 	d.conn.transport.side = false
 	d.conn = nil
 	s.sideEnded = ended
