@@ -31,11 +31,7 @@ func TestBulk(t *testing.T) {
 				ep.Inline = inline
 				cfg := engine.Config{MaxMessageBytes: 2 << 20, Compress: compress, CompressMinBytes: 4 << 20}
 				s := enginetest.Start(t, cfg, ep)
-				h := enginetest.Handshake{Header: map[string][]string{}}
-				if compress {
-					h.Header["Sec-WebSocket-Extensions"] = []string{"permessage-deflate"}
-				}
-				c := s.DialWith(h)
+				c := s.DialWith(offering(compress))
 				text := strings.Repeat("aä€𝄞", 120_000) // of 10 bytes
 				for i, size := range bulkSizes {
 					var b []byte
@@ -69,6 +65,14 @@ func TestBulk(t *testing.T) {
 	}
 }
 
+// offering is a handshake with or without an offer of compression.
+func offering(compress bool) enginetest.Handshake {
+	if !compress {
+		return enginetest.Handshake{}
+	}
+	return enginetest.Handshake{Header: map[string][]string{"Sec-WebSocket-Extensions": {"permessage-deflate"}}}
+}
+
 // A large text that is not UTF-8 is refused where it ceases to be, and at its end if
 // that is in the middle of a rune.
 func TestBulkText(t *testing.T) {
@@ -79,22 +83,24 @@ func TestBulkText(t *testing.T) {
 		"in the middle": {strings.Repeat("a", 300_000) + "\xff" + strings.Repeat("a", 300_000), 400_000},
 		"at the end":    {strings.Repeat("a", 300_000) + "\xe2\x82", 300_002},
 	} {
-		t.Run(name, func(t *testing.T) {
-			modes(t, func(t *testing.T, inline bool) {
-				ep := onMessage(func(context.Context, *engine.Conn, engine.Message) error {
-					t.Error("the message was delivered")
-					return nil
+		for _, compress := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, compress=%t", name, compress), func(t *testing.T) {
+				modes(t, func(t *testing.T, inline bool) {
+					ep := onMessage(func(context.Context, *engine.Conn, engine.Message) error {
+						t.Error("the message was delivered")
+						return nil
+					})
+					ep.Inline = inline
+					s := enginetest.Start(t, engine.Config{Compress: compress}, ep)
+					c := s.DialWith(offering(compress))
+					b := c.Frame(frame.Header{Fin: true, Opcode: frame.Text}, []byte(row.payload))
+					c.Write(b[:len(b)-len(row.payload)+row.sent])
+					code, _ := c.ReadClose()
+					require.Equal(t, frame.CloseInvalidPayload, code)
+					c.Close()
 				})
-				ep.Inline = inline
-				s := enginetest.Start(t, engine.Config{}, ep)
-				c := s.Dial()
-				b := c.Frame(frame.Header{Fin: true, Opcode: frame.Text}, []byte(row.payload))
-				c.Write(b[:len(b)-len(row.payload)+row.sent])
-				code, _ := c.ReadClose()
-				require.Equal(t, frame.CloseInvalidPayload, code)
-				c.Close()
 			})
-		})
+		}
 	}
 }
 
@@ -139,5 +145,76 @@ func TestBulkCut(t *testing.T) {
 		enginetest.Await(t, func() bool { return s.Engine.Stats().Buffers > 0 }, "the message should be coming in")
 		_ = s.Shutdown(50 * time.Millisecond)
 		require.Zero(t, s.Engine.Stats().Buffers)
+	})
+}
+
+// The peer's end right behind a large message does not keep it from being handled.
+func TestBulkBeforeTheEnd(t *testing.T) {
+	modes(t, func(t *testing.T, inline bool) {
+		ep := onMessage(echo)
+		ep.Inline = inline
+		s := enginetest.Start(t, engine.Config{MaxMessageBytes: 8 << 20}, ep)
+		for _, size := range []int{20_000, 300_000, 1 << 20, 1<<20 + 8, 3 << 20} {
+			c := s.Dial()
+			b := c.Frame(frame.Header{Fin: true, Opcode: frame.Binary}, pattern(size))
+			c.Write(append(fPing(""), b[:1000]...))
+			_, _ = c.ReadFrame()
+			go func() {
+				_ = c.TryWrite(b[1000:])
+				c.CloseWrite()
+			}()
+			require.True(t, bytes.Equal(c.ReadMessage().Data, pattern(size)), "%d bytes", size)
+			c.ExpectEOF()
+			c.Close()
+		}
+	})
+}
+
+// Nothing is allocated for what a peer announces that is being closed: it has no grant,
+// and nobody would get the message.
+func TestBulkEnding(t *testing.T) {
+	const size = 256 << 20
+	open := make(conns, 1)
+	s := enginetest.Start(t, engine.Config{MaxMessageBytes: size, MemoryBudgetBytes: 3 << 30}, engine.Endpoint{Handler: engine.Handler{OnOpen: open.OnOpen, OnMessage: echo}})
+	c := s.Dial()
+	require.NoError(t, (<-open).Close(4000, ""))
+	code, _ := c.ReadClose()
+	require.EqualValues(t, 4000, code)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	c.Write(frame.AppendHeader(nil, frame.Header{Fin: true, Opcode: frame.Binary, Masked: true, Length: size}))
+	c.Write(make([]byte, 1000))
+	time.Sleep(50 * time.Millisecond)
+	runtime.ReadMemStats(&after)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(16<<20))
+	c.Close()
+}
+
+// A large message that has come whole to a connection that is congested by then stays
+// counted while it waits, and is handled when there is room.
+func TestBulkWaitsForRoom(t *testing.T) {
+	const size = 1 << 20
+	modes(t, func(t *testing.T, inline bool) {
+		open, got := make(conns, 1), make(chan int, 1)
+		s := enginetest.Start(t, engine.Config{HighWaterBytes: 100_000, MaxMessageBytes: 32 << 20, WriteStallTimeout: -1, MemoryBudgetBytes: 1 << 30},
+			engine.Endpoint{Inline: inline, Handler: engine.Handler{OnOpen: open.OnOpen, OnMessage: func(_ context.Context, _ *engine.Conn, m engine.Message) error {
+				got <- len(m.Data)
+				return nil
+			}}})
+		c := s.DialWith(enginetest.Handshake{ReceiveBuffer: 8 << 10})
+		b := c.Frame(frame.Header{Fin: true, Opcode: frame.Binary}, pattern(size))
+		c.Write(b[:len(b)-1])
+		used := func() int64 { return int64(s.Engine.Stats().BudgetUsed) }
+		enginetest.Await(t, func() bool { return used() >= size }, "what is coming in should be counted")
+		require.NoError(t, (<-open).SendBytes(pattern(16<<20)))
+		enginetest.Await(t, func() bool { return s.Engine.Stats().Congested == 1 }, "the connection should be congested")
+		before := used()
+		c.Write(b[len(b)-1:])
+		time.Sleep(50 * time.Millisecond)
+		require.Greater(t, used(), before-size/2)
+		require.Empty(t, got)
+		require.Len(t, c.ReadMessage().Data, 16<<20)
+		require.Equal(t, size, <-got)
+		c.Hangup()
 	})
 }

@@ -96,6 +96,8 @@ func (c *Conn) unpack(m *gws.Message, in *Message) *CloseError {
 			return err
 		}
 		in.Data = out[:len(out):len(out)]
+	} else if m.Opcode&bulkMark != 0 {
+		return nil // checked as it came
 	}
 	if in.Type == frame.Text && !utf8.Valid(in.Data) {
 		return &CloseError{Code: frame.CloseInvalidPayload, Reason: frame.ErrInvalidUTF8.Reason, Cause: CauseViolation}

@@ -332,8 +332,9 @@ func TestLoopClosedWhileCongested(t *testing.T) {
 // A part of a frame keeps no goroutine waiting for the rest, and of a buffer, if the frame
 // is small, no more than its own size.
 func TestLoopPartOfFrameHoldsNoGoroutine(t *testing.T) {
-	for name, text := range map[string]string{"small": "a message that comes in two parts", "large": string(letters(50_000))} {
-		t.Run(name, func(t *testing.T) {
+	for _, size := range []int{30, 4000, 4089, 4096, 8000, 16<<10 - 8, 16<<10 - 7, 16 << 10, 50_000} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			text := string(letters(size))
 			s := enginetest.Start(t, oneLoop(), onMessage(echo))
 			var clients []*enginetest.Client
 			for range 100 {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http/httptest"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lxzan/gws"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -418,4 +420,24 @@ func TestLoopClosedBeforeItIsWatched(t *testing.T) {
 		require.Equal(t, live, r.l.live)
 	}
 	require.True(t, c.readDone)
+}
+
+// A large message is handled as soon as it has been read, and not when the others of the
+// loop's turn have been.
+func TestLoopHandlesLargeAtOnce(t *testing.T) {
+	r := newLoopRig(t)
+	r.s.state = reading
+	require.False(t, r.s.handlesNow(&gws.Message{Opcode: gws.OpcodeBinary}))
+	require.True(t, r.s.handlesNow(&gws.Message{Opcode: gws.OpcodeBinary | bulkMark}))
+	r.s.waits = true
+	require.False(t, r.s.handlesNow(&gws.Message{Opcode: gws.OpcodeBinary | bulkMark}), "others come before it")
+}
+
+// One read takes no more of a large message than others can wait for.
+func TestLoopReadsLargeInParts(t *testing.T) {
+	r := newLoopRig(t)
+	tr := &r.c.transport
+	tr.init(r.c, &frame.Rules{}, frame.AppendHeader(nil, frame.Header{Fin: true, Opcode: frame.Binary, Length: 3 << 20}))
+	require.Len(t, tr.lend(math.MaxInt), bulkRead)
+	tr.dropBulk()
 }

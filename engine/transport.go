@@ -139,7 +139,7 @@ func (t *transport) Read(p []byte, d *direct) (int, error) {
 // fill waits for bytes. It returns n > 0 if it has read payload straight into p.
 func (t *transport) fill(p []byte, d *direct) (n int, err error) {
 	left := t.scanner.Remaining()
-	direct := left >= directRead && len(p) >= directRead && !t.trickles() && t.inBulk() == nil
+	direct := left >= directRead && len(p) >= directRead && !t.trickles()
 	if direct {
 		t.giveBack()
 		d.b = p[:min(int64(len(p)), left)]
@@ -365,8 +365,9 @@ func (t *transport) lend(most int) []byte {
 	return t.buf.B[from:size]
 }
 
-// keepMost is how large a frame may be that waits for its rest in a buffer of its own.
-const keepMost = smallMessage
+// keepMost is how large a frame may be that waits for its rest in a buffer of its own
+// size, which has room for the frames behind it, too.
+const keepMost = 16 << 10
 
 // keepFrame has what has come of a small frame wait for its rest. It returns false
 // if gws must have it before.

@@ -144,7 +144,7 @@ func needs(n int64, fragmented bool) int {
 // needs returns the memory for the message that is coming in, if there is one and
 // it is not small.
 func (t *transport) needs() int {
-	if !t.scanner.InMessage() && !(t.data && t.scanner.Remaining() > 0) {
+	if !t.scanner.InMessage() && !(t.data && t.scanner.Remaining() > 0) && t.inBulk() == nil {
 		return 0
 	}
 	n := t.length
