@@ -51,7 +51,7 @@ func (t *transport) bulky(h frame.Header, here int) bool {
 func (t *transport) startBulk(h frame.Header, header, at int) {
 	k := &t.needMore().bulk
 	*k = bulk{buf: t.c.e.pool.Get(int(h.Length)), opcode: h.Opcode, masked: h.Masked, mask: h.Mask}
-	t.putBulk(copy(k.rest(h.Length), t.buf.B[at:]))
+	t.putBulk(copy(k.buf.B[:h.Length], t.buf.B[at:]))
 	t.safe = header
 }
 
@@ -63,31 +63,40 @@ func (t *transport) inBulk() *bulk {
 	return &t.more.bulk
 }
 
-// rest is the memory for the next left bytes.
-func (k *bulk) rest(left int64) []byte {
-	have := len(k.buf.B)
-	return k.buf.B[have : have+int(left)]
+// rest is the memory for what is still to come of the bulk, and the room behind it: with
+// the last bytes of a bulk come the first of what follows, and there is no need to ask
+// whether there is more.
+func (k *bulk) rest() []byte {
+	b := k.buf.B[len(k.buf.B):cap(k.buf.B)]
+	return b[:min(len(b), bulkRead)]
 }
 
-// addBulk takes n bytes that have been read into the bulk's rest. With the last of
-// them gws gets the frame.
+// addBulk takes n bytes that have been read into the bulk's rest. When all of it is there,
+// gws gets the frame, and what came behind it.
 func (t *transport) addBulk(n int) {
 	k := &t.more.bulk
-	t.c.tap(k.rest(int64(n)))
-	t.putBulk(n)
-	if t.scanner.Remaining() == 0 && t.fault == nil {
-		t.buf = t.c.e.pool.Get(frame.MaxHeaderSize)
-		t.buf.B = frame.AppendHeader(t.buf.B, frame.Header{Fin: true, Opcode: k.opcode, Masked: k.masked})
-		t.safe = len(t.buf.B)
-		t.cut = t.safe
+	fresh := k.rest()[:n]
+	t.c.tap(fresh)
+	own := int(min(int64(n), t.scanner.Remaining()))
+	t.putBulk(own)
+	if t.scanner.Remaining() > 0 || t.fault != nil {
+		return
 	}
+	t.buf = t.c.e.pool.Get(frame.MaxHeaderSize + n - own)
+	t.buf.B = frame.AppendHeader(t.buf.B, frame.Header{Fin: true, Opcode: k.opcode, Masked: k.masked})
+	from := len(t.buf.B)
+	t.buf.B = append(t.buf.B, fresh[own:]...)
+	t.pos, t.cut, t.safe = 0, from, from
+	t.more.whole, k.buf = k.buf, nil
+	t.scan(from)
 }
 
 // putBulk unmasks and checks n bytes at the bulk's rest.
 func (t *transport) putBulk(n int) {
 	k := &t.more.bulk
-	piece := k.rest(int64(n))
-	k.buf.B = k.buf.B[:len(k.buf.B)+n]
+	have := len(k.buf.B)
+	k.buf.B = k.buf.B[:have+n]
+	piece := k.buf.B[have:]
 	if k.masked {
 		k.phase = frame.Mask(piece, k.mask, k.phase)
 	}
@@ -97,25 +106,26 @@ func (t *transport) putBulk(n int) {
 	}
 }
 
-// fillIn gives a message of gws's the payload that was kept from gws, if it is the
-// one that lacks it.
+// fillIn gives a message of gws's the payload that was kept from gws, if it is the one
+// that lacks it: that of a bulk which is whole is the next.
 func (t *transport) fillIn(m *gws.Message) {
-	k := t.inBulk()
-	if k == nil || t.scanner.Remaining() > 0 {
+	if t.more == nil || t.more.whole == nil {
 		return
 	}
+	whole := t.more.whole
+	t.more.whole = nil
 	_ = m.Close()
 	m.Opcode |= bulkMark
-	m.Data = bytes.NewBuffer(k.buf.B)
-	t.c.e.pool.Forget(k.buf) // a message may end in many ways, and is then the garbage collector's
-	*k = bulk{}
+	m.Data = bytes.NewBuffer(whole.B)
+	t.c.e.pool.Forget(whole) // a message may end in many ways, and is then the garbage collector's
 }
 
 // dropBulk gives back what will not become a message.
 func (t *transport) dropBulk() {
-	if k := t.inBulk(); k != nil {
-		t.c.e.pool.Put(k.buf)
-		*k = bulk{}
+	if m := t.more; m != nil {
+		t.c.e.pool.Put(m.bulk.buf)
+		t.c.e.pool.Put(m.whole)
+		m.bulk.buf, m.whole = nil, nil
 	}
 }
 

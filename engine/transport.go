@@ -77,6 +77,7 @@ type more struct {
 	held    int
 	trickle trickle
 	bulk    bulk
+	whole   *frame.Buffer // of a bulk that gws has yet to call for
 	text    textWatch
 	marks   marks
 	refused *CloseError // what the fault is, if it is no violation of the protocol
@@ -348,7 +349,7 @@ func (t *transport) note(h frame.Header, here int) bool {
 func (t *transport) lend(most int) []byte {
 	if k := t.inBulk(); k != nil {
 		t.giveBack()
-		return k.rest(min(t.scanner.Remaining(), bulkRead))
+		return k.rest()
 	}
 	if t.kept > 0 {
 		return t.buf.B[t.kept:cap(t.buf.B)]
@@ -365,8 +366,9 @@ func (t *transport) lend(most int) []byte {
 	return t.buf.B[from:size]
 }
 
-// keepMost is how large a frame may be that waits for its rest in a buffer of its own
-// size, which has room for the frames behind it, too.
+// keepMost is how large a frame may be that waits for its rest in a buffer: one of its own
+// size if it is small, else the one that it was read into, which has room for those
+// behind it.
 const keepMost = 16 << 10
 
 // keepFrame has what has come of a small frame wait for its rest. It returns false
@@ -380,10 +382,15 @@ func (t *transport) keepFrame() bool {
 	if err != nil || !h.Fin || n+int(h.Length) > keepMost {
 		return false
 	}
-	own := t.c.e.pool.Get(n + int(h.Length))
-	own.B = append(own.B, b...)
-	t.giveBack()
-	t.buf, t.kept = own, uint16(len(b))
+	if size := n + int(h.Length); size > smallMessage && size <= cap(t.buf.B) {
+		t.buf.B = t.buf.B[:copy(t.buf.B, b)]
+	} else {
+		own := t.c.e.pool.Get(size)
+		own.B = append(own.B, b...)
+		t.giveBack()
+		t.buf = own
+	}
+	t.pos, t.safe, t.cut, t.kept = 0, 0, 0, uint16(len(b))
 	return true
 }
 

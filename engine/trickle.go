@@ -51,7 +51,7 @@ func (t *transport) follows(h frame.Header, here int) bool {
 	if limit := t.c.e.cfg.Budget.Limit(); limit > 0 {
 		most = min(most, int64(limit)/8)
 	}
-	if t.c.e.granted.Add(missing) <= most && t.c.announce(needs(t.length, t.fragmented)) {
+	if t.c.e.granted.Add(missing) <= most && t.c.announce(t.needs()) {
 		t.needMore().granted = missing
 		return false
 	}
@@ -142,11 +142,20 @@ func needs(n int64, fragmented bool) int {
 }
 
 // needs returns the memory for the message that is coming in, if there is one and
-// it is not small.
+// it is not small, and for a large one that gws has yet to call for.
 func (t *transport) needs() int {
-	if !t.scanner.InMessage() && !(t.data && t.scanner.Remaining() > 0) && t.inBulk() == nil {
-		return 0
+	n := 0
+	if t.more != nil && t.more.whole != nil {
+		n = cap(t.more.whole.B)
 	}
+	if t.scanner.InMessage() || t.data && t.scanner.Remaining() > 0 {
+		n += t.coming()
+	}
+	return n
+}
+
+// coming returns the memory for the message that is coming in, 0 if it is small.
+func (t *transport) coming() int {
 	n := t.length
 	if t.trickles() {
 		n -= t.more.trickle.left
