@@ -28,12 +28,12 @@ const (
 	InboundFragments = 12
 )
 
-// seams are the three ways in which large frames come: granted, in pieces, and past gws.
-type seams [3]*seam
+// seams are the ways in which large frames come: to gws or past it, granted or in pieces.
+type seams [4]*seam
 
 func newSeams(t testing.TB) seams {
-	s := seams{newSeam(t, InboundLimit, 0), newSeam(t, InboundLimit, 1<<40), newSeam(t, InboundLimit, 0)}
-	s[2].e.bulkFrom = 1
+	s := seams{newSeam(t, InboundLimit, 0), newSeam(t, InboundLimit, 1<<40), newSeam(t, InboundLimit, 0), newSeam(t, InboundLimit, 1<<40)}
+	s[2].e.bulkFrom, s[3].e.bulkFrom = 1, 1 // the last: what is small goes past gws, what is large comes in pieces
 	return s
 }
 
