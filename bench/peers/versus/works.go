@@ -51,7 +51,7 @@ var works = []work{
 	echoWork("100 connections × 32 in flight × 128 B, pool", 100, 32, 128, "penstock", 0.20),
 	echoWork("1000 connections × 1 in flight × 128 B, inline", 1000, 1, 128, "penstock-inline", 1.25),
 	echoWork("1000 connections × 1 in flight × 128 B, pool", 1000, 1, 128, "penstock", 1.25),
-	echoWork("8 connections × 2 in flight × 1 MiB, pool", 8, 2, 1<<20, "penstock", 0.80),
+	echoWork("8 connections × 2 in flight × 1 MiB, pool", 8, 2, 1<<20, "penstock", 1.00),
 	{
 		name:   "fan-out 1000 connections × 1 in flight × 128 B",
 		load:   fanout(bench.Fanout{Connections: 1000, InFlight: 1, PayloadBytes: 128}),
