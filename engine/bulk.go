@@ -32,18 +32,15 @@ type bulk struct {
 	phase  int
 }
 
-// bulky reports whether a frame of whose payload here bytes are in the buffer is to be
-// kept from gws. A loop does so with all that do not wait for their rest in a buffer of
-// their own size (keepFrame): it cannot give gws a frame that is not whole.
-func (t *transport) bulky(h frame.Header, here int) bool {
-	if t.dropping || t.c.ending() { // then it has not been granted either
-		return false
-	}
+// bulky reports whether the payload of a frame that has not come whole is to be kept from
+// gws. A loop does so with all that do not wait for their rest in a buffer (keepFrame):
+// it cannot give gws a frame that is not whole.
+func (t *transport) bulky(h frame.Header) bool {
 	from := t.c.e.bulkFrom
 	if t.c.home != nil {
 		from = min(from, int64(keepMost+1-h.Size()))
 	}
-	return h.Length >= from && h.Length > int64(here) && h.Fin && (h.Opcode == frame.Text || h.Opcode == frame.Binary)
+	return h.Length >= from && h.Fin && (h.Opcode == frame.Text || h.Opcode == frame.Binary)
 }
 
 // startBulk takes what there is of a frame whose header is at header and whose payload

@@ -130,19 +130,18 @@ func TestBulkCut(t *testing.T) {
 		ep := onMessage(echo)
 		ep.Inline = inline
 		s := enginetest.Start(t, engine.Config{}, ep)
-		for _, leave := range []func(*enginetest.Client){(*enginetest.Client).Reset, (*enginetest.Client).CloseWrite, (*enginetest.Client).Close} {
+		begin := func() *enginetest.Client {
 			c := s.Dial()
-			b := c.Frame(frame.Header{Fin: true, Opcode: frame.Binary}, pattern(900_000))
-			c.Write(b[:500_000])
+			c.Write(c.Frame(frame.Header{Fin: true, Opcode: frame.Binary}, pattern(900_000))[:500_000])
 			enginetest.Await(t, func() bool { return s.Engine.Stats().Buffers > 0 }, "the message should be coming in")
-			leave(c)
+			return c
+		}
+		for _, leave := range []func(*enginetest.Client){(*enginetest.Client).Reset, (*enginetest.Client).CloseWrite, (*enginetest.Client).Close} {
+			leave(begin())
 			s.AwaitOpen(0)
 			require.Zero(t, s.Engine.Stats().Buffers)
 		}
-		c := s.Dial()
-		b := c.Frame(frame.Header{Fin: true, Opcode: frame.Binary}, pattern(900_000))
-		c.Write(b[:500_000])
-		enginetest.Await(t, func() bool { return s.Engine.Stats().Buffers > 0 }, "the message should be coming in")
+		begin()
 		_ = s.Shutdown(50 * time.Millisecond)
 		require.Zero(t, s.Engine.Stats().Buffers)
 	})

@@ -45,7 +45,7 @@ type Engine struct {
 	goroutines group        // everything the engine has started, workers apart
 	background atomic.Int64 // functions given to Conn.Go
 	bulkFrom   int64        // the constant, or what a test has set before the first connection
-	granted    atomic.Int64 // announced bytes that transports have let gws allocate, and that have not come
+	granted    atomic.Int64 // announced bytes that are allocated, and that have not come
 
 	draining atomic.Bool // no more upgrades
 	stopOnce sync.Once
@@ -278,9 +278,7 @@ func (e *Engine) start(p *endpoint, o beginning) *Conn {
 	c.transport.init(c, rules, o.early)
 	if !e.admit(c) { // Shutdown has begun since the request was checked
 		c.queue.Fail(net.ErrClosed) // closes the socket, by Finished
-		c.transport.giveBack()
-		c.transport.dropBulk()
-		c.transport.returnGrant()
+		c.transport.release()
 		c.leaveBudget()
 		return nil
 	}

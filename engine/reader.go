@@ -40,9 +40,7 @@ func (c *Conn) endReading() {
 	c.busy.Store(false)
 	c.kickLocked()
 	t := &c.transport
-	t.giveBack()
-	t.dropBulk()
-	t.returnGrant()
+	t.release()
 	switch cause := t.cause(); {
 	case c.ending():
 	case cause.violation():
@@ -306,7 +304,7 @@ func (*events) OnMessage(s *gws.Conn, m *gws.Message) {
 		c.transport.refuse(frame.ErrInvalidUTF8)
 	}
 	if c.transport.err != nil { // what gws had read when a message was refused
-		_ = m.Close()
+		c.e.free(m)
 		return
 	}
 	c.transport.fillIn(m)

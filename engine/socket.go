@@ -51,7 +51,7 @@ type socket interface {
 // memory lends what is read into: lend before an attempt, giveBack after one in
 // vain.
 type memory interface {
-	lend(most int) []byte // at most so many bytes
+	lend(most int) []byte // at most so many bytes, or what is held anyway
 	giveBack()
 }
 

@@ -143,7 +143,7 @@ func newPump(c *Conn, s *backpressure.Stream, text bool, r io.Reader) *pump {
 // close ends the pump, and the source when its Read has returned.
 func (p *pump) close() {
 	p.timer.Stop()
-	p.source.close(p.c)
+	p.source.close()
 	if p.deflate != nil {
 		p.deflate.Close()
 		p.c.e.pool.Put(p.packed)
@@ -223,7 +223,7 @@ func (p *pump) ask() {
 	}
 	if room := p.room(); !p.asked && !p.eof && len(room) > 0 {
 		p.asked, p.reading = true, room
-		p.source.next(p.c, room)
+		p.source.next(room)
 	}
 	stall := p.c.e.cfg.StreamStallTimeout
 	switch {
@@ -283,10 +283,11 @@ func (p *pump) take(got yielded) error {
 // long as it likes and nothing can make it return. What is in memory cannot block,
 // and is read by who asks.
 type source struct {
-	memory io.Reader    // nil: a goroutine reads
-	ask    chan []byte  // that goroutine's
-	got    chan yielded // has room for one, so that nobody need be there to take it
-	buf    *frame.Buffer
+	c   *Conn
+	r   io.Reader
+	ask chan []byte  // the goroutine's; nil: there is none
+	got chan yielded // has room for one, so that nobody need be there to take it
+	buf *frame.Buffer
 }
 
 // yielded is what a Read has returned.
@@ -296,60 +297,59 @@ type yielded struct {
 }
 
 func startSource(c *Conn, r io.Reader, size int) *source {
-	s := &source{got: make(chan yielded, 1), buf: c.e.pool.Get(size)}
+	s := &source{c: c, r: r, got: make(chan yielded, 1), buf: c.e.pool.Get(size)}
 	s.buf.B = s.buf.B[:size]
 	switch r.(type) {
 	case *bytes.Reader, *bytes.Buffer, *strings.Reader:
-		s.memory = r
 	default:
 		s.ask = make(chan []byte, 1)
-		go s.run(c, r) // ends when ask is closed and Read has returned; nobody can wait for that
+		go s.run() // ends when ask is closed and Read has returned; nobody can wait for that
 	}
 	return s
 }
 
 // next has the source read once, into b.
-func (s *source) next(c *Conn, b []byte) {
-	if s.memory != nil {
-		s.read(c, s.memory, b)
+func (s *source) next(b []byte) {
+	if s.ask == nil {
+		s.read(b)
 		return
 	}
 	s.ask <- b
 }
 
 // close lets go of the source's buffer, at once or when its Read has returned.
-func (s *source) close(c *Conn) {
-	if s.memory != nil {
-		c.e.pool.Put(s.buf)
+func (s *source) close() {
+	if s.ask == nil {
+		s.c.e.pool.Put(s.buf)
 		return
 	}
 	close(s.ask)
 }
 
-func (s *source) run(c *Conn, r io.Reader) {
+func (s *source) run() {
 	defer func() { // also after runtime.Goexit in Read
 		for range s.ask { // until then the pump may be writing from the buffer
 		}
-		c.e.pool.Put(s.buf)
+		s.c.e.pool.Put(s.buf)
 	}()
 	for b := range s.ask {
-		s.read(c, r, b)
+		s.read(b)
 	}
 }
 
 var errSourceCrashed = errors.New("engine: the stream's source panicked")
 
 // read reads once, and reports it even if r panics or ends the goroutine.
-func (s *source) read(c *Conn, r io.Reader, b []byte) {
+func (s *source) read(b []byte) {
 	got := yielded{err: errSourceCrashed}
 	returned := false
 	defer func() {
 		if !returned {
-			c.crashed(recover())
+			s.c.crashed(recover())
 		}
 		s.got <- got
 	}()
-	got = readSome(r, b)
+	got = readSome(s.r, b)
 	returned = true
 }
 

@@ -287,13 +287,15 @@ func (t *transport) scan(from int) {
 			t.safe = header
 			return
 		}
-		if t.follows(h, len(b)-at) {
-			t.startTrickle(h, header, at)
-			return
-		}
-		if t.bulky(h, len(b)-at) {
-			t.startBulk(h, header, at)
-			return
+		if missing := h.Length - int64(len(b)-at); missing > 0 && !t.dropping && !t.c.ending() {
+			switch {
+			case t.follows(h, missing):
+				t.startTrickle(h, header, at)
+				return
+			case t.bulky(h):
+				t.startBulk(h, header, at)
+				return
+			}
 		}
 	}
 	t.safe = max(from, at)
@@ -392,6 +394,13 @@ func (t *transport) keepFrame() bool {
 	}
 	t.pos, t.safe, t.cut, t.kept = 0, 0, 0, uint16(len(b))
 	return true
+}
+
+// release lets go of all that is held for what will not be received any more.
+func (t *transport) release() {
+	t.giveBack()
+	t.dropBulk()
+	t.returnGrant()
 }
 
 func (t *transport) giveBack() {

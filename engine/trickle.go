@@ -41,12 +41,11 @@ type trickle struct {
 }
 
 // follows reports whether the frame whose header has been read, and of whose
-// payload here bytes are in the buffer, has to trickle.
-func (t *transport) follows(h frame.Header, here int) bool {
-	if h.Length <= int64(here) || h.Length <= smallMessage || t.dropping || t.c.ending() {
+// payload so much is missing in the buffer, has to trickle.
+func (t *transport) follows(h frame.Header, missing int64) bool {
+	if h.Length <= smallMessage {
 		return false
 	}
-	missing := h.Length - int64(here)
 	most := int64(mostGranted)
 	if limit := t.c.e.cfg.Budget.Limit(); limit > 0 {
 		most = min(most, int64(limit)/8)
