@@ -19,6 +19,10 @@ const bulkRead = 1 << 20
 // engine's.
 const bulkMark gws.Opcode = 0x40
 
+// placeMark is set in the Opcode of a gws.Message whose payload is in the buffer that it was
+// read into.
+const placeMark gws.Opcode = 0x20
+
 // A bulk is the payload of a large frame that is a message of its own. It is read
 // from the socket into a buffer of the engine's pool, and unmasked and checked piece by
 // piece, while it is in the processor's cache. gws gets the same frame without payload,
@@ -128,10 +132,12 @@ func (t *transport) dropBulk() {
 
 // free gives back the memory of a message.
 func (e *Engine) free(m *gws.Message) {
-	if m.Opcode&bulkMark != 0 {
+	switch {
+	case m.Opcode&placeMark != 0:
+	case m.Opcode&bulkMark != 0:
 		e.pool.Recycle(&frame.Buffer{B: m.Data.Bytes()})
 		m.Data = nil
-		return
+	default:
+		_ = m.Close() // gives the buffer back to gws; it has no way to fail
 	}
-	_ = m.Close() // gives the buffer back to gws; it has no way to fail
 }

@@ -33,8 +33,9 @@ type loop struct {
 	poll  func(fd uintptr) bool // made once: a method value allocates
 
 	// loop goroutine
-	lane      lane        // of its own stack
-	worker    worker      // for handlers that run inline
+	lane      lane   // of its own stack
+	worker    worker // for handlers that run inline
+	inPlace   inPlace
 	current   *loopSocket // whose turn it is
 	events    [128]unix.EpollEvent
 	n, at     int           // events[at:n] are to be served
@@ -149,6 +150,10 @@ func (l *loop) read(p []byte) (int, error) {
 				return n, nil
 			}
 			if l.mayGoOn(s) {
+				if s.handlesInPlace() {
+					s.handleInPlace()
+					continue
+				}
 				s.nextFrame(t.buf.B[t.pos:])
 				continue
 			}

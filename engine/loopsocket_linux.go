@@ -114,11 +114,16 @@ func (s *loopSocket) schedule() { s.post(todoRun) }
 // is in the processor's cache.
 func (s *loopSocket) handlesNow(m *gws.Message) bool {
 	c := s.conn
+	return s.mayHandle() && (m.Opcode&bulkMark != 0 || c.inlineBurst != nil || c.transport.pos < c.transport.cut)
+}
+
+// mayHandle reports whether a message need not wait.
+func (s *loopSocket) mayHandle() bool {
 	if s.state != reading || s.waits {
 		return false
 	}
-	s.waits = c.queue.Congested() // then it waits, and those behind it
-	return !s.waits && (m.Opcode&bulkMark != 0 || c.inlineBurst != nil || c.transport.pos < c.transport.cut)
+	s.waits = s.conn.queue.Congested() // then it waits, and those behind it
+	return !s.waits
 }
 
 // nextFrame is called when gws gets the frame that b begins with.

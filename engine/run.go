@@ -227,7 +227,7 @@ func (c *Conn) deliver(m *gws.Message) {
 		}
 	}()
 	b := m.Bytes()
-	in := Message{Type: frame.Opcode(m.Opcode &^ (compressedMark | bulkMark)), Final: true, Data: b[:len(b):len(b)]} // an append must not write behind it
+	in := Message{Type: frame.Opcode(m.Opcode &^ (compressedMark | bulkMark | placeMark)), Final: true, Data: b[:len(b):len(b)]} // an append must not write behind it
 	if c.deflateBits != 0 {
 		if violation := c.unpack(m, &in); violation != nil {
 			c.reject(violation)

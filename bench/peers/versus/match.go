@@ -25,30 +25,52 @@ type series struct {
 
 func newMatch(w work) *match { return &match{work: w, theirs: make([]series, len(w.rivals))} }
 
-// measure adds a round: a run of Penstock, and one of each rival.
-func (m *match) measure(ctx context.Context, programs map[string]*roster.Program, o options) error {
-	if err := m.ours.run(ctx, o, m.work, programs[m.work.ours].Server(m.work.mode)); err != nil {
-		return fmt.Errorf("penstock: %w", err)
-	}
-	for i, r := range m.work.rivals {
-		if err := m.theirs[i].run(ctx, o, m.work, programs[r.peer].Server(r.mode)); err != nil {
-			return fmt.Errorf("%s: %w", r.name, err)
+// measure adds a round: all servers are started anew, and take turns at o.turns runs
+// each. In every other turn they stand in the opposite order: one of two neighbours in
+// time goes first as often as the other.
+func (m *match) measure(ctx context.Context, programs map[string]*roster.Program, o options) (err error) {
+	sides := m.sides()
+	for _, s := range sides {
+		if s.server, err = start(ctx, programs[s.peer].Server(s.mode), o); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
 		}
+		defer func() { err = errors.Join(err, s.server.Stop()) }()
+	}
+	for range o.turns {
+		for _, s := range sides {
+			if err := s.run(ctx, m.work.load(o)); err != nil {
+				return fmt.Errorf("%s: %w", s.name, err)
+			}
+		}
+		slices.Reverse(sides)
 	}
 	return nil
 }
 
-// run measures a server that has just been started.
-func (s *series) run(ctx context.Context, o options, w work, c bench.ServerConfig) (err error) {
+// side is one server in a round.
+type side struct {
+	rival
+	*series
+	server *bench.Server
+}
+
+func (m *match) sides() []*side {
+	sides := []*side{{rival: rival{"penstock", m.work.ours, m.work.mode}, series: &m.ours}}
+	for i, r := range m.work.rivals {
+		sides = append(sides, &side{rival: r, series: &m.theirs[i]})
+	}
+	return sides
+}
+
+func start(ctx context.Context, c bench.ServerConfig, o options) (*bench.Server, error) {
 	if o.serverCPU >= 0 {
 		c.CPUs = []int{o.serverCPU}
 	}
-	server, err := bench.StartServer(ctx, c)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, server.Stop()) }()
-	result, err := w.load(o).Run(ctx, bench.Target{URL: server.URL(), PID: server.PID()}, nil)
+	return bench.StartServer(ctx, c)
+}
+
+func (s *side) run(ctx context.Context, load scenario) error {
+	result, err := load.Run(ctx, bench.Target{URL: s.server.URL(), PID: s.server.PID()}, nil)
 	if err != nil {
 		return err
 	}
@@ -101,7 +123,7 @@ func (m *match) rows() []row {
 	return rows
 }
 
-// ratios are those of runs in the same round.
+// ratios are those of runs in the same turn.
 func (r row) ratios() []float64 {
 	ratios := make([]float64, len(r.ours.server))
 	for i, ours := range r.ours.server {

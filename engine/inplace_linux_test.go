@@ -1,0 +1,195 @@
+package engine_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/penstock-ws/penstock/engine"
+	"github.com/penstock-ws/penstock/engine/enginetest"
+	"github.com/penstock-ws/penstock/frame"
+	"github.com/penstock-ws/penstock/frame/deflate"
+)
+
+// inline is an endpoint whose handler runs on the loop.
+func inline(h func(context.Context, *engine.Conn, engine.Message) error) engine.Endpoint {
+	return engine.Endpoint{Inline: true, Handler: engine.Handler{OnMessage: h}}
+}
+
+// sendTogether has the loop find all the frames in one read.
+func sendTogether(gate *loopGate, c *enginetest.Client, frames []byte) {
+	gate.hold()
+	c.Write(frames)
+	gate.release()
+}
+
+// Messages that come together are handled where they were read: each payload lies where
+// its frame lay, behind the one before.
+func TestInPlace(t *testing.T) {
+	var at []uintptr // the loop's
+	s := enginetest.Start(t, oneLoop(), inline(func(ctx context.Context, c *engine.Conn, m engine.Message) error {
+		at = append(at, uintptr(unsafe.Pointer(unsafe.SliceData(m.Data))))
+		return echo(ctx, c, m)
+	}))
+	gate, c := newLoopGate(s), s.Dial()
+	texts := []string{"one", "and two", strings.Repeat("x", 300), "four", strings.Repeat("x", 5000), "six"}
+	var b []byte
+	size := 0
+	for i, text := range texts {
+		b = append(b, fText(text)...)
+		if i > 0 {
+			size += len(texts[i-1]) + len(fText(text)) - len(text)
+		}
+	}
+	sendTogether(gate, c, b)
+	for _, text := range texts {
+		require.Equal(t, text, c.ReadText())
+	}
+	c.Hangup()
+	gate.c.Hangup()
+	s.AwaitOpen(0)
+	require.Len(t, at, len(texts))
+	require.EqualValues(t, size, at[len(at)-1]-at[0])
+}
+
+// What stands between them, and is gws's, keeps its place.
+func TestInPlaceAmongOthers(t *testing.T) {
+	for _, compress := range []bool{false, true} {
+		t.Run(fmt.Sprintf("compress=%t", compress), func(t *testing.T) {
+			cfg := oneLoop()
+			cfg.Compress, cfg.CompressMinBytes = compress, 1<<20
+			s := enginetest.Start(t, cfg, inline(echo))
+			gate, c := newLoopGate(s), s.DialWith(offering(compress))
+			var b []byte
+			var want []string
+			text := func(texts ...string) {
+				for _, text := range texts {
+					if h := (frame.Header{Fin: true, Opcode: frame.Text, RSV: frame.RSV1}); compress && len(text) > 3 {
+						b = append(b, c.Frame(h, deflate.AppendMessage(nil, []byte(text), 1, 15))...)
+					} else {
+						b = append(b, fText(text)...)
+					}
+				}
+				want = append(want, texts...)
+			}
+			text("1", "2 is longer", "3", "")
+			b = append(b, fPing("a")...)
+			text("4")
+			b = append(b, fPing("b")...)
+			text("5", "6")
+			b = append(b, wire(fStart(confText, "frag"), fPing("c"), fLast("ments"))...)
+			want = append(want, "fragments")
+			text("7 is longer, too", "8 is longer, too", "9")
+			b = append(b, fStart(confText, "not ")...)
+			sendTogether(gate, c, b)
+			b = nil
+			b = append(b, fLast("yet")...)
+			want = append(want, "not yet")
+			text("10", "11 is the last")
+			c.Write(b)
+			for _, text := range want {
+				require.Equal(t, text, c.ReadText())
+			}
+			c.Hangup()
+			gate.c.Hangup()
+		})
+	}
+}
+
+// Of texts that come together the first that is not UTF-8 ends the connection, behind the
+// answers to those before it.
+func TestInPlaceText(t *testing.T) {
+	for _, compress := range []bool{false, true} {
+		t.Run(fmt.Sprintf("compress=%t", compress), func(t *testing.T) {
+			cfg := oneLoop()
+			cfg.Compress = compress
+			handled := 0 // the loop's
+			s := enginetest.Start(t, cfg, inline(func(ctx context.Context, c *engine.Conn, m engine.Message) error {
+				handled++
+				return echo(ctx, c, m)
+			}))
+			gate, c := newLoopGate(s), s.DialWith(offering(compress))
+			sendTogether(gate, c, wire(fText("a"), fBinary("\xff"), fText("ä"), fText("\xc3"), fText("b"), fText("c")))
+			require.Equal(t, "a", c.ReadText())
+			require.Equal(t, "\xff", string(c.ReadMessage().Data))
+			require.Equal(t, "ä", c.ReadText())
+			c.ExpectClose(frame.CloseInvalidPayload)
+			gate.c.Hangup()
+			s.AwaitOpen(0)
+			require.Equal(t, 3, handled)
+			require.EqualValues(t, 1, s.Engine.Stats().Violations)
+		})
+	}
+}
+
+// A handler may do with its message's memory what it likes: that of the next is another,
+// and so it is behind the end.
+func TestInPlaceOwnMemory(t *testing.T) {
+	s := enginetest.Start(t, oneLoop(), inline(func(ctx context.Context, c *engine.Conn, m engine.Message) error {
+		defer func() {
+			_ = append(m.Data, "over the next frame"...)
+			clear(m.Data)
+		}()
+		return echo(ctx, c, m)
+	}))
+	gate, c := newLoopGate(s), s.Dial()
+	var b []byte
+	for i := range 100 {
+		b = append(b, fText(fmt.Sprint("message ", i))...)
+	}
+	sendTogether(gate, c, b[:len(b)-3])
+	c.Write(b[len(b)-3:])
+	for i := range 100 {
+		require.Equal(t, fmt.Sprint("message ", i), c.ReadText())
+	}
+	c.Hangup()
+	gate.c.Hangup()
+}
+
+// When a handler closes the connection those behind are not handled any more.
+func TestInPlaceClosed(t *testing.T) {
+	handled := 0 // the loop's
+	s := enginetest.Start(t, oneLoop(), inline(func(ctx context.Context, c *engine.Conn, m engine.Message) error {
+		if handled++; handled == 3 {
+			return c.Close(frame.CloseNormal, "enough")
+		}
+		return echo(ctx, c, m)
+	}))
+	gate, c := newLoopGate(s), s.Dial()
+	sendTogether(gate, c, wire(fText("1"), fText("2"), fText("3"), fText("4"), fText("5")))
+	require.Equal(t, "1", c.ReadText())
+	require.Equal(t, "2", c.ReadText())
+	c.ExpectClose(frame.CloseNormal)
+	gate.c.Hangup()
+	s.AwaitOpen(0)
+	require.Equal(t, 3, handled)
+}
+
+// A peer that does not read is not served further: what came together with the message
+// whose answer was too much waits, elsewhere than in the buffer of the read, and comes in order.
+func TestInPlaceCongested(t *testing.T) {
+	cfg := oneLoop()
+	cfg.HighWaterBytes, cfg.MaxMessageBytes = 100_000, 8<<20
+	answer := strings.Repeat("x", 4<<20)
+	var handled atomic.Int32
+	s := enginetest.Start(t, cfg, inline(func(_ context.Context, c *engine.Conn, m engine.Message) error {
+		handled.Add(1)
+		return c.SendText(string(m.Data) + answer)
+	}))
+	gate, c := newLoopGate(s), s.DialWith(enginetest.Handshake{ReceiveBuffer: 8 << 10})
+	sendTogether(gate, c, wire(fText("1"), fText("2"), fText("3"), fText("4")))
+	enginetest.Await(t, func() bool { return s.Engine.Stats().Pending > cfg.HighWaterBytes }, "it should be congested")
+	gate.hold() // the loop has been through
+	gate.release()
+	require.EqualValues(t, 1, handled.Load())
+	for _, text := range []string{"1", "2", "3", "4"} {
+		require.True(t, c.ReadText() == text+answer)
+	}
+	c.Hangup()
+	gate.c.Hangup()
+}
