@@ -16,9 +16,9 @@ type dashboard struct {
 	SchemaVersion int    `json:"schemaVersion"`
 	Templating    struct {
 		List []struct {
-			Name, Type, Definition string
-			Query                  any
-			Datasource             datasource
+			Name, Type string
+			Query      any // a string, or an object with one
+			Datasource datasource
 		}
 	}
 	Panels []panel
@@ -109,7 +109,7 @@ func TestDashboardAsksForWhatThereIs(t *testing.T) {
 		}
 	}
 	for _, v := range d.Templating.List[1:] {
-		exprs = append(exprs, v.Definition)
+		exprs = append(exprs, v.Query.(map[string]any)["query"].(string))
 	}
 	require.Greater(t, len(exprs), 25)
 	all := strings.Join(exprs, "\n")
