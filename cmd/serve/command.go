@@ -3,7 +3,6 @@ package serve
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -66,14 +65,15 @@ func NewCommand(cfg Config) *cobra.Command {
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			line.rest(args)
-			s, err := line.settings(os.Getenv, cfg.Filters)
+			env := newAsked()
+			s, err := line.settings(env.get, cfg.Filters)
 			if err != nil {
 				return err
 			}
 			if line.print {
 				return printSettings(cmd.OutOrStdout(), line.options, s)
 			}
-			server := &server{settings: s, registry: cfg.Filters, stdout: cmd.OutOrStdout(), stderr: cmd.ErrOrStderr(), getenv: os.Getenv}
+			server := &server{settings: s, registry: cfg.Filters, stdout: cmd.OutOrStdout(), stderr: cmd.ErrOrStderr(), getenv: env.get, asked: env}
 			return server.run(cmd.Context())
 		},
 	}

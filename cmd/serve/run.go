@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"sync/atomic"
 	"syscall"
@@ -29,6 +30,7 @@ type server struct {
 	registry       *filters.Registry
 	stdout, stderr io.Writer
 	getenv         func(string) string
+	asked          *asked // what getenv has been asked for
 	logger         *slog.Logger
 	certificate    *certificate // nil: no TLS
 	manifests      []app.Manifest
@@ -65,6 +67,9 @@ func (s *server) run(ctx context.Context) error {
 	h, handler, err := s.handler(sources, e, all, store)
 	if err != nil {
 		return err
+	}
+	for _, name := range s.asked.unknown(os.Environ()) {
+		s.logger.Warn("no setting has this name; see penstock serve --help", "variable", name)
 	}
 	handler, endPage, err := s.withPage(e, handler)
 	if err != nil {
