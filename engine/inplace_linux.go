@@ -21,10 +21,10 @@ type inPlace struct {
 }
 
 // handlesInPlace reports whether the next message is to be handled where it is, as others
-// behind it, or were before it: their replies leave together. gws is in no message.
+// behind it, or were before it: their replies leave together.
 func (s *loopSocket) handlesInPlace() bool {
 	c, t := s.conn, &s.conn.transport
-	if !c.onLoop() || s.inMessage || t.more != nil && t.more.whole != nil {
+	if !c.onLoop() || t.more != nil && t.more.whole != nil {
 		return false
 	}
 	next := t.buf.B[t.pos:t.cut]
@@ -59,7 +59,7 @@ func (s *loopSocket) handleInPlace() {
 				op |= compressedMark
 			}
 		} else if h.Opcode == frame.Text && !utf8.Valid(b) {
-			t.refuse(frame.ErrInvalidUTF8)
+			t.refuse()
 			return
 		}
 		p.data = *bytes.NewBuffer(b)

@@ -127,8 +127,8 @@ func TestInPlaceText(t *testing.T) {
 	}
 }
 
-// A handler may do with its message's memory what it likes: that of the next is another,
-// and so it is behind the end.
+// A handler that writes where it should not, into its message, spoils no other; nor does
+// one that appends to it.
 func TestInPlaceOwnMemory(t *testing.T) {
 	s := enginetest.Start(t, oneLoop(), inline(func(ctx context.Context, c *engine.Conn, m engine.Message) error {
 		defer func() {
@@ -171,7 +171,7 @@ func TestInPlaceClosed(t *testing.T) {
 }
 
 // A peer that does not read is not served further: what came together with the message
-// whose answer was too much waits, elsewhere than in the buffer of the read, and comes in order.
+// whose answer was too much waits, and comes in order.
 func TestInPlaceCongested(t *testing.T) {
 	cfg := oneLoop()
 	cfg.HighWaterBytes, cfg.MaxMessageBytes = 100_000, 8<<20
@@ -192,4 +192,47 @@ func TestInPlaceCongested(t *testing.T) {
 	}
 	c.Hangup()
 	gate.c.Hangup()
+}
+
+// A part of a frame behind those that are whole is not handled before its rest has come.
+func TestInPlaceBeforeAPart(t *testing.T) {
+	next := fText("the last one")
+	for cut := 1; cut < len(next); cut++ {
+		s := enginetest.Start(t, oneLoop(), inline(echo))
+		gate, c := newLoopGate(s), s.Dial()
+		sendTogether(gate, c, append(wire(fText("1"), fText("2")), next[:cut]...))
+		require.Equal(t, "1", c.ReadText())
+		require.Equal(t, "2", c.ReadText())
+		sendTogether(gate, c, append(next[cut:len(next):len(next)], wire(fText("3"), fText("4"))...))
+		for _, text := range []string{"the last one", "3", "4"} {
+			require.Equal(t, text, c.ReadText())
+		}
+		c.Hangup()
+		gate.c.Hangup()
+	}
+}
+
+// Messages that came alone are handled when all those of the loop's turn have been read.
+func TestLoneMessagesAreReadFirst(t *testing.T) {
+	var read []uint64 // the loop's: bytes, when each was handled
+	var s *enginetest.Server
+	s = enginetest.Start(t, oneLoop(), inline(func(ctx context.Context, c *engine.Conn, m engine.Message) error {
+		read = append(read, s.Engine.Stats().BytesIn)
+		return echo(ctx, c, m)
+	}))
+	gate, clients := newLoopGate(s), []*enginetest.Client{s.Dial(), s.Dial(), s.Dial()}
+	gate.hold()
+	before := s.Engine.Stats().BytesIn
+	for _, c := range clients {
+		c.SendText("alone")
+	}
+	gate.release()
+	for _, c := range clients {
+		require.Equal(t, "alone", c.ReadText())
+		c.Hangup()
+	}
+	gate.c.Hangup()
+	s.AwaitOpen(0)
+	all := before + uint64(len(clients)*len("alone"))
+	require.Equal(t, []uint64{all, all, all}, read)
 }

@@ -201,9 +201,9 @@ func (l *loop) settle(s *loopSocket) {
 		t.giveBack()
 	}
 	switch {
-	case t.fault == nil && c.settle() && c.pause():
+	case t.err == nil && t.fault == nil && c.settle() && c.pause():
 		s.state = paused
-	case c.ending():
+	case t.err != nil, c.ending():
 		l.end(s)
 	case rest && (t.fault != nil || !t.keepFrame()):
 		l.lend(s)

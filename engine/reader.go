@@ -55,6 +55,8 @@ func (c *Conn) endReading() {
 // something before it in the same read ended the connection, does not count.
 func (t *transport) cause() *CloseError {
 	switch {
+	case t.err == errRefused:
+		return faultError(frame.ErrInvalidUTF8)
 	case t.fault != nil && t.err != nil:
 		if t.more != nil && t.more.refused != nil {
 			return t.more.refused
@@ -301,7 +303,7 @@ func (*events) OnMessage(s *gws.Conn, m *gws.Message) {
 			m.Opcode |= compressedMark
 		}
 	case m.Opcode == gws.OpcodeText && !gwsChecksText(&c.e.cfg) && !utf8.Valid(m.Bytes()):
-		c.transport.refuse(frame.ErrInvalidUTF8)
+		c.transport.refuse()
 	}
 	if c.transport.err != nil { // what gws had read when a message was refused
 		c.e.free(m)

@@ -22,6 +22,9 @@ var (
 	// errEnding makes gws leave its loop when the connection is ending.
 	errEnding = errors.New("engine: connection is ending")
 
+	// errRefused makes gws leave its loop behind a text that is not UTF-8.
+	errRefused = errors.New("engine: text is not UTF-8")
+
 	// errAtRest tells a lane to let go of its connection: a side lane's message is over,
 	// or a reader has been nudged. gws never sees it.
 	errAtRest = errors.New("engine: no message is coming in")
@@ -117,7 +120,7 @@ func (t *transport) Read(p []byte, d *direct) (int, error) {
 			t.pos += n
 			return n, nil
 		}
-		if t.fault != nil { // all that came before it is used up
+		if t.fault != nil && t.err == nil { // all that came before it is used up
 			t.err = t.fault
 		}
 		if t.err != nil {
@@ -206,10 +209,10 @@ func (t *transport) clock() {
 	}
 }
 
-// refuse ends the stream with the message that gws has just given out, which is not
-// to be used, like anything behind it.
-func (t *transport) refuse(fault *frame.Error) {
-	t.fault, t.err = fault, fault
+// refuse ends the stream with a text that is not UTF-8, which is not to be used, like
+// anything behind it. The frames are in order, so the peer's close frame will be known.
+func (t *transport) refuse() {
+	t.err = errRefused
 	t.pos, t.cut = t.safe, t.safe
 }
 
@@ -433,6 +436,9 @@ func (t *transport) discard() {
 func (t *transport) dropAll() {
 	t.c.uninterrupted()
 	t.dropping, t.more = true, nil
+	if t.err == errRefused {
+		t.err = nil // there is more to read
+	}
 }
 
 // drop takes n bytes that have been read. It returns true if the next ones should
