@@ -9,9 +9,9 @@ import (
 	"github.com/penstock-ws/penstock/frame"
 )
 
-// Messages that came in one read, one behind the other, and are handled on the loop, are
-// handled where they were read: the buffer is not needed for anything else before. So they are
-// neither copied, nor is anything allocated for them, and gws does not get them. See
+// Whole messages that are handled on the loop are handled where they were read, those that
+// came together at once, and one that came alone when the others of the turn have been read.
+// So they are neither copied, nor is anything allocated for them, and gws does not get them. See
 // docs/decisions/0026-in-place.md.
 
 // An inPlace is the message that is being handled where it was read. A loop has one.
@@ -23,15 +23,28 @@ type inPlace struct {
 // handlesInPlace reports whether the next message is to be handled where it is, as others
 // behind it, or were before it: their replies leave together.
 func (s *loopSocket) handlesInPlace() bool {
-	c, t := s.conn, &s.conn.transport
-	if !c.onLoop() || t.more != nil && t.more.whole != nil {
+	next := s.ahead()
+	return isMessage(next) && (s.conn.inlineBurst != nil || isMessage(next[frameSize(next):])) && s.mayHandle()
+}
+
+// isAlone reports whether all that there is is one message, which can be handled where it is.
+func (s *loopSocket) isAlone() bool {
+	t := &s.conn.transport
+	if t.cut < t.safe || t.kept > 0 || t.fault != nil || t.trickles() {
 		return false
 	}
-	next := t.buf.B[t.pos:t.cut]
-	if !isMessage(next) || c.inlineBurst == nil && !isMessage(next[frameSize(next):]) {
-		return false
+	next := s.ahead()
+	return isMessage(next) && frameSize(next) == len(next) && s.mayHandle()
+}
+
+// ahead are the whole messages that have been read, nil if they are not to be handled on the
+// loop, or the payload of the first is elsewhere.
+func (s *loopSocket) ahead() []byte {
+	t := &s.conn.transport
+	if !s.conn.onLoop() || t.more != nil && t.more.whole != nil {
+		return nil
 	}
-	return s.mayHandle()
+	return t.buf.B[t.pos:t.cut]
 }
 
 // isMessage reports whether b, which begins with a frame or is empty, begins with one that is
@@ -41,7 +54,7 @@ func isMessage(b []byte) bool {
 	return len(b) > 0 && (b[0] == fin|byte(frame.Text) || b[0] == fin|byte(frame.Binary))
 }
 
-// handleInPlace handles messages up to what must go to gws, or wait.
+// handleInPlace handles messages where they are, up to what gws must have, or what must wait.
 func (s *loopSocket) handleInPlace() {
 	c, t, p := s.conn, &s.conn.transport, &s.loop.inPlace
 	for t.pos < t.cut && !s.full && s.mayHandle() {
@@ -66,4 +79,17 @@ func (s *loopSocket) handleInPlace() {
 		p.message = gws.Message{Opcode: op, Data: &p.data}
 		c.handleInline(&p.message)
 	}
+}
+
+// handleAlone handles the next of the messages that came alone.
+func (l *loop) handleAlone() {
+	s := l.alone[l.handled]
+	l.alone[l.handled] = nil
+	if l.handled++; l.handled == len(l.alone) {
+		l.alone, l.handled = l.alone[:0], 0
+	}
+	l.current, l.lane.conn = s, s.conn // who is to blame for a panic
+	s.handleInPlace()
+	l.lane.conn = nil
+	l.settle(s)
 }

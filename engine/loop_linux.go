@@ -39,6 +39,8 @@ type loop struct {
 	current   *loopSocket // whose turn it is
 	events    [128]unix.EpollEvent
 	n, at     int           // events[at:n] are to be served
+	alone     []*loopSocket // alone[handled:] have a message to be handled when the others' have been read
+	handled   int
 	work      []*loopSocket // to be served in this turn
 	list      []*loopSocket // the memory of work
 	again     []*loopSocket // to be served in the next: their turn ended before they were drained
@@ -203,6 +205,8 @@ func (l *loop) take() *loopSocket {
 				l.current = s
 				l.event(s, ev.Events)
 			}
+		case len(l.alone) > 0:
+			l.handleAlone()
 		case len(l.work) > 0:
 			s := l.work[0]
 			l.work = l.work[1:]

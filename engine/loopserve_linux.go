@@ -165,6 +165,10 @@ func (l *loop) readSocket(s *loopSocket) {
 		return
 	}
 	l.feed(s)
+	if l.lane.conn != nil && s.isAlone() { // nothing else is done for s before
+		l.lane.conn = nil
+		l.alone = append(l.alone, s)
+	}
 }
 
 // feed gives the lane what there is of whole messages, if there is any.
