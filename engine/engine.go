@@ -185,7 +185,7 @@ func (e *Engine) newEndpoint(ep Endpoint) *endpoint {
 	p := &endpoint{
 		e:            e,
 		handler:      ep.Handler,
-		inline:       ep.Inline,
+		inline:       ep.Inline && ep.Handler.OnMessage != nil,
 		pull:         ep.Handler.OnMessage == nil,
 		chain:        chain,
 		sees:         chain.Kinds(),

@@ -81,10 +81,10 @@ type Endpoint struct {
 	// connection, without a worker: the shortest way, for handlers that never
 	// block. Without event loops a blocking one delays only its own connection, but
 	// pings to it are not answered meanwhile; OnDrain and OnDrop may overlap with
-	// OnMessage then. With IOLoops all callbacks but OnOpen run on the connection's loop,
-	// those of a message that came in parts perhaps on the goroutine that read it, but one
+	// OnMessage then. With IOLoops all callbacks but OnOpen run on the connection's loop, one
 	// at a time; one that blocks delays every connection of its loop.
-	// SendWait, SendStream and Drain return ErrOnLoop there.
+	// SendWait, SendStream and Drain return ErrOnLoop there. It means nothing where there is no
+	// OnMessage.
 	Inline bool
 
 	// SendClass, unless nil, replaces that of Config.

@@ -27,6 +27,10 @@ func (s *loopSocket) handlesInPlace() bool {
 	return isMessage(next) && (s.conn.inlineBurst != nil || isMessage(next[frameSize(next):])) && s.mayHandle()
 }
 
+// aloneMost is how much memory messages that came alone may hold while the others of the turn
+// are read. Beyond it they are gws's, which copies them.
+const aloneMost = 4 << 20
+
 // isAlone reports whether all that there is is one message, which can be handled where it is.
 func (s *loopSocket) isAlone() bool {
 	t := &s.conn.transport

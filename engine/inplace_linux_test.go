@@ -185,10 +185,11 @@ func TestInPlaceCongested(t *testing.T) {
 	gate, c := newLoopGate(s), s.DialWith(enginetest.Handshake{ReceiveBuffer: 8 << 10})
 	sendTogether(gate, c, wire(fText("1"), fText("2"), fText("3"), fText("4")))
 	enginetest.Await(t, func() bool { return s.Engine.Stats().Pending > cfg.HighWaterBytes }, "it should be congested")
-	gate.hold() // the loop has been through
+	c.SendText("5") // is not read over what waits in the buffer
+	gate.hold()     // the loop has been through
 	gate.release()
 	require.EqualValues(t, 1, handled.Load())
-	for _, text := range []string{"1", "2", "3", "4"} {
+	for _, text := range []string{"1", "2", "3", "4", "5"} {
 		require.True(t, c.ReadText() == text+answer)
 	}
 	c.Hangup()
@@ -240,4 +241,32 @@ func TestLoneMessagesAreReadFirst(t *testing.T) {
 		c.Hangup()
 	}
 	gate.c.Hangup()
+}
+
+// Messages that wait for the others of their turn hold no more memory than is meant.
+func TestAloneMemory(t *testing.T) {
+	cfg := oneLoop()
+	cfg.ReadBufferBytes, cfg.CountBuffers = 1<<20, true
+	var s *enginetest.Server
+	var most atomic.Int64
+	s = enginetest.Start(t, cfg, inline(func(ctx context.Context, c *engine.Conn, m engine.Message) error {
+		most.Store(max(most.Load(), int64(s.Engine.Stats().Buffers)))
+		return echo(ctx, c, m)
+	}))
+	gate := newLoopGate(s)
+	clients := make([]*enginetest.Client, 30)
+	for i := range clients {
+		clients[i] = s.Dial()
+	}
+	gate.hold()
+	for _, c := range clients {
+		c.SendText("alone")
+	}
+	gate.release()
+	for _, c := range clients {
+		require.Equal(t, "alone", c.ReadText())
+		c.Hangup()
+	}
+	gate.c.Hangup()
+	require.LessOrEqual(t, most.Load(), int64(6), "4 MiB, one of the loop's, one of the gate's")
 }

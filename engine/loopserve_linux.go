@@ -165,8 +165,8 @@ func (l *loop) readSocket(s *loopSocket) {
 		return
 	}
 	l.feed(s)
-	if l.lane.conn != nil && s.isAlone() { // nothing else is done for s before
-		l.lane.conn = nil
+	if l.lane.conn != nil && len(l.alone)*cap(t.buf.B) < aloneMost && s.isAlone() {
+		l.lane.conn = nil // nothing is done for s before its message is handled
 		l.alone = append(l.alone, s)
 	}
 }

@@ -25,6 +25,29 @@ func pull(t *testing.T, cfg engine.Config, list ...interceptors.Interceptor) (*e
 	return s, c, <-open
 }
 
+// Inline says how OnMessage is run, and changes nothing where there is none.
+func TestReceiveInline(t *testing.T) {
+	open := make(conns, 1)
+	ep := with(engine.Handler{OnOpen: open.OnOpen})
+	ep.Inline = true
+	s := enginetest.Start(t, engine.Config{}, ep)
+	c := s.Dial()
+	conn := <-open
+	for i := range 20 {
+		c.Write(wire(fText("alone")))
+		if i%2 == 1 {
+			c.Write(wire(fText("together 1"), fText("together 2")))
+		}
+		want := []string{"alone", "together 1", "together 2"}[:1+2*(i%2)]
+		for _, text := range want {
+			m, err := conn.Receive(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, text, string(m.Data))
+		}
+	}
+	c.Hangup()
+}
+
 // D3: messages come one by one, then the end. A close is answered when they have
 // been received or, if nobody does that, after CloseTimeout.
 func TestD3Receive(t *testing.T) {
