@@ -44,6 +44,11 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// features are those that the browser does without: what chromedp leaves out, and the
+// back/forward cache. With that, as of Chromium 156.0.8078.79, a page that has been left lives
+// on, and its connection with it.
+const features = "Translate,BlinkGenPropertyTrees,BackForwardCache"
+
 // browser returns the browser, or skips the test where there is none.
 func browser(t *testing.T) context.Context {
 	t.Helper()
@@ -53,7 +58,7 @@ func browser(t *testing.T) context.Context {
 		t.Skipf("no Chromium: install one of %v, as with apt-get install -y chromium", names)
 	}
 	chromium.once.Do(func() {
-		options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(names[at]), chromedp.DisableGPU, chromedp.Flag("disable-lcd-text", true))
+		options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(names[at]), chromedp.DisableGPU, chromedp.Flag("disable-features", features), chromedp.Flag("disable-lcd-text", true))
 		if os.Geteuid() == 0 { // whom its sandbox does not let in
 			options = append(options, chromedp.NoSandbox)
 		}
