@@ -59,6 +59,7 @@ type Conn struct {
 	discarding bool // what the reader still reads is dropped
 	reader     readerState
 	sockClosed bool
+	sockLost   bool // and what it had taken had not all been sent
 	cancelled  bool
 	left       bool                 // the budget; what is inflated from here on is the garbage collector's
 	messages   int                  // received and not yet handled

@@ -94,6 +94,35 @@ func TestDrainLosesWhatTheKernelHolds(t *testing.T) {
 	require.Zero(t, conn.PendingBytes())
 }
 
+// A connection that is closed in good order while somebody drains it has lost nothing if
+// everything had left this machine by then, and may have if it had not.
+func TestDrainAcrossTheEnd(t *testing.T) {
+	const size = 100_000
+	open := make(conns, 1)
+	s := enginetest.Start(t, engine.Config{}, engine.Endpoint{Handler: engine.Handler{OnOpen: open.OnOpen, OnMessage: echo}})
+	for range 5 {
+		for _, reads := range []bool{true, false} {
+			c := s.DialWith(enginetest.Handshake{ReceiveBuffer: 4 << 10})
+			conn := <-open
+			require.NoError(t, conn.SendBytes(pattern(size)))
+			drained := make(chan error, 1)
+			go func() { drained <- conn.Drain(context.Background(), 0) }()
+			time.Sleep(100 * time.Millisecond) // by now it looks seldom: not between the last byte and the end
+			if reads {
+				require.Len(t, c.ReadMessage().Data, size)
+				c.Hangup()
+				require.NoError(t, <-drained)
+				continue
+			}
+			c.SendClose(frame.CloseNormal, "")
+			var closed *engine.CloseError
+			require.ErrorAs(t, <-drained, &closed)
+			require.Equal(t, frame.CloseNormal, closed.Code)
+			require.Zero(t, conn.PendingBytes())
+		}
+	}
+}
+
 // OnDrain comes once for each time that the high-water mark has been passed, and
 // whoever waits for room, or for less to be pending, comes back every time.
 func TestDrainLosesNoWakeUp(t *testing.T) {

@@ -148,9 +148,12 @@ func (c *Conn) readEnded() {
 }
 
 func (c *Conn) closeSocket() {
+	n, lost := c.sock.unsent() // a socket that is closed tells of nothing
 	c.mu.Lock()
 	first := !c.sockClosed
-	c.sockClosed = true
+	if first {
+		c.sockClosed, c.sockLost = true, lost || n > 0
+	}
 	c.mu.Unlock()
 	if first {
 		_ = c.sock.close() // nothing can be done about an error here

@@ -38,7 +38,7 @@ func (c *Conn) Flush() { c.queue.Flush() }
 
 // PendingBytes returns what has been sent and not left this machine: what is
 // queued, frame headers included, and on Linux what the kernel has taken and not
-// put on the network yet. It costs a system call.
+// put on the network yet. It costs system calls.
 func (c *Conn) PendingBytes() int {
 	unsent, _ := c.sock.unsent()
 	return c.queue.Pending() + unsent
@@ -52,8 +52,8 @@ const (
 )
 
 // Drain waits until PendingBytes is at most n. It returns ctx's error, or the
-// connection's *CloseError if what was pending has been lost. What has been held
-// back is written. On an event loop it returns ErrOnLoop.
+// connection's *CloseError if what was pending has been lost, or may have been. What has
+// been held back is written. On an event loop it returns ErrOnLoop.
 func (c *Conn) Drain(ctx context.Context, n int) error {
 	if err := mayWait(ctx); err != nil {
 		return err
@@ -65,7 +65,7 @@ func (c *Conn) Drain(ctx context.Context, n int) error {
 		}
 		unsent, lost := c.sock.unsent()
 		switch {
-		case lost, c.socketGone() && c.failed(): // a socket that is closed tells of nothing
+		case lost, c.socketLost():
 			return c.closedError()
 		case c.queue.Pending()+unsent <= n:
 			return nil
@@ -76,22 +76,15 @@ func (c *Conn) Drain(ctx context.Context, n int) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if c.socketGone() {
-			return c.closedError()
-		}
 	}
 }
 
-// failed reports whether the connection has ended without a closing handshake.
-func (c *Conn) failed() bool {
-	err := c.closeError()
-	return err != nil && err.Code == frame.CloseAbnormal
-}
-
-func (c *Conn) socketGone() bool {
+// socketLost reports whether the socket has been closed without a closing handshake, or
+// before everything had been sent.
+func (c *Conn) socketLost() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.sockClosed
+	return c.sockClosed && (c.sockLost || c.cause.Code == frame.CloseAbnormal)
 }
 
 // Notice implements backpressure.Events.

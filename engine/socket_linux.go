@@ -32,12 +32,11 @@ func (k kernel) tune(writeStall time.Duration) {
 	})
 }
 
-// tcpClose is the state of a connection that has been reset, or has timed out
-// (TCP_CLOSE in the kernel's tcp_states.h).
+// tcpClose is the state of a connection that has been reset, has timed out, or has been
+// ended by both sides (TCP_CLOSE in the kernel's tcp_states.h).
 const tcpClose = 7
 
-// unsent asks with SIOCOUTQNSD: SIOCOUTQ also counts what is on its way. A reset
-// empties the kernel's queue as sending does, so zero is looked at twice.
+// unsent asks with SIOCOUTQNSD: SIOCOUTQ also counts what is on its way.
 func (k kernel) unsent() (n int, lost bool) {
 	if k.raw == nil {
 		return 0, false
@@ -60,10 +59,10 @@ func unreadOf(fd int) bool {
 }
 
 func unsentOf(fd int) (n int, lost bool) {
-	n, _ = unix.IoctlGetInt(fd, unix.SIOCOUTQNSD)
-	if n == 0 {
-		info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
-		lost = err == nil && info.State == tcpClose
+	if info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil && info.State == tcpClose {
+		unacked, _ := unix.IoctlGetInt(fd, unix.SIOCOUTQ) // goes on counting what has been thrown away
+		return 0, unacked > 0
 	}
-	return n, lost
+	n, _ = unix.IoctlGetInt(fd, unix.SIOCOUTQNSD)
+	return n, false
 }

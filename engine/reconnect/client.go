@@ -188,6 +188,12 @@ func (c *Client) Drain(ctx context.Context) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if _, ended := errors.AsType[*engine.CloseError](err); ended {
+		if !s.handed { // what was lost was none of this client's
+			err = nil
+		}
+		s.told = true
+	}
 	if c.unwritten != nil {
 		err, c.unwritten = c.unwritten, nil
 	}

@@ -575,6 +575,40 @@ func TestDrainTells(t *testing.T) {
 	require.NoError(t, c.Close(patient(t)))
 }
 
+// So does one that is waiting when the connection ends; but not of what has been sent beside
+// the client.
+func TestDrainTellsWaiting(t *testing.T) {
+	for name, own := range map[string]bool{"the client's": true, "beside it": false} {
+		t.Run(name, func(t *testing.T) {
+			inside := make(chan struct{})
+			s := enginetest.Start(t, engine.Config{}, engine.Endpoint{Inline: true, Handler: engine.Handler{
+				OnMessage: func(context.Context, *engine.Conn, engine.Message) error { <-inside; return nil },
+			}})
+			e := newEngine(t, engine.Config{WriteStallTimeout: 100 * time.Millisecond})
+			c := start(t, reconnect.Config{Target: s.URL(), MinWait: 1, OutboxMessages: -1, Dial: engine.DialConfig{Engine: e}})
+			awaitState(t, c, connected)
+			send := c.SendBytes
+			if !own {
+				send = c.Conn().SendBytes
+			}
+			for send(make([]byte, 100_000)) == nil {
+			}
+			waited := c.Drain(patient(t))
+			if own {
+				var why *engine.CloseError
+				require.ErrorAs(t, waited, &why)
+				require.Equal(t, engine.CauseWriteStall, why.Cause)
+			} else {
+				require.NoError(t, waited)
+			}
+			enginetest.Await(t, func() bool { return c.Status().Connections == 2 }, "it should connect again")
+			require.NoError(t, c.Drain(patient(t)))
+			close(inside)
+			require.NoError(t, c.Close(patient(t)))
+		})
+	}
+}
+
 // A connection is not replaced while somebody is still handing something to it, or what
 // becomes of that would be noted against the next.
 func TestNextWaitsForLast(t *testing.T) {

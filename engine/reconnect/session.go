@@ -27,6 +27,7 @@ type session struct {
 	blocked bool          // congested; OnDrain will come
 	dead    bool          // it takes nothing any more; OnClose will come
 	handed  bool          // it has taken a message
+	told    bool          // Drain has said how it ended
 	greeted bool
 	fault   error // what this client finds wrong with it
 	err     error // how it ended; set before ended is closed
@@ -98,7 +99,7 @@ func (s *session) over(conn *engine.Conn, err *engine.CloseError) {
 	if c.flow == s {
 		c.flow = nil
 	}
-	if lost && s.handed {
+	if lost && s.handed && !s.told {
 		c.unwritten = err
 	}
 	close(s.ended)
