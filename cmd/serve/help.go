@@ -63,6 +63,7 @@ func (c *commandLine) flagless() string {
 
 // filterSettings are the variables of stock filters.
 var filterSettings = []struct{ filter, text string }{
+	{"history", "  history       WS_FILTER_HISTORY_BYTES  what all rooms keep together (default 268435456)\n"},
 	{"rate_limit", `  rate_limit    WS_FILTER_RATE        messages and time (default 100/10s)
                 WS_FILTER_RATE_BURST  messages at once (default as many as in the rate)
                 WS_FILTER_RATE_CLOSE  on: close with 1008 instead of answering 429

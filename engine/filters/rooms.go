@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"strconv"
 
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/engine/cluster"
@@ -59,8 +60,20 @@ const (
 // In a cluster whose broker has an archive, positions are the same on all nodes, and
 // "published" says that the archive has the message. Without one, each node has a history
 // of its own, and a position of another node's is a gap.
+//
+// WS_FILTER_HISTORY_BYTES, 256 MiB by default, is what all rooms may take together in this
+// process: hub.Config.HistoryBytes.
 func History(env Env) (Filter, error) {
+	most := 0
+	if v := env.Getenv("WS_FILTER_HISTORY_BYTES"); v != "" {
+		var err error
+		if most, err = strconv.Atoi(v); err != nil || most < historyBytes {
+			return Filter{}, &engine.EnvError{Name: "WS_FILTER_HISTORY_BYTES", Value: v, Allowed: fmt.Sprintf("a whole number of bytes, %d or more, which is one room's", historyBytes)}
+		}
+	}
 	g, err := env.groups("history", hub.Config{
+		HistoryBytes: most,
+
 		History:  func(string) hub.History { return hub.History{Messages: historyMessages, Bytes: historyBytes} },
 		Envelope: appendPublished,
 		Gap:      appendGap,

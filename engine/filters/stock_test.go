@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/penstock-ws/penstock/engine"
+	"github.com/penstock-ws/penstock/engine/enginetest"
 	"github.com/penstock-ws/penstock/engine/filters"
 	"github.com/penstock-ws/penstock/engine/hub"
 	"github.com/penstock-ws/penstock/interceptors"
@@ -214,6 +215,39 @@ func TestHistoryTooBig(t *testing.T) {
 	require.Contains(t, m["message"], "too big")
 	write(t, ws, websocket.TextMessage, `{"type":"publish","room":"r","data":1}`)
 	require.Equal(t, "message", hearJSON(t, ws)["type"])
+}
+
+// What all rooms keep together is a setting: beyond it the oldest goes.
+func TestHistoryBytes(t *testing.T) {
+	s := serveWith(t, filters.Env{Getenv: getenv("WS_FILTER_HISTORY_BYTES=1048576")}, "history")
+	ws := s.dial()
+	begin := make([]string, 8) // of each room
+	for i := range begin {
+		write(t, ws, websocket.TextMessage, fmt.Sprintf(`{"type":"join","room":"%d"}`, i))
+		hearJSON(t, ws)
+		write(t, ws, websocket.TextMessage, fmt.Sprintf(`{"type":"publish","room":"%d","data":"%s"}`, i, strings.Repeat("x", 300_000)))
+		epoch, _, _ := strings.Cut(hearJSON(t, ws)["position"].(string), "-")
+		begin[i] = epoch + "-0"
+	}
+	get := func(room int) any {
+		ws := s.dial()
+		write(t, ws, websocket.TextMessage, fmt.Sprintf(`{"type":"join","room":"%d","position":"%s"}`, room, begin[room]))
+		require.Equal(t, "joined", hearJSON(t, ws)["type"])
+		return hearJSON(t, ws)["type"]
+	}
+	enginetest.Await(t, func() bool { return get(4) == "gap" }, "the fifth of eight should be forgotten")
+	require.Equal(t, "gap", get(0))
+	require.Equal(t, "message", get(7))
+}
+
+func TestHistoryBytesWrong(t *testing.T) {
+	for _, wrong := range []string{"much", "0", "-1", "1048575", "256MiB", "99999999999999999999"} {
+		_, err := filters.Stock().Build([]string{"history"}, filters.Env{Engine: new(engine.Engine), Getenv: getenv("WS_FILTER_HISTORY_BYTES=" + wrong)})
+		var bad *engine.EnvError
+		require.ErrorAs(t, err, &bad)
+		require.Equal(t, "WS_FILTER_HISTORY_BYTES", bad.Name)
+		require.Equal(t, wrong, bad.Value)
+	}
 }
 
 // holdUp keeps the messages that say so from going out, until it is closed.

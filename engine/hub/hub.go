@@ -41,6 +41,13 @@ type Config struct {
 	// asked each time, and must not wait. Default: nothing is. See Room.Publish.
 	History func(room string) History
 
+	// HistoryBytes is how much the histories of all rooms may take together, as
+	// History.Bytes counts, with 600 and the name for each room in which something is
+	// kept. When they take more, what is oldest of all rooms is forgotten, until they take
+	// an eighth less than that; then a room's latest message may go, too. Default 256 MiB;
+	// negative: any amount.
+	HistoryBytes int
+
 	// Envelope appends to dst what is sent of a published message, so that a client
 	// can tell where it is: the position belongs in it. It must return the same for
 	// the same message. If it panics, or its result is no message, there is a gap in the
@@ -75,6 +82,7 @@ type Hub struct {
 	members members
 	notices errands[func()]
 	sweeper sweeper
+	kept    keeping
 	totals  totals
 }
 
@@ -89,6 +97,9 @@ func New(e *engine.Engine, cfg Config) *Hub {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
+	}
+	if cfg.HistoryBytes == 0 {
+		cfg.HistoryBytes = defaultHistoryBytes
 	}
 	h := &Hub{e: e, cfg: cfg}
 	seed := maphash.MakeSeed()

@@ -35,6 +35,7 @@ type log struct {
 	last      uint64  // number of the last message of the entries
 	entries   []entry // the oldest first, their numbers without gaps
 	bytes     int
+	counted   int // what of the hub's bytes is this one's
 	followers map[*engine.Conn]*follower
 	live      set // those of the followers that have everything
 
@@ -52,7 +53,8 @@ type event struct {
 	op      Opcode
 	payload []byte
 	at      Position  // placed, readied
-	when    time.Time // placed
+	when    time.Time // published, placed
+	relief  *relief   // aged; nil: there is none
 }
 
 type kind uint8
@@ -146,6 +148,7 @@ func (l *log) carryOut(ctx context.Context, e event) int {
 	if e.m != nil {
 		e.m.undone.Add(-1)
 	}
+	defer l.count()
 	switch e.kind {
 	case published:
 		return l.send(ctx, e)
@@ -173,6 +176,9 @@ func (l *log) carryOut(ctx context.Context, e event) int {
 		}
 	case aged:
 		l.trim()
+		if e.relief != nil {
+			e.relief.visit(l)
+		}
 	}
 	return 1
 }
@@ -360,6 +366,11 @@ func (l *log) trim() {
 	if l.limits.Age > 0 {
 		oldest = time.Now().Add(-l.limits.Age)
 	}
+	l.forget(oldest)
+}
+
+// forget is trim for what is older than that.
+func (l *log) forget(oldest time.Time) {
 	n := 0
 	for n < len(l.entries) && l.exceeds(len(l.entries)-n, &l.entries[n], oldest) {
 		if l.entries[n].ok {
