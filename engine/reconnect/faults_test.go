@@ -34,11 +34,17 @@ var quick = engine.Config{PingInterval: 50 * time.Millisecond, IdleTimeout: 200 
 // to be cut.
 func sendNumbered(t *testing.T, c *reconnect.Client, n int) {
 	t.Helper()
-	padding := strings.Repeat("x", 3000)
 	for i := range n {
-		require.NoError(t, c.SendWait(patient(t), frame.Text, []byte(strconv.Itoa(i)+"-"+padding[:i*37%1500])))
+		require.NoError(t, c.SendWait(patient(t), frame.Text, numbered(i, i*37%1500)))
 	}
 }
+
+// numbered is a message of which one sees that it is whole.
+func numbered(i, padding int) []byte {
+	return []byte(strconv.Itoa(i) + "-" + strings.Repeat("x", padding) + end)
+}
+
+const end = "."
 
 func upTo(n int) []int {
 	list := make([]int, n)
@@ -111,7 +117,7 @@ func TestExactlyOnceCoder(t *testing.T) {
 				return
 			}
 			_, m, err := conn.Read(r.Context())
-			if err != nil {
+			if err != nil || !strings.HasSuffix(string(m), end) { // cut off behind a frame's header coder's message is empty, without an error (1.8.15)
 				return
 			}
 			n, counts = y.take(conn, string(m))
@@ -192,7 +198,7 @@ func TestAtMostOnce(t *testing.T) {
 		MinWait: time.Millisecond, MaxWait: 20 * time.Millisecond, AttemptTimeout: 500 * time.Millisecond,
 	})
 	for i := range faultMessages {
-		require.NoError(t, c.SendWait(patient(t), frame.Text, []byte(strconv.Itoa(i)+"-"+strings.Repeat("x", i*37%1500))))
+		require.NoError(t, c.SendWait(patient(t), frame.Text, numbered(i, i*37%1500)))
 		if i%5 == 0 {
 			_ = c.Drain(patient(t)) // or all is in the kernel, and on one connection
 		}
@@ -224,7 +230,7 @@ func TestAtMostOnceOrderly(t *testing.T) {
 		MinWait: time.Millisecond,
 	})
 	for i := range 1000 {
-		require.NoError(t, c.SendWait(patient(t), frame.Text, []byte(strconv.Itoa(i)+"-")))
+		require.NoError(t, c.SendWait(patient(t), frame.Text, numbered(i, 0)))
 		if i%100 == 0 {
 			enginetest.Await(t, func() bool { return c.Status().Connections == uint64(i/100+1) }, "it should have come back")
 		}

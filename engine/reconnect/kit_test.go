@@ -57,9 +57,10 @@ func (y *tally) messages() []string {
 // numbers are the messages by what stands before the dash.
 func (y *tally) numbers(t *testing.T) (list []int) {
 	for _, m := range y.messages() {
-		number, _, _ := strings.Cut(m, "-")
+		number, rest, padded := strings.Cut(m, "-")
 		n, err := strconv.Atoi(number)
 		require.NoError(t, err)
+		require.Equal(t, padded, strings.HasSuffix(rest, end), "message %d is not whole", n)
 		list = append(list, n)
 	}
 	return list
