@@ -80,7 +80,11 @@ func (t *transport) addBulk(n int) {
 	t.c.tap(fresh)
 	own := int(min(int64(n), t.scanner.Remaining()))
 	t.putBulk(own)
-	if t.scanner.Remaining() > 0 || t.fault != nil {
+	if t.fault != nil {
+		t.overlook(fresh[own:])
+		return
+	}
+	if t.scanner.Remaining() > 0 {
 		return
 	}
 	t.buf = t.c.e.pool.Get(frame.MaxHeaderSize + n - own)

@@ -58,8 +58,7 @@ type Conn struct {
 	receiving  bool // a goroutine is in Receive
 	discarding bool // what the reader still reads is dropped
 	reader     readerState
-	sockClosed bool
-	sockLost   bool // and what it had taken had not all been sent
+	sockState  sockState
 	cancelled  bool
 	left       bool                 // the budget; what is inflated from here on is the garbage collector's
 	messages   int                  // received and not yet handled

@@ -147,12 +147,24 @@ func (c *Conn) readEnded() {
 	c.kick()
 }
 
+// A sockState says whether the socket has been closed, and, for Drain, with what.
+type sockState uint8
+
+const (
+	sockOpen   sockState = iota
+	sockClosed           // all that it had taken had been sent
+	sockLost             // or not
+)
+
 func (c *Conn) closeSocket() {
-	n, lost := c.sock.unsent() // a socket that is closed tells of nothing
+	state := sockClosed
+	if n, lost := c.sock.unsent(); lost || n > 0 { // a socket that is closed tells of nothing
+		state = sockLost
+	}
 	c.mu.Lock()
-	first := !c.sockClosed
+	first := c.sockState == sockOpen
 	if first {
-		c.sockClosed, c.sockLost = true, lost || n > 0
+		c.sockState = state
 	}
 	c.mu.Unlock()
 	if first {

@@ -1536,7 +1536,7 @@ func (p *party) checkTime(undisturbed bool) {
 	out := c.queue.Status()
 	written, blocked := out.Written, out.Blocked
 	c.mu.Lock()
-	since, over, paused := c.closeSince, c.sockClosed, c.paused || c.noMore
+	since, over, paused := c.closeSince, c.sockState != sockOpen, c.paused || c.noMore
 	silent := c.restsLocked()
 	c.mu.Unlock()
 	now := c.e.clock.now()

@@ -84,7 +84,7 @@ func (c *Conn) Drain(ctx context.Context, n int) error {
 func (c *Conn) socketLost() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.sockClosed && (c.sockLost || c.cause.Code == frame.CloseAbnormal)
+	return c.sockState == sockLost || c.sockState == sockClosed && c.cause.Code == frame.CloseAbnormal
 }
 
 // Notice implements backpressure.Events.

@@ -209,7 +209,7 @@ func (w *sweeper) check(c *Conn, now int64) (do func(), what act) {
 		c.watch.written, c.watch.moved = out.Written, now
 	}
 	c.mu.Lock()
-	closing, paused, over, opened := c.closeSince, c.paused || c.noMore, c.sockClosed, c.opened
+	closing, paused, over, opened := c.closeSince, c.paused || c.noMore, c.sockState != sockOpen, c.opened
 	answered := c.answered
 	slow := !paused && c.slow.tooSlow(cfg.MinReceiveRate, now)
 	rests := c.restsLocked()

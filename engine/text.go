@@ -53,7 +53,7 @@ func (t *transport) beginText(h frame.Header, here int) bool {
 // watch checks payload of the frame under way. left is what is missing of it, these
 // bytes included.
 func (t *transport) watch(payload []byte, left int64) bool {
-	if t.more == nil || !t.more.text.on || !t.data || t.dropping || t.more.text.valid(payload, int64(len(payload)) == left) {
+	if t.more == nil || !t.more.text.on || !t.data || t.more.text.valid(payload, int64(len(payload)) == left) {
 		return true
 	}
 	t.fault = frame.ErrInvalidUTF8

@@ -55,10 +55,10 @@ type transport struct {
 
 	kept       uint16 // bytes at the front of buf that have been scanned and wait for the rest of their frame
 	closeSeen  bool   // the header of the peer's close frame has passed
+	astray     bool   // where the next frame begins is not known
 	data       bool   // the last header was that of a data frame
 	fragmented bool   // the message coming in is
 	compressed bool   // likewise
-	dropping   bool   // what is read is for nobody
 	side       bool   // a side lane reads until the message is over
 }
 
@@ -240,7 +240,11 @@ func (t *transport) read(n int) {
 		m.held = 0
 	}
 	if t.trickles() {
-		if from = t.piece(front, from); t.trickles() || t.fault != nil {
+		switch from = t.piece(front, from); {
+		case t.fault != nil:
+			t.overlook(t.buf.B[from:])
+			return
+		case t.trickles():
 			return
 		}
 	}
@@ -264,6 +268,7 @@ func (t *transport) scan(from int) {
 		left := t.scanner.Remaining()
 		if pay := min(left, int64(len(b)-at)); pay > 0 && !t.watch(b[at:at+int(pay)], left) {
 			t.safe = at
+			t.overlook(b[at:])
 			return
 		}
 		fresh := left > 0 || t.scanner.AtBoundary()
@@ -277,10 +282,11 @@ func (t *transport) scan(from int) {
 		if err != nil {
 			t.fault = err.(*frame.Error)
 			t.safe = header
+			t.overlook(b[header:])
 			return
 		}
 		at += n
-		if fresh && header < len(b) && t.c.deflateBits != 0 && !t.dropping {
+		if fresh && header < len(b) && t.c.deflateBits != 0 {
 			t.claim(&b[header])
 		}
 		if !ok {
@@ -288,9 +294,10 @@ func (t *transport) scan(from int) {
 		}
 		if !t.note(h, len(b)-at) {
 			t.safe = header
+			t.overlook(b[at:])
 			return
 		}
-		if missing := h.Length - int64(len(b)-at); missing > 0 && !t.dropping && !t.c.ending() {
+		if missing := h.Length - int64(len(b)-at); missing > 0 && !t.c.ending() {
 			switch {
 			case t.follows(h, missing):
 				t.startTrickle(h, header, at)
@@ -324,7 +331,7 @@ func (t *transport) keep(b []byte) {
 // false if the frame may not pass after all: it exceeds a rate, or the limit, for
 // the scanner allows for what compression may add.
 func (t *transport) note(h frame.Header, here int) bool {
-	if !t.dropping && !t.meterFrame(h) {
+	if !t.meterFrame(h) {
 		return false
 	}
 	t.closeSeen = t.closeSeen || h.Opcode == frame.Close
@@ -341,7 +348,7 @@ func (t *transport) note(h frame.Header, here int) bool {
 		t.fault = frame.ErrMessageTooBig
 		return false
 	}
-	if t.data && !t.dropping && !t.beginText(h, here) {
+	if t.data && !t.beginText(h, here) {
 		t.fault = frame.ErrInvalidUTF8
 		return false
 	}
@@ -435,8 +442,9 @@ func (t *transport) discard() {
 // dropAll: what is still read is for nobody.
 func (t *transport) dropAll() {
 	t.c.uninterrupted()
-	t.dropping, t.more = true, nil
-	if t.err == errRefused {
+	t.scanner.Lift()
+	t.more = nil
+	if t.err == errRefused || t.fault != nil {
 		t.err = nil // there is more to read
 	}
 }
@@ -444,12 +452,7 @@ func (t *transport) dropAll() {
 // drop takes n bytes that have been read. It returns true if the next ones should
 // wait.
 func (t *transport) drop(n int) (flood bool) {
-	t.buf.B = t.buf.B[:n]
-	if t.fault == nil { // after a violation nothing makes sense any more
-		t.pos = 0
-		t.scan(0)
-		t.more = nil
-	}
+	t.overlook(t.buf.B[:n])
 	if n < smallestBuffer || t.peerDone() {
 		return false
 	}
@@ -457,8 +460,24 @@ func (t *transport) drop(n int) (flood bool) {
 	return true
 }
 
+// overlook follows frames that are for nobody. A limit that has been exceeded, or text that is
+// not UTF-8, is no reason to lose sight of where they begin: the peer's close frame, which
+// ends the connection, is one of them.
+func (t *transport) overlook(b []byte) {
+	t.scanner.Lift()
+	for len(b) > 0 {
+		h, n, ok, err := t.scanner.Next(b)
+		if err != nil {
+			t.astray = true
+			return
+		}
+		t.closeSeen = t.closeSeen || ok && h.Opcode == frame.Close
+		b = b[n:]
+	}
+}
+
 func (t *transport) peerDone() bool {
-	if t.fault != nil { // t.err is the fault, or nil
+	if t.astray {
 		return false
 	}
 	return t.err != nil || t.closeSeen && t.scanner.Remaining() == 0 && !t.c.sock.unread()

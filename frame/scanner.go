@@ -15,10 +15,11 @@ type Scanner struct {
 	err       *Error // sticky
 	remaining int64  // payload bytes of the current frame not yet seen
 	message   int64  // payload bytes announced by the open message's frames
-	fragments int    // frames of the open message
+	fragments int32  // frames of the open message
 	partial   [MaxHeaderSize]byte
 	have      uint8 // bytes in partial; 0 unless a header was split between calls
 	open      bool  // a data message lacks its final frame
+	lifted    bool  // no limit holds any more
 }
 
 // Rules are what a Scanner enforces beyond the frame format. One value is
@@ -98,6 +99,17 @@ func (s *Scanner) Skip(n int64) {
 	s.remaining -= n
 }
 
+// Lift has no limit hold any more, MaxMessage and MaxFragments: it is for a stream whose
+// messages are for nobody, but whose frames still count. If a limit was the error, the
+// scanner stands before the header that Next has refused, and all of that is to come again.
+// What violates the protocol stays one.
+func (s *Scanner) Lift() {
+	s.lifted = true
+	if s.err == ErrMessageTooBig || s.err == ErrTooManyFragments {
+		s.err, s.have = nil, 0
+	}
+}
+
 // AtBoundary reports whether the stream stands between two frames: no partial
 // header, no payload outstanding. After an error it is false for good.
 func (s *Scanner) AtBoundary() bool {
@@ -145,8 +157,8 @@ func (s *Scanner) check(p []byte) *Error {
 	if e != nil {
 		return e
 	}
-	// message is at most MaxMessage, so that the difference cannot overflow.
-	if limit := s.rules.MaxMessage; limit > 0 && length > limit-s.message && !isControl(p[0]) {
+	// message is at most MaxMessage, so that the difference cannot overflow, until lifted.
+	if limit := s.rules.MaxMessage; limit > 0 && length > limit-s.message && !isControl(p[0]) && !s.lifted {
 		return ErrMessageTooBig
 	}
 	return nil
@@ -165,7 +177,7 @@ func (s *Scanner) checkFirst(b0 byte) *Error {
 		if !s.open {
 			return ErrUnexpectedContinuation
 		}
-		if limit := s.rules.MaxFragments; limit > 0 && s.fragments >= limit {
+		if limit := s.rules.MaxFragments; limit > 0 && int(s.fragments) >= limit && !s.lifted {
 			return ErrTooManyFragments
 		}
 	case Close, Ping, Pong:

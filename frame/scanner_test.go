@@ -354,6 +354,65 @@ func TestScannerUnlimitedMessage(t *testing.T) {
 	assert.True(t, s.InMessage())
 }
 
+// Lift has the scanner go on behind what a limit has refused, from the header on that did,
+// however the stream comes; but not behind what breaks the protocol.
+func TestScannerLift(t *testing.T) {
+	rules := &frame.Rules{MaxMessage: 5, MaxFragments: 2}
+	long := cat(raw(0x82, 126, 1, 0), zeros(256))
+	for name, row := range map[string]struct {
+		begin, over []byte // over: the frame that is refused, and what else is
+		err         error
+	}{
+		"too big":              {raw(0x82, 1, 0), cat(long, long), frame.ErrMessageTooBig},
+		"too big in fragments": {raw(0x02, 4, 0, 0, 0, 0), cat(raw(0x00, 2, 0, 0), raw(0x80, 0), long), frame.ErrMessageTooBig},
+		"too many fragments":   {raw(0x02, 0, 0x00, 0), cat(raw(0x00, 1, 0), raw(0x89, 0), raw(0x80, 1, 0)), frame.ErrTooManyFragments},
+	} {
+		stream := cat(row.begin, row.over, raw(0x88, 0))
+		for size := 1; size <= len(stream); size++ {
+			s := frame.NewScanner(rules)
+			header, seen := 0, frame.Header{} // where the header under way, or the next, begins
+			next := func(from, to int) (err error) {
+				for from < to && err == nil {
+					var n int
+					var ok bool
+					var h frame.Header
+					if s.AtBoundary() {
+						header = from
+					} else if left := int(s.Remaining()); left > 0 {
+						header = from + left
+					}
+					if h, n, ok, err = s.Next(stream[from:to]); ok {
+						seen = h
+					}
+					from += n
+				}
+				return err
+			}
+			var err error
+			for from := 0; from < len(stream); from += size {
+				to := min(from+size, len(stream))
+				if e := next(from, to); e != nil {
+					require.Nil(t, err, name)
+					err = e
+					require.Equal(t, len(row.begin), header, name)
+					s.Lift()
+					require.NoError(t, next(header, to), name)
+				}
+			}
+			require.Equal(t, row.err, err, name)
+			require.Equal(t, frame.Close, seen.Opcode, "%s, by %d", name, size)
+			require.True(t, s.AtBoundary(), name)
+		}
+	}
+	s := frame.NewScanner(rules)
+	s.Lift()
+	_, _, _, err := s.Next(raw(0x8b))
+	require.Equal(t, frame.ErrUnknownOpcode, err)
+	s.Lift()
+	_, _, _, err = s.Next(raw(0x88, 0))
+	require.Equal(t, frame.ErrUnknownOpcode, err)
+}
+
 func TestScannerIsSmall(t *testing.T) {
 	assert.LessOrEqual(t, unsafe.Sizeof(frame.Scanner{}), uintptr(64), "it is in every connection")
 }
