@@ -123,6 +123,50 @@ func TestDrainAcrossTheEnd(t *testing.T) {
 	}
 }
 
+// A peer that has closed right behind its close frame does not take ours, which is no loss;
+// whoever leaves what was sent to it unread has not got that, however it ends.
+func TestDrainAfterTheEnd(t *testing.T) {
+	for name, start := range map[string]func(testing.TB, engine.Config, engine.Endpoint) *enginetest.Server{"TCP": enginetest.Start, "TLS": enginetest.StartTLS} {
+		t.Run(name, func(t *testing.T) {
+			open := make(conns, 1)
+			ended := make(chan *engine.CloseError, 1)
+			s := start(t, engine.Config{CloseTimeout: 100 * time.Millisecond}, engine.Endpoint{Handler: engine.Handler{
+				OnOpen: open.OnOpen, OnMessage: echo, OnClose: func(_ *engine.Conn, err *engine.CloseError) { ended <- err },
+			}})
+			for range 20 {
+				c := s.Dial()
+				conn := <-open
+				require.NoError(t, conn.SendText("hello"))
+				require.Equal(t, "hello", c.ReadText())
+				require.NoError(t, conn.Drain(t.Context(), 0))
+				c.SendClose(frame.CloseNormal, "")
+				c.Close()
+				if <-ended; name == "TCP" { // under TLS the answer may not even be written
+					require.NoError(t, conn.Drain(t.Context(), 0))
+				}
+			}
+			for _, leave := range []func(*enginetest.Client){
+				func(c *enginetest.Client) { c.Reset() },
+				func(c *enginetest.Client) { c.SendClose(frame.CloseNormal, ""); c.Reset() },
+				func(c *enginetest.Client) { c.SendClose(frame.CloseNormal, ""); c.Close() },
+				func(c *enginetest.Client) { c.SendClose(frame.CloseNormal, ""); c.CloseWrite() },
+				func(*enginetest.Client) {},
+			} {
+				c := s.DialWith(enginetest.Handshake{ReceiveBuffer: 4 << 10})
+				conn := <-open
+				require.NoError(t, conn.SendBytes(pattern(100_000)))
+				enginetest.Await(t, func() bool { return s.Engine.Stats().Pending == 0 }, "the kernel should take it")
+				leave(c)
+				_ = conn.Close(frame.CloseNormal, "") // it may have ended
+				<-ended
+				var closed *engine.CloseError
+				require.ErrorAs(t, conn.Drain(t.Context(), 0), &closed)
+				c.Close()
+			}
+		})
+	}
+}
+
 // OnDrain comes once for each time that the high-water mark has been passed, and
 // whoever waits for room, or for less to be pending, comes back every time.
 func TestDrainLosesNoWakeUp(t *testing.T) {

@@ -41,7 +41,7 @@ type noSocket struct{ neverParks }
 
 func (noSocket) read(memory) (int, error)        { select {} }
 func (noSocket) closeWrite() error               { return nil }
-func (noSocket) unsent() (n int, lost bool)      { return 0, false }
+func (noSocket) unsent() (n, lost int)           { return 0, 0 }
 func (noSocket) setReadDeadline(time.Time) error { return nil }
 func (noSocket) close() error                    { return nil }
 func (noSocket) Await(q *backpressure.Queue)     { panic("never full") }

@@ -76,7 +76,7 @@ func (s *cutSocket) Write(bufs [][]byte, _ bool) (n int, err error) {
 // Await is asked for when a writer has written its share.
 func (s *cutSocket) Await(q *backpressure.Queue) { s.tasks.spawn(func() { q.Resume(true) }) }
 
-func (s *cutSocket) unsent() (n int, lost bool)      { return 0, false }
+func (s *cutSocket) unsent() (n, lost int)           { return 0, 0 }
 func (s *cutSocket) setReadDeadline(time.Time) error { return nil }
 func (s *cutSocket) closeWrite() error               { return nil }
 

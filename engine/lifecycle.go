@@ -152,24 +152,42 @@ type sockState uint8
 
 const (
 	sockOpen   sockState = iota
-	sockClosed           // all that it had taken had been sent
+	sockClosed           // all messages that it had taken had been sent
 	sockLost             // or not
 )
 
 func (c *Conn) closeSocket() {
-	state := sockClosed
-	if n, lost := c.sock.unsent(); lost || n > 0 { // a socket that is closed tells of nothing
-		state = sockLost
-	}
+	n, lost := c.sock.unsent() // a socket that is closed tells of nothing
 	c.mu.Lock()
 	first := c.sockState == sockOpen
-	if first {
-		c.sockState = state
+	switch {
+	case !first:
+	case n+lost > c.farewellLocked():
+		c.sockState = sockLost
+	default:
+		c.sockState = sockClosed
 	}
 	c.mu.Unlock()
 	if first {
 		_ = c.sock.close() // nothing can be done about an error here
 	}
+}
+
+// farewellLocked is how many of the last bytes in the kernel are no message: our close frame
+// and the end of the stream. A peer that has closed may not have taken them.
+func (c *Conn) farewellLocked() int {
+	if !c.answered || c.cause.Code == frame.CloseAbnormal {
+		return 0
+	}
+	const end, mask, record = 1, 4, 64 // record: what TLS adds to the close frame, and its own farewell
+	n := 2 + len(frame.AppendClose(nil, c.cause.Code, c.cause.replyReason())) + end
+	if c.scope.dialled {
+		n += mask
+	}
+	if _, secure := c.sock.(*streamSocket); secure {
+		n += record
+	}
+	return n
 }
 
 func (c *Conn) closeError() *CloseError {

@@ -270,9 +270,9 @@ func (s *loopSocket) roomInKernel() {
 	}
 }
 
-func (s *loopSocket) unsent() (n int, lost bool) {
+func (s *loopSocket) unsent() (n, lost int) {
 	if !s.enter() {
-		return 0, false
+		return 0, 0
 	}
 	defer s.leave()
 	return unsentOf(s.fd)

@@ -281,8 +281,8 @@ func (s *fakeSocket) Await(q *backpressure.Queue) {
 	})
 }
 
-func (s *fakeSocket) unsent() (n int, lost bool) { return 0, false }
-func (s *fakeSocket) unread() bool               { return false }
+func (s *fakeSocket) unsent() (n, lost int) { return 0, 0 }
+func (s *fakeSocket) unread() bool          { return false }
 
 // setReadDeadline is for parking: relieving the budget interrupts, too, but no step of
 // the model uses that up.

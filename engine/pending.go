@@ -65,7 +65,7 @@ func (c *Conn) Drain(ctx context.Context, n int) error {
 		}
 		unsent, lost := c.sock.unsent()
 		switch {
-		case lost, c.socketLost():
+		case c.hasLost(lost):
 			return c.closedError()
 		case c.queue.Pending()+unsent <= n:
 			return nil
@@ -79,12 +79,19 @@ func (c *Conn) Drain(ctx context.Context, n int) error {
 	}
 }
 
-// socketLost reports whether the socket has been closed without a closing handshake, or
-// before everything had been sent.
-func (c *Conn) socketLost() bool {
+// hasLost reports whether messages may have been lost, of so many bytes that the socket has
+// thrown away or, when it has been closed, without a closing handshake or before everything
+// had been sent.
+func (c *Conn) hasLost(bytes int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.sockState == sockLost || c.sockState == sockClosed && c.cause.Code == frame.CloseAbnormal
+	switch c.sockState {
+	case sockOpen:
+		return bytes > c.farewellLocked()
+	case sockClosed:
+		return c.cause.Code == frame.CloseAbnormal
+	}
+	return true
 }
 
 // Notice implements backpressure.Events.

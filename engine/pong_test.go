@@ -80,7 +80,7 @@ func (s *meteredSocket) Await(q *backpressure.Queue) {
 	s.e.goroutines.spawn(func() { q.Resume(true) })
 }
 func (s *meteredSocket) setReadDeadline(time.Time) error { return os.ErrNoDeadline }
-func (s *meteredSocket) unsent() (n int, lost bool)      { return 0, false }
+func (s *meteredSocket) unsent() (n, lost int)           { return 0, 0 }
 func (s *meteredSocket) closeWrite() error               { return nil }
 func (s *meteredSocket) close() error {
 	s.mu.Lock()

@@ -26,8 +26,9 @@ type socket interface {
 	setReadDeadline(t time.Time) error
 
 	// unsent returns how many bytes the kernel has taken and not put on the network
-	// yet, 0 if it does not say; and whether it has thrown away what it had taken.
-	unsent() (n int, lost bool)
+	// yet, 0 if it does not say; and how many it has thrown away that the peer has not
+	// acknowledged.
+	unsent() (n, lost int)
 
 	// unread reports whether bytes have come that have not been read, false if it is not
 	// known.

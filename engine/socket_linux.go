@@ -37,9 +37,9 @@ func (k kernel) tune(writeStall time.Duration) {
 const tcpClose = 7
 
 // unsent asks with SIOCOUTQNSD: SIOCOUTQ also counts what is on its way.
-func (k kernel) unsent() (n int, lost bool) {
+func (k kernel) unsent() (n, lost int) {
 	if k.raw == nil {
-		return 0, false
+		return 0, 0
 	}
 	_ = k.raw.Control(func(fd uintptr) { n, lost = unsentOf(int(fd)) }) // fails on a closed socket, which sends nothing
 	return n, lost
@@ -58,11 +58,11 @@ func unreadOf(fd int) bool {
 	return n > 0
 }
 
-func unsentOf(fd int) (n int, lost bool) {
+func unsentOf(fd int) (n, lost int) {
 	if info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil && info.State == tcpClose {
-		unacked, _ := unix.IoctlGetInt(fd, unix.SIOCOUTQ) // goes on counting what has been thrown away
-		return 0, unacked > 0
+		lost, _ = unix.IoctlGetInt(fd, unix.SIOCOUTQ) // which goes on counting what has been thrown away
+		return 0, lost
 	}
 	n, _ = unix.IoctlGetInt(fd, unix.SIOCOUTQNSD)
-	return n, false
+	return n, 0
 }

@@ -8,7 +8,7 @@ import "time"
 func (kernel) tune(time.Duration) {}
 
 // unsent is not known here.
-func (kernel) unsent() (n int, lost bool) { return 0, false }
+func (kernel) unsent() (n, lost int) { return 0, 0 }
 
 // unread is not known here.
 func (kernel) unread() bool { return false }

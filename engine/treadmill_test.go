@@ -34,7 +34,7 @@ func (s *treadmill) Write(bufs [][]byte, _ bool) (n int, err error) {
 
 func (s *treadmill) Await(q *backpressure.Queue)     { s.tasks.spawn(func() { q.Resume(true) }) }
 func (s *treadmill) setReadDeadline(time.Time) error { return nil }
-func (s *treadmill) unsent() (int, bool)             { return 0, false }
+func (s *treadmill) unsent() (n, lost int)           { return 0, 0 }
 func (s *treadmill) closeWrite() error               { return nil }
 func (s *treadmill) close() error                    { return nil }
 

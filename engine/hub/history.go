@@ -94,7 +94,8 @@ var ErrNoHistory = errors.New("hub: the room has no history; use Broadcast")
 //
 // The message has its position when Publish returns, but another goroutine that
 // publishes in the room may be about to send it. If 16 MiB wait for that, because more
-// is published than can be sent, the error is engine.ErrCongested. Else it is that of
+// is published than can be sent, or in all rooms more than can be forgotten (see
+// Config.HistoryBytes), the error is engine.ErrCongested. Else it is that of
 // Engine.Prepare, or ErrNoHistory; in any case nothing has been published then. The
 // caller keeps payload.
 func (r Room) Publish(ctx context.Context, op Opcode, payload []byte) (Position, error) {

@@ -43,9 +43,10 @@ type Config struct {
 
 	// HistoryBytes is how much the histories of all rooms may take together, as
 	// History.Bytes counts, with 600 and the name for each room in which something is
-	// kept. When they take more, what is oldest of all rooms is forgotten, until they take
-	// an eighth less than that; then a room's latest message may go, too. Default 256 MiB;
-	// negative: any amount.
+	// kept. When they take more, what is oldest of all rooms is forgotten, until about an
+	// eighth of it is free; then a room's latest message may go, too, and a shared
+	// history tells of a gap for what is still kept elsewhere. By a quarter and 16 MiB
+	// more Publish refuses messages meanwhile. Default 256 MiB; negative: any amount.
 	HistoryBytes int
 
 	// Envelope appends to dst what is sent of a published message, so that a client

@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,12 +31,16 @@ type log struct {
 	waiting atomic.Int64  // bytes of messages published and not yet sent
 	gone    atomic.Uint64 // number of the last message that is not kept any more
 
+	// whoever is at the events adds to the entries, anybody may have some forgotten
+	mu      sync.Mutex // held for moments, and while no other lock is taken
+	last    uint64     // number of the last message of the entries; written by who is at the events
+	entries []entry    // the oldest first, their numbers without gaps
+	unused  int        // entries before the first, in the same memory
+	bytes   int
+	counted int // what of the hub's bytes is this one's
+
 	// owned by whoever is at the events
 	epoch     uint64
-	last      uint64  // number of the last message of the entries
-	entries   []entry // the oldest first, their numbers without gaps
-	bytes     int
-	counted   int // what of the hub's bytes is this one's
 	followers map[*engine.Conn]*follower
 	live      set // those of the followers that have everything
 
@@ -54,7 +59,6 @@ type event struct {
 	payload []byte
 	at      Position  // placed, readied
 	when    time.Time // published, placed
-	relief  *relief   // aged; nil: there is none
 }
 
 type kind uint8
@@ -67,7 +71,6 @@ const (
 	joined
 	left
 	drained
-	aged
 )
 
 // An entry is a message of the history.
@@ -111,7 +114,7 @@ func newLog(h *Hub, room string, limits History) *log {
 
 // publishLocked notes a message, whose payload it keeps. It needs the group's lock.
 func (l *log) publishLocked(op Opcode, payload []byte) (Position, error) {
-	if l.waiting.Load() >= backlog {
+	if l.waiting.Load() >= backlog || l.h.full() {
 		return Position{}, engine.ErrCongested
 	}
 	l.waiting.Add(int64(cost + len(payload)))
@@ -148,7 +151,6 @@ func (l *log) carryOut(ctx context.Context, e event) int {
 	if e.m != nil {
 		e.m.undone.Add(-1)
 	}
-	defer l.count()
 	switch e.kind {
 	case published:
 		return l.send(ctx, e)
@@ -174,11 +176,6 @@ func (l *log) carryOut(ctx context.Context, e event) int {
 		if f := l.followers[e.c]; f != nil && f.behind {
 			return l.catchUp(e.c, f)
 		}
-	case aged:
-		l.trim()
-		if e.relief != nil {
-			e.relief.visit(l)
-		}
 	}
 	return 1
 }
@@ -188,8 +185,7 @@ func (l *log) carryOut(ctx context.Context, e event) int {
 // it are behind.
 func (l *log) send(ctx context.Context, e event) int {
 	l.waiting.Add(-int64(cost + len(e.payload)))
-	l.last++
-	l.entries = append(l.entries, entry{at: e.when})
+	l.add(e.when)
 	live, reached := l.live.freeze(), 0
 	defer func() {
 		for _, c := range live[reached:] {
@@ -219,8 +215,7 @@ func (l *log) send(ctx context.Context, e event) int {
 
 // miss gives what is missing a number, and tells whoever has all before it.
 func (l *log) miss() int {
-	l.last++
-	l.entries = append(l.entries, entry{at: time.Now()})
+	l.add(time.Now())
 	live := l.live.freeze()
 	for _, c := range live {
 		l.fallBehind(c)
@@ -240,9 +235,7 @@ func (l *log) encode(e event) (engine.Prepared, bool) {
 		return p, false
 	}
 	p = p.With(engine.SendOptions{Class: patient})
-	newest := l.at(l.last)
-	newest.p, newest.ok = p, true
-	l.bytes += p.Len()
+	l.fill(p)
 	return p, true
 }
 
@@ -274,9 +267,11 @@ func (l *log) follow(c *engine.Conn, after *Position) (sends int) {
 }
 
 // first returns the number of the oldest message in the history, last+1 without any.
-func (l *log) first() uint64 { return l.last + 1 - uint64(len(l.entries)) }
-
-func (l *log) at(number uint64) *entry { return &l.entries[number-l.first()] }
+func (l *log) first() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.firstLocked()
+}
 
 // catchUp sends c what it has not got, as far as it can take it. It returns how many
 // messages it has looked at.
@@ -304,8 +299,10 @@ func (l *log) catchUp(c *engine.Conn, f *follower) (n int) {
 
 // skip passes over what is not to be had, and remembers where that began.
 func (l *log) skip(f *follower) {
-	first := l.first()
-	for f.next < first || f.next <= l.last && !l.at(f.next).ok {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	first := l.firstLocked()
+	for f.next < first || f.next <= l.last && !l.entries[f.next-first].ok {
 		if f.lost == nil {
 			f.lost = &Position{l.epoch, f.next - 1}
 		}
@@ -318,7 +315,11 @@ func (l *log) sendNext(c *engine.Conn, f *follower) engine.Verdict {
 	if f.lost != nil {
 		return l.tellGap(c, f)
 	}
-	v := l.sendOne(c, l.at(f.next).p)
+	p, ok := l.get(f.next)
+	if !ok { // forgotten just now: skip will see
+		return engine.Dropped
+	}
+	v := l.sendOne(c, p)
 	if v != engine.Congested {
 		f.next++
 	}
@@ -358,37 +359,6 @@ func (l *log) sendOne(c *engine.Conn, p engine.Prepared) engine.Verdict {
 		l.h.totals.queued.Add(1)
 	}
 	return v
-}
-
-// trim forgets what the bounds do not leave.
-func (l *log) trim() {
-	oldest := time.Time{}
-	if l.limits.Age > 0 {
-		oldest = time.Now().Add(-l.limits.Age)
-	}
-	l.forget(oldest)
-}
-
-// forget is trim for what is older than that.
-func (l *log) forget(oldest time.Time) {
-	n := 0
-	for n < len(l.entries) && l.exceeds(len(l.entries)-n, &l.entries[n], oldest) {
-		if l.entries[n].ok {
-			l.bytes -= l.entries[n].p.Len()
-		}
-		l.entries[n] = entry{}
-		n++
-	}
-	if l.entries = l.entries[n:]; len(l.entries) == 0 {
-		l.entries = nil
-	}
-	l.gone.Store(l.last - uint64(len(l.entries)))
-}
-
-// exceeds reports whether the first of n entries is to be forgotten. By its size
-// the last one is not.
-func (l *log) exceeds(n int, first *entry, oldest time.Time) bool {
-	return n > l.limits.Messages || l.limits.Bytes > 0 && l.bytes+cost*n > l.limits.Bytes && n > 1 || first.at.Before(oldest)
 }
 
 // drained has the rooms of c send on.

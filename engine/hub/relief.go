@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -17,59 +16,116 @@ type keeping struct {
 	relieving atomic.Bool
 }
 
-// count notes what the history takes now. It is called by whoever is at the events.
-func (l *log) count() {
+// countLocked notes what the history takes now.
+func (l *log) countLocked() {
 	now := l.bytes + cost*len(l.entries)
 	if now > 0 {
-		now += roomCost + len(l.room)
+		now += l.ownCost()
 	}
-	if now == l.counted {
-		return
-	}
-	k, most := &l.h.kept, int64(l.h.cfg.HistoryBytes)
-	kept := k.bytes.Add(int64(now - l.counted))
-	l.counted = now
-	if most > 0 && kept > most && k.relieving.CompareAndSwap(false, true) {
-		go l.h.relieve(most - most/8) // ends when no more than that is kept
+	if now != l.counted {
+		l.h.kept.bytes.Add(int64(now - l.counted))
+		l.counted = now
+		l.h.relieve()
 	}
 }
 
-// A relief is one visit to all histories.
-type relief struct {
-	since  time.Time // what is older is forgotten
-	undone sync.WaitGroup
+// ownCost is what the room takes beside its entries.
+func (l *log) ownCost() int { return roomCost + len(l.room) }
 
-	mu     sync.Mutex
-	oldest time.Time // of what is left, the time of the oldest; zero: nothing is left
+// over is by how much the histories exceed their bound.
+func (h *Hub) over() int64 {
+	if h.cfg.HistoryBytes < 0 {
+		return 0
+	}
+	return max(0, h.kept.bytes.Load()-int64(h.cfg.HistoryBytes))
 }
 
-// visit is for whoever is at the events of l.
-func (r *relief) visit(l *log) {
-	defer r.undone.Done()
-	l.forget(r.since)
-	l.count() // before it is done, for it is asked for then
-	if len(l.entries) == 0 {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if at := l.entries[0].at; r.oldest.IsZero() || at.Before(r.oldest) {
-		r.oldest = at
+// full reports whether more comes than can be forgotten meanwhile.
+func (h *Hub) full() bool { return h.over() > int64(h.cfg.HistoryBytes)/4+backlog }
+
+// relieve sees to it that what is too much is forgotten. It does not wait for that.
+func (h *Hub) relieve() {
+	if h.over() > 0 && h.kept.relieving.CompareAndSwap(false, true) {
+		go h.forgetOldest() // ends when little enough is kept; it waits for nobody
 	}
 }
 
-// relieve has the histories forget what is oldest, until they take no more than enough.
-// Each visit moves the limit by a quarter of the time between the oldest message and now:
-// by more it might forget far more than it must, by less it would not come to an end.
-func (h *Hub) relieve(enough int64) {
-	defer h.kept.relieving.Store(false)
-	r := new(relief) // the first only looks
-	for {
-		h.age(r)
-		r.undone.Wait()
-		if h.kept.bytes.Load() <= enough || r.oldest.IsZero() {
-			return
+// forgetOldest has all histories forget what is oldest, until an eighth of the bound is
+// free.
+func (h *Hub) forgetOldest() {
+	for h.over() > 0 {
+		cut := h.cut(h.over() + int64(h.cfg.HistoryBytes)/8)
+		h.logs(func(s *shard, g *group) {
+			g.log.forget(cut)
+			s.drop(g)
+		})
+	}
+	h.kept.relieving.Store(false)
+	h.relieve() // what came after the last look has started none
+}
+
+// cut returns a time before which there are so many bytes, or little more: it looks at what
+// there is by times of equal length, and again at that time in which the limit lies, while
+// there is much in that.
+func (h *Hub) cut(bytes int64) time.Time {
+	from, now := time.Now(), time.Now()
+	h.logs(func(_ *shard, g *group) {
+		if at, ok := g.log.oldest(); ok && at.Before(from) {
+			from = at
 		}
-		r = &relief{since: r.oldest.Add(max(0, time.Since(r.oldest))/4 + 1)}
+	})
+	var by histogram
+	for by.step = now.Sub(from)/times + 1; ; by.step = by.step/times + 1 {
+		by.from, by.bytes = from, [times]int64{}
+		h.logs(func(_ *shard, g *group) { g.log.weigh(&by) })
+		i := 0
+		for ; i < times-1 && by.bytes[i] < bytes; i++ {
+			bytes -= by.bytes[i]
+		}
+		from = from.Add(time.Duration(i) * by.step)
+		if by.step == 1 || by.bytes[i]-bytes <= int64(h.cfg.HistoryBytes)/16 {
+			return from.Add(by.step)
+		}
 	}
+}
+
+// times is how many a histogram has.
+const times = 1024
+
+// A histogram says how much was published when.
+type histogram struct {
+	from  time.Time
+	step  time.Duration
+	bytes [times]int64
+}
+
+// weigh adds the entries, the room to its last.
+func (l *log) weigh(by *histogram) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range l.entries {
+		e := &l.entries[i]
+		at := e.at.Sub(by.from)
+		if at < 0 || at/by.step >= times {
+			continue
+		}
+		size := cost
+		if e.ok {
+			size += e.p.Len()
+		}
+		if i == len(l.entries)-1 {
+			size += l.ownCost()
+		}
+		by.bytes[at/by.step] += int64(size)
+	}
+}
+
+// oldest returns when the first entry was published.
+func (l *log) oldest() (at time.Time, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.entries) == 0 {
+		return at, false
+	}
+	return l.entries[0].at, true
 }

@@ -103,8 +103,8 @@ func (l *log) moveTo(to Position) {
 	if to == was {
 		return
 	}
-	l.entries, l.bytes = nil, 0
-	l.epoch, l.last = to.Epoch, to.Seq
+	l.clear(to.Seq)
+	l.epoch = to.Epoch
 	for c, f := range l.followers {
 		if f.waits || l.aside[c] != nil && to.Epoch == was.Epoch {
 			continue

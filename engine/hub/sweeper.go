@@ -27,30 +27,28 @@ func (s *sweeper) start(h *Hub) {
 
 func (h *Hub) sweep() {
 	h.sweeper.armed.Store(false)
-	if h.age(nil) {
+	again := false
+	h.logs(func(s *shard, g *group) {
+		if g.log.limits.Age > 0 {
+			g.log.trim()
+			again = s.drop(g) || again
+		}
+	})
+	if again {
 		h.sweeper.start(h)
 	}
 }
 
-// age has all histories forget what they need not keep any more, and, if r is not nil, what
-// it says; rooms of which nothing is left are forgotten. It returns whether there are
-// messages that will be too old some day.
-func (h *Hub) age(r *relief) (again bool) {
+// logs calls visit with all rooms that have a history.
+func (h *Hub) logs(visit func(*shard, *group)) {
 	for i := range h.rooms.shards {
 		s := &h.rooms.shards[i]
 		for _, g := range s.list() {
-			if g.log == nil || g.log.limits.Age < 0 && r == nil {
-				continue
+			if g.log != nil {
+				visit(s, g)
 			}
-			if r != nil {
-				r.undone.Add(1)
-			}
-			g.log.events.add(event{kind: aged, relief: r})
-			g.log.run(background)
-			again = s.drop(g) && g.log.limits.Age > 0 || again
 		}
 	}
-	return again
 }
 
 // drop forgets a room of which nothing is left. It returns true if there are

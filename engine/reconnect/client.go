@@ -177,7 +177,7 @@ func (c *Client) check(op frame.Opcode, p []byte) error {
 // AtMostOnce, has left this machine, as engine.Conn.Drain says. It returns ctx's error,
 // what Err returns if the client ends before, or with AtMostOnce, once, the
 // *engine.CloseError of a connection that has ended, since the last Drain, before it had
-// written all that it had taken. Of what the system had taken nobody knows.
+// sent all that it had taken. Of what had been sent nobody knows whether it came.
 func (c *Client) Drain(ctx context.Context) error {
 	s, err := c.awaitHanded(ctx)
 	if err != nil || c.cfg.Delivery != AtMostOnce {
@@ -189,10 +189,11 @@ func (c *Client) Drain(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, ended := errors.AsType[*engine.CloseError](err); ended {
-		if !s.handed { // what was lost was none of this client's
+		if !s.handed || s.told { // nothing of this client's has been lost, as far as is known; or it has been said
 			err = nil
+		} else {
+			s.told = true
 		}
-		s.told = true
 	}
 	if c.unwritten != nil {
 		err, c.unwritten = c.unwritten, nil

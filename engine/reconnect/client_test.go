@@ -381,7 +381,7 @@ func TestCongestion(t *testing.T) {
 			n := 0
 			for quiet := 0; quiet < 5; quiet++ { // kernels take some more a little later
 				for err := error(nil); err == nil; {
-					if err = c.SendText(strconv.Itoa(n) + "-" + strings.Repeat("x", 10_000)); err == nil {
+					if err = c.Send(frame.Text, numbered(n, 10_000)); err == nil {
 						n, quiet = n+1, 0
 					} else {
 						require.Equal(t, engine.ErrCongested, err)
@@ -408,7 +408,7 @@ func TestConcurrentSenders(t *testing.T) {
 	for i := range senders {
 		wg.Go(func() {
 			for k := range each {
-				if err := c.SendWait(patient(t), frame.Text, []byte(strconv.Itoa(i*each+k)+"-")); err != nil {
+				if err := c.SendWait(patient(t), frame.Text, numbered(i*each+k, 0)); err != nil {
 					t.Error(err)
 				}
 				if conn := c.Conn(); conn != nil && k%100 == 49 { // not at the end: Close would tell of it
@@ -593,20 +593,73 @@ func TestDrainTellsWaiting(t *testing.T) {
 			}
 			for send(make([]byte, 100_000)) == nil {
 			}
-			waited := c.Drain(patient(t))
+			told := make(chan error, 2)
+			for range cap(told) {
+				go func() { told <- c.Drain(patient(t)) }()
+			}
+			first, second := <-told, <-told
+			if first == nil {
+				first, second = second, first
+			}
+			require.NoError(t, second, "once")
 			if own {
 				var why *engine.CloseError
-				require.ErrorAs(t, waited, &why)
+				require.ErrorAs(t, first, &why)
 				require.Equal(t, engine.CauseWriteStall, why.Cause)
 			} else {
-				require.NoError(t, waited)
+				require.NoError(t, first)
 			}
+			require.NoError(t, c.Drain(patient(t)), "also before the end has been told")
 			enginetest.Await(t, func() bool { return c.Status().Connections == 2 }, "it should connect again")
 			require.NoError(t, c.Drain(patient(t)))
 			close(inside)
 			require.NoError(t, c.Close(patient(t)))
 		})
 	}
+}
+
+// lingers keeps whoever sends a large message from hearing that it has been taken.
+type lingers struct {
+	interceptors.OutboundOnly
+	taken, over chan struct{}
+}
+
+func (l lingers) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
+	err := next.Run(ctx, out)
+	if len(out.Data) > 1 {
+		close(l.taken)
+		<-l.over
+	}
+	return err
+}
+
+// A Drain that knows of no message yet does not keep the next from telling of its loss.
+func TestDrainTellsLate(t *testing.T) {
+	begun, inside, ended := make(chan struct{}, 10), make(chan struct{}), make(chan struct{})
+	s := enginetest.Start(t, engine.Config{MaxMessageBytes: 64 << 20}, engine.Endpoint{Inline: true, Handler: engine.Handler{
+		OnMessage: func(context.Context, *engine.Conn, engine.Message) error { begun <- struct{}{}; <-inside; return nil },
+	}})
+	e := newEngine(t, engine.Config{WriteStallTimeout: 100 * time.Millisecond, MaxMessageBytes: 64 << 20, HighWaterBytes: 64 << 20})
+	l := lingers{taken: make(chan struct{}), over: make(chan struct{})}
+	c := start(t, reconnect.Config{Target: s.URL(), MinWait: 1, OutboxMessages: -1, Dial: engine.DialConfig{Engine: e, Endpoint: engine.Endpoint{
+		Interceptors: []interceptors.Interceptor{l},
+		Handler:      engine.Handler{OnClose: func(*engine.Conn, *engine.CloseError) { <-ended }},
+	}}})
+	awaitState(t, c, connected)
+	require.NoError(t, c.Conn().SendBytes([]byte{0})) // with which the server is at work
+	<-begun
+	sent := make(chan error, 1)
+	go func() { sent <- c.SendBytes(make([]byte, 32<<20)) }()
+	<-l.taken
+	require.NoError(t, c.Drain(patient(t)))
+	close(l.over)
+	require.NoError(t, <-sent)
+	close(ended)
+	enginetest.Await(t, func() bool { return c.Status().Connections == 2 }, "it should connect again")
+	var why *engine.CloseError
+	require.ErrorAs(t, c.Drain(patient(t)), &why)
+	close(inside)
+	require.NoError(t, c.Close(patient(t)))
 }
 
 // A connection is not replaced while somebody is still handing something to it, or what
@@ -632,10 +685,10 @@ func TestNextWaitsForLast(t *testing.T) {
 	awaitState(t, c, connected)
 	conn := c.Conn()
 	var wg sync.WaitGroup
-	require.NoError(t, c.SendText("1-"))
-	require.NoError(t, c.SendText("2-"))
+	require.NoError(t, c.Send(frame.Text, numbered(1, 0)))
+	require.NoError(t, c.Send(frame.Text, numbered(2, 0)))
 	enginetest.Await(t, func() bool { return len(y.messages()) == 2 }, "both should come")
-	wg.Go(func() { _ = c.SendText("3-") })
+	wg.Go(func() { _ = c.Send(frame.Text, numbered(3, 0)) })
 	<-slow.inside
 	_ = conn.Close(4000, "")
 	enginetest.Await(t, func() bool { return len(seen.all()) == 4 }, "it should connect again")
@@ -648,7 +701,7 @@ func TestNextWaitsForLast(t *testing.T) {
 	_ = c.Close(ctx)
 }
 
-// slowly holds the message 3- back, once.
+// slowly holds message 3 back, once.
 type slowly struct {
 	interceptors.OutboundOnly
 	once            sync.Once
@@ -656,7 +709,7 @@ type slowly struct {
 }
 
 func (s *slowly) InterceptOutbound(ctx context.Context, out interceptors.Outbound, next *interceptors.OutboundNext) error {
-	if string(out.Data) == "3-" {
+	if string(out.Data) == string(numbered(3, 0)) {
 		s.once.Do(func() { close(s.inside); <-s.release })
 	}
 	return next.Run(ctx, out)
