@@ -60,8 +60,8 @@ func (l *log) firstLocked() uint64 { return l.last + 1 - uint64(len(l.entries)) 
 // trim forgets what the room's bounds do not leave.
 func (l *log) trim() { l.forget(time.Time{}) }
 
-// forget is trim, and forgets what is older than that.
-func (l *log) forget(oldest time.Time) {
+// forget is trim, and forgets what is older than that. It returns how many entries went.
+func (l *log) forget(oldest time.Time) (n int) {
 	if l.limits.Age > 0 {
 		if aged := time.Now().Add(-l.limits.Age); aged.After(oldest) {
 			oldest = aged
@@ -69,7 +69,6 @@ func (l *log) forget(oldest time.Time) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := 0
 	for n < len(l.entries) && l.exceeds(len(l.entries)-n, &l.entries[n], oldest) {
 		if l.entries[n].ok {
 			l.bytes -= l.entries[n].p.Len()
@@ -86,6 +85,7 @@ func (l *log) forget(oldest time.Time) {
 	}
 	l.gone.Store(l.last - uint64(len(l.entries)))
 	l.countLocked()
+	return n
 }
 
 // exceeds reports whether the first of n entries is to be forgotten. By its size

@@ -53,15 +53,19 @@ func (h *Hub) relieve() {
 // forgetOldest has all histories forget what is oldest, until an eighth of the bound is
 // free.
 func (h *Hub) forgetOldest() {
-	for h.over() > 0 {
+	forgotten := 1
+	for h.over() > 0 && forgotten > 0 { // 0: what is too much was forgotten while it looked, and is not counted yet
+		forgotten = 0
 		cut := h.cut(h.over() + int64(h.cfg.HistoryBytes)/8)
 		h.logs(func(s *shard, g *group) {
-			g.log.forget(cut)
+			forgotten += g.log.forget(cut)
 			s.drop(g)
 		})
 	}
 	h.kept.relieving.Store(false)
-	h.relieve() // what came after the last look has started none
+	if forgotten > 0 {
+		h.relieve() // what came after the last look has started none
+	}
 }
 
 // cut returns a time before which there are so many bytes, or little more: it looks at what

@@ -25,6 +25,7 @@ func (s *sweeper) start(h *Hub) {
 	})
 }
 
+// sweep visits all rooms with a history that ends.
 func (h *Hub) sweep() {
 	h.sweeper.armed.Store(false)
 	again := false
