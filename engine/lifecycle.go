@@ -176,18 +176,28 @@ func (c *Conn) closeSocket() {
 // farewellLocked is how many of the last bytes in the kernel are no message: our close frame
 // and the end of the stream. A peer that has closed may not have taken them.
 func (c *Conn) farewellLocked() int {
-	if !c.answered || c.cause.Code == frame.CloseAbnormal {
+	if !c.writeDone || c.cause.Code == frame.CloseAbnormal {
 		return 0
 	}
-	const end, mask, record = 1, 4, 64 // record: what TLS adds to the close frame, and its own farewell
-	n := 2 + len(frame.AppendClose(nil, c.cause.Code, c.cause.replyReason())) + end
-	if c.scope.dialled {
-		n += mask
-	}
-	if _, secure := c.sock.(*streamSocket); secure {
+	const (
+		end    = 1  // TCP counts it
+		mask   = 4  // of what a client sends
+		record = 29 // what TLS adds to a frame, at the most
+		alert  = 31 // TLS's own farewell, at the most
+	)
+	n := 2 + len(frame.AppendClose(nil, c.cause.Code, c.cause.replyReason()))
+	s, _ := c.sock.(*streamSocket)
+	secure := s != nil && s.secure()
+	if secure {
 		n += record
 	}
-	return n
+	switch {
+	case c.scope.dialled:
+		return n + mask // and no end before the socket is closed
+	case secure:
+		return n + end + alert
+	}
+	return n + end
 }
 
 func (c *Conn) closeError() *CloseError {

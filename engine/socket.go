@@ -114,6 +114,8 @@ type streamSocket struct {
 	tasks *group
 }
 
+func (s *streamSocket) secure() bool { return underTLS(s.conn) != s.conn }
+
 func (s *streamSocket) unread() bool { return s.kernel.unread() }
 
 func (s *streamSocket) setReadDeadline(t time.Time) error { return s.conn.SetReadDeadline(t) }

@@ -10,9 +10,8 @@ import (
 // add makes an entry for the next message, which was published then: by a clock of
 // elsewhere, perhaps, so no later than now, and no earlier than the one before.
 func (l *log) add(when time.Time) {
-	if now := time.Now(); when.After(now) {
-		when = now
-	}
+	now := time.Now()
+	when = now.Add(min(0, when.Sub(now))) // on this process's clock from here on, whatever is done to the wall's
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if n := len(l.entries); n > 0 && when.Before(l.entries[n-1].at) {

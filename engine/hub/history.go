@@ -105,6 +105,10 @@ func (r Room) Publish(ctx context.Context, op Opcode, payload []byte) (Position,
 	if r.h.history(r.name).Shared {
 		return Position{}, ErrShared
 	}
+	if r.h.full() { // before there is a room for it
+		r.h.relieve() // if nobody is at it
+		return Position{}, engine.ErrCongested
+	}
 	payload = bytes.Clone(payload)
 	g, err := r.h.takeLogged(r.name)
 	if err != nil {
@@ -119,7 +123,8 @@ func (r Room) Publish(ctx context.Context, op Opcode, payload []byte) (Position,
 // Resume is Join for a client that has been a member before and knows its position:
 // it first gets what has been published since, as far as the history has it, and
 // Config.Gap's message in the place of the rest. The zero Position stands for the
-// beginning: all of the history, and no gap before it.
+// beginning: all of the history, and no gap before it unless some of it is forgotten in that
+// moment.
 func (r Room) Resume(c *engine.Conn, after Position) bool { return r.h.join(r.name, c, &after) }
 
 // Miss notes that messages may be missing in a room with a history, as after an outage of

@@ -114,7 +114,7 @@ func newLog(h *Hub, room string, limits History) *log {
 
 // publishLocked notes a message, whose payload it keeps. It needs the group's lock.
 func (l *log) publishLocked(op Opcode, payload []byte) (Position, error) {
-	if l.waiting.Load() >= backlog || l.h.full() {
+	if l.waiting.Load() >= backlog {
 		return Position{}, engine.ErrCongested
 	}
 	l.waiting.Add(int64(cost + len(payload)))

@@ -54,7 +54,7 @@ func (h *Hub) relieve() {
 // free.
 func (h *Hub) forgetOldest() {
 	forgotten := 1
-	for h.over() > 0 && forgotten > 0 { // 0: what is too much was forgotten while it looked, and is not counted yet
+	for h.over() > 0 && forgotten > 0 { // 0: others have forgotten something meanwhile, and the next message begins anew
 		forgotten = 0
 		cut := h.cut(h.over() + int64(h.cfg.HistoryBytes)/8)
 		h.logs(func(s *shard, g *group) {

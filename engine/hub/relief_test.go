@@ -110,7 +110,7 @@ func TestHistoryBytesForeignClock(t *testing.T) {
 		c := new(engine.Conn)
 		h.enter(c)
 		h.Room("h").Join(c)
-		for i, when := range []time.Time{time.Now().Add(time.Hour), {}, time.Now(), time.Now().Add(-time.Hour)} {
+		for i, when := range []time.Time{time.Now().Add(time.Hour).Round(0), {}, time.Now().Round(0), time.Now().Add(-time.Hour).Round(0)} {
 			for k := range 25 {
 				h.Room("h").Restore(Position{1, uint64(25*i + k + 1)}, when, frame.Text, []byte("x"))
 				time.Sleep(time.Millisecond)
@@ -121,6 +121,21 @@ func TestHistoryBytesForeignClock(t *testing.T) {
 		require.Equal(t, h.measured(), h.kept.bytes.Load())
 		h.exit(c)
 	})
+}
+
+// Nor does the age of what is kept change with the clock on the wall of this machine.
+func TestHistoryKeepsItsTime(t *testing.T) {
+	h, e := newKeeping(t, History{Messages: 1000, Shared: true})
+	defer func() { _ = e.Shutdown(context.Background()) }()
+	c := new(engine.Conn)
+	h.enter(c)
+	defer h.exit(c)
+	h.Room("h").Join(c)
+	h.Room("h").Restore(Position{1, 1}, time.Now().Add(-time.Minute).Round(0), frame.Text, []byte("x")) // Round: as from elsewhere
+	at, ok := h.rooms.find("h").log.oldest()
+	require.True(t, ok)
+	require.InDelta(t, time.Minute, time.Since(at), float64(10*time.Second))
+	require.Contains(t, at.String(), " m=", "it is not on the process's clock")
 }
 
 // A room whose callback waits is relieved like others, and holds up nobody's relief.
@@ -165,7 +180,11 @@ func TestHistoryBytesRefuses(t *testing.T) {
 		require.Less(t, h.kept.bytes.Load(), int64(18<<20+200_000))
 	}
 	require.Greater(t, h.kept.bytes.Load(), int64(17<<20))
-	go h.forgetOldest()
+	require.Nil(t, h.rooms.find("h"))
+	h.kept.relieving.Store(false) // as one that has ended too early
+	_, err := h.Room("h").Publish(context.Background(), frame.Text, []byte("x"))
+	require.Equal(t, engine.ErrCongested, err)
+	require.Nil(t, h.rooms.find("h"), "a room without anything")
 	enginetest.Await(t, func() bool { return h.over() == 0 && !h.kept.relieving.Load() }, "it should be relieved")
 	h.publish(t, "h")
 }

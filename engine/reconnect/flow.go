@@ -169,7 +169,7 @@ func (c *Client) handOverLocked(s *session, op frame.Opcode, p []byte, crashed f
 	returned = true
 	switch v {
 	case engine.Queued:
-		s.handed = true
+		s.handed, s.told = true, false
 	case engine.Congested:
 		s.blocked = true
 	case engine.Closed:
