@@ -442,7 +442,6 @@ func (t *transport) discard() {
 // dropAll: what is still read is for nobody.
 func (t *transport) dropAll() {
 	t.c.uninterrupted()
-	t.scanner.Lift()
 	t.more = nil
 	if t.err == errRefused || t.fault != nil {
 		t.err = nil // there is more to read
