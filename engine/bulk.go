@@ -1,12 +1,6 @@
 package engine
 
-import (
-	"bytes"
-
-	"github.com/lxzan/gws"
-
-	"github.com/penstock-ws/penstock/frame"
-)
+import "github.com/penstock-ws/penstock/frame"
 
 // bulkFrom is the payload from which a frame that is a message is kept from gws, which
 // keeps buffers of up to 256 KiB for reuse, and asks for four bytes more than a payload has.
@@ -14,14 +8,6 @@ const bulkFrom = 256<<10 - 3
 
 // bulkRead is how much of a bulk is read at once, so that a loop comes to others, too.
 const bulkRead = 1 << 20
-
-// bulkMark is set in the Opcode of a gws.Message whose payload is in a buffer of the
-// engine's.
-const bulkMark gws.Opcode = 0x40
-
-// placeMark is set in the Opcode of a gws.Message whose payload is in the buffer that it was
-// read into.
-const placeMark gws.Opcode = 0x20
 
 // A bulk is the payload of a large frame that is a message of its own. It is read
 // from the socket into a buffer of the engine's pool, and unmasked and checked piece by
@@ -111,18 +97,15 @@ func (t *transport) putBulk(n int) {
 	}
 }
 
-// fillIn gives a message of gws's the payload that was kept from gws, if it is the one
-// that lacks it: that of a bulk which is whole is the next.
-func (t *transport) fillIn(m *gws.Message) {
-	if t.more == nil || t.more.whole == nil {
-		return
+// takeBulk returns the payload that the next message lacks: that of a bulk which is whole.
+// nil: it lacks none.
+func (t *transport) takeBulk() *frame.Buffer {
+	if t.more == nil {
+		return nil
 	}
 	whole := t.more.whole
 	t.more.whole = nil
-	_ = m.Close()
-	m.Opcode |= bulkMark
-	m.Data = bytes.NewBuffer(whole.B)
-	t.c.e.pool.Forget(whole) // a message may end in many ways, and is then the garbage collector's
+	return whole
 }
 
 // dropBulk gives back what will not become a message.
@@ -131,17 +114,5 @@ func (t *transport) dropBulk() {
 		t.c.e.pool.Put(m.bulk.buf)
 		t.c.e.pool.Put(m.whole)
 		m.bulk.buf, m.whole = nil, nil
-	}
-}
-
-// free gives back the memory of a message.
-func (e *Engine) free(m *gws.Message) {
-	switch {
-	case m.Opcode&placeMark != 0:
-	case m.Opcode&bulkMark != 0:
-		e.pool.Recycle(&frame.Buffer{B: m.Data.Bytes()})
-		m.Data = nil
-	default:
-		_ = m.Close() // gives the buffer back to gws; it has no way to fail
 	}
 }

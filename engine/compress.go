@@ -6,8 +6,6 @@ import (
 	"sync"
 	"unicode/utf8"
 
-	"github.com/lxzan/gws"
-
 	"github.com/penstock-ws/penstock/backpressure"
 	"github.com/penstock-ws/penstock/frame"
 	"github.com/penstock-ws/penstock/frame/deflate"
@@ -40,10 +38,6 @@ func deflateSlack(n int) int { return n>>4 + 64 }
 
 // packedMost is how long n bytes become at most that deflate.AppendMessage compresses.
 func packedMost(n int) int { return n + n>>15*5 + 16 }
-
-// compressedMark is set in the Opcode of a gws.Message whose payload is
-// compressed, between transport and handler.
-const compressedMark gws.Opcode = 0x80
 
 // marks tell which of the messages that gws has not delivered yet are compressed,
 // in order. They belong to the reader goroutine.
@@ -86,20 +80,18 @@ func (t *transport) claim(b *byte) {
 // unpack makes of a message of a connection with compression what its sender meant:
 // inflated, and text that is UTF-8. Its memory is valid until release. Of a plain
 // connection's messages the reader has checked all that there is to check.
-func (c *Conn) unpack(m *gws.Message, in *Message) *CloseError {
+func (c *Conn) unpack(m received, in *Message) *CloseError {
 	if c.ep.pull && c.pulled.rejected {
 		return &CloseError{Code: frame.CloseAbnormal} // which reject has no use for any more
 	}
-	if m.Opcode&compressedMark != 0 {
+	if m.compressed {
 		out, err := c.inflate(in.Data)
 		if err != nil {
 			return err
 		}
 		in.Data = out[:len(out):len(out)]
-	} else if m.Opcode&bulkMark != 0 {
-		return nil // checked as it came
 	}
-	if in.Type == frame.Text && !utf8.Valid(in.Data) {
+	if in.Type == frame.Text && !m.checked && !utf8.Valid(in.Data) {
 		return &CloseError{Code: frame.CloseInvalidPayload, Reason: frame.ErrInvalidUTF8.Reason, Cause: CauseViolation}
 	}
 	return nil
@@ -187,7 +179,7 @@ func (c *Conn) forgetInflatedLocked() {
 }
 
 // release gives back the memory of a message that has been handled.
-func (c *Conn) release(m *gws.Message) {
+func (c *Conn) release(m received) {
 	c.e.free(m)
 	if c.inflated != nil {
 		c.mu.Lock()

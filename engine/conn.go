@@ -6,8 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/lxzan/gws"
-
 	"github.com/penstock-ws/penstock/backpressure"
 	"github.com/penstock-ws/penstock/frame"
 	"github.com/penstock-ws/penstock/interceptors"
@@ -126,9 +124,10 @@ type pulled struct {
 	rejected bool    // a message could not be unpacked
 
 	// guarded by the connection's mu
-	last     *gws.Message // its memory is valid until the next Receive
-	end      bool         // Receive has found nothing more
-	returned bool         // the functions given to Go have returned
+	last     received // its memory is valid until the next Receive
+	has      bool     // last is set
+	end      bool     // Receive has found nothing more
+	returned bool     // the functions given to Go have returned
 }
 
 // ID returns the connection's number, unique in its engine.

@@ -13,7 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/lxzan/gws"
+	"github.com/penstock-ws/penstock/frame"
 	"github.com/stretchr/testify/require"
 
 	"github.com/penstock-ws/penstock/backpressure"
@@ -71,7 +71,7 @@ func (r *executorRig) handOver(i, n int, what command) {
 	for range n {
 		payload := append(binary.BigEndian.AppendUint32(nil, r.next[i]), byte(what))
 		r.next[i]++
-		b.list[b.n] = &gws.Message{Opcode: gws.OpcodeBinary, Data: bytes.NewBuffer(payload)}
+		b.list[b.n] = received{opcode: frame.Binary, buf: &frame.Buffer{B: payload}}
 		b.n++
 		b.bytes += len(payload)
 	}

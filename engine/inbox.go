@@ -4,7 +4,42 @@ import (
 	"sync"
 
 	"github.com/lxzan/gws"
+
+	"github.com/penstock-ws/penstock/frame"
 )
+
+// A received is a message, or a ping or pong, between the reader and its handler.
+type received struct {
+	gws        *gws.Message  // has the payload if it is gws's,
+	buf        *frame.Buffer // else this
+	opcode     frame.Opcode
+	compressed bool
+	checked    bool // text is known to be UTF-8
+	pooled     bool // buf is from the engine's pool, which has forgotten it
+}
+
+func (r *received) bytes() []byte {
+	if r.gws != nil {
+		return r.gws.Bytes()
+	}
+	return r.buf.B
+}
+
+// own gives the message its payload, in memory of the engine's pool.
+func (r *received) own(e *Engine, payload *frame.Buffer) {
+	e.pool.Forget(payload) // a message may end in many ways, and is then the garbage collector's
+	r.gws, r.buf, r.pooled = nil, payload, true
+}
+
+// free gives back the memory of a message.
+func (e *Engine) free(r received) {
+	switch {
+	case r.gws != nil:
+		_ = r.gws.Close() // gives the buffer back to gws; it has no way to fail
+	case r.pooled:
+		e.pool.Recycle(r.buf)
+	}
+}
 
 // batchSize is how many messages the reader hands over at once at the most.
 const batchSize = 32
@@ -17,13 +52,14 @@ type batch struct {
 	taken int
 	bytes int
 	read  int64 // transport.lastWait when the first message was put in
-	list  [batchSize]*gws.Message
+	list  [batchSize]received
 }
 
 var batchPool = sync.Pool{New: func() any { return new(batch) }}
 
 func (b *batch) free() {
-	*b = batch{}
+	clear(b.list[:b.n])
+	b.next, b.n, b.taken, b.bytes, b.read = nil, 0, 0, 0, 0
 	batchPool.Put(b)
 }
 
@@ -52,11 +88,8 @@ func (l *batches) append(other *batches) {
 	other.last = nil
 }
 
-// pop takes the next message, and says when it was read; nil if there is none.
-func (l *batches) pop() (m *gws.Message, read int64) {
-	if l.last == nil {
-		return nil, 0
-	}
+// pop takes the next message, and says when it was read. There must be one.
+func (l *batches) pop() (m received, read int64) {
 	b := l.last.next
 	m, read = b.list[b.taken], b.read
 	b.taken++

@@ -35,7 +35,6 @@ type lane struct {
 	conn   *Conn                       // whose bytes gws gets
 	source func(p []byte) (int, error) // instead of conn's transport, for a lane that is shared
 	direct direct
-	buffer int        // of the bufio.Reader under gws; 0: gwsBuffer
 	jobs   chan *Conn // a reader that has parked a connection waits here for the next
 	ready  bool       // gws's handshake is over
 	shake  *gwsShake
@@ -63,7 +62,7 @@ func (l *lane) run() {
 // handshake, because the connection's own is over.
 func (l *lane) shakeHands() (*gws.Conn, error) {
 	if l.conn == nil || !l.conn.scope.dialled {
-		return l.e.upgrader.UpgradeFromConn(l, bufio.NewReaderSize(l, max(l.buffer, gwsBuffer)), gwsRequest)
+		return l.e.upgrader.UpgradeFromConn(l, bufio.NewReaderSize(l, gwsBuffer), gwsRequest)
 	}
 	l.shake = new(gwsShake)
 	defer func() { l.shake = nil }()

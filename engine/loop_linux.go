@@ -33,10 +33,10 @@ type loop struct {
 	poll  func(fd uintptr) bool // made once: a method value allocates
 
 	// loop goroutine
-	lane      lane   // of its own stack
-	worker    worker // for handlers that run inline
-	inPlace   inPlace
-	current   *loopSocket // whose turn it is
+	lane      lane         // of its own stack
+	worker    worker       // for handlers that run inline
+	place     frame.Buffer // the message that is being handled where it was read
+	current   *loopSocket  // whose turn it is
 	events    [128]unix.EpollEvent
 	n, at     int           // events[at:n] are to be served
 	alone     []*loopSocket // alone[handled:] have a message to be handled when the others' have been read
@@ -58,10 +58,6 @@ type loop struct {
 	gone     bool
 	idle     []*sideLane
 }
-
-// loopBuffer is the size of the bufio.Reader under the gws.Conn of a loop: a frame of
-// up to so many bytes is asked for once instead of twice. There is one for each loop.
-const loopBuffer = 512
 
 // wakeSlot is the place of the eventfd among the slots.
 const wakeSlot = -1
@@ -107,8 +103,8 @@ func newLoop(e *Engine) (*loop, error) {
 		_ = unix.Close(l.wakeFD)
 		return nil, err
 	}
-	l.poll = l.pollOnce
-	l.lane.source, l.lane.buffer = l.read, loopBuffer
+	l.poll = l.woken
+	l.lane.source = l.read
 	return l, nil
 }
 
@@ -133,36 +129,22 @@ func (l *loop) run() {
 	ended = true
 }
 
-// read is the source of the loop's lane: it gives gws whole messages, one
-// connection after the other. It never gives bytes of two frames at once, so that
+// read is the source of the loop's lane: it gives gws frames that are not whole messages,
+// of one connection after the other. It never gives bytes of two frames at once, so that
 // gws holds nothing of a connection when its turn ends.
 func (l *loop) read(p []byte) (int, error) {
 	for {
+		if l.lane.conn == nil && !l.awaitLane() {
+			return 0, errLaneOver
+		}
 		s := l.current
-		if s == nil {
-			if s = l.take(); s == nil {
-				return 0, errLaneOver
-			}
+		if t := &s.conn.transport; t.pos < int(s.frameEnd) {
+			n := copy(p, t.buf.B[t.pos:s.frameEnd])
+			t.pos += n
+			return n, nil
 		}
-		if l.lane.conn != nil {
-			t := &s.conn.transport
-			if t.pos < int(s.frameEnd) {
-				n := copy(p, t.buf.B[t.pos:s.frameEnd])
-				t.pos += n
-				return n, nil
-			}
-			if l.mayGoOn(s) {
-				if s.handlesInPlace() {
-					s.handleInPlace()
-					continue
-				}
-				s.nextFrame(t.buf.B[t.pos:])
-				continue
-			}
-			l.lane.conn = nil
-			l.settle(s)
-		}
-		if l.lane.conn == nil {
+		l.lane.conn = nil
+		if l.goThrough(s); l.lane.conn == nil {
 			l.current = nil
 		}
 	}
@@ -189,72 +171,102 @@ func (l *loop) mayGoOn(s *loopSocket) bool {
 	return s.inMessage || !s.full && (!c.onLoop() || !c.queue.Congested() || c.ending())
 }
 
-// take returns the next connection whose turn it is, nil when the loop is to end.
-// If gws is to have bytes of it the lane is set.
-func (l *loop) take() *loopSocket {
-	for {
-		switch {
-		case l.at < l.n:
-			ev := &l.events[l.at]
-			l.at++
-			if ev.Fd == wakeSlot {
-				l.drainWake()
-				continue
-			}
-			if s := l.slots[ev.Fd]; s != nil && s.generation == ev.Pad {
-				l.current = s
-				l.event(s, ev.Events)
-			}
-		case len(l.alone) > 0:
-			l.handleAlone()
-		case len(l.work) > 0:
-			s := l.work[0]
-			l.work = l.work[1:]
-			l.current = s
-			l.serve(s)
-		case !l.turn():
-			return nil
+// awaitLane goes on until gws is to have a frame of the current connection. It returns
+// false if the loop is to end.
+func (l *loop) awaitLane() bool {
+	for !l.goAhead() {
+		_ = l.raw.Read(l.poll) // fails only if it is closed, which is done here
+		if l.lane.conn != nil || l.over {
+			break
 		}
-		if l.lane.conn != nil {
-			return l.current
-		}
-		l.current = nil
 	}
+	if l.over {
+		l.letGo()
+	}
+	return !l.over
 }
 
-// turn goes on when all that was at hand has been served: with what has been posted
-// meanwhile, handlers that run inline among it, then with what epoll tells. It waits
-// if there is nothing; false: the loop is to end.
-func (l *loop) turn() bool {
-	if !l.collected {
-		l.collect()
-		if len(l.work) > 0 {
-			return true
-		}
-	}
-	l.collected = false
-	runtime.Gosched() // workers and side lanes
-	l.mu.Lock()
-	l.asleep = len(l.posted)+len(l.again) == 0
-	wait, end := l.asleep, l.asleep && l.stopping && l.live == 0
-	if end {
-		l.closeLocked()
-	}
-	l.mu.Unlock()
-	l.n, l.at = 0, 0
-	switch {
-	case end:
-		l.over = true
+// woken is called by Go's poller, at first and when epoll has told of something. While it
+// returns false the wait stays open: what epoll tells of meanwhile is not forgotten, and
+// there is no need to ask once more before sleep. So all is served in here, up to a frame
+// for gws, which is not to be had on this stack.
+func (l *loop) woken(uintptr) bool {
+	if !l.pollOnce() {
 		return false
-	case !wait:
-		l.pollOnce(uintptr(l.fd))
-		return true
 	}
-	clear(l.list)          // some may have ended
-	_ = l.raw.Read(l.poll) // fails only if it is closed, which is done here
 	l.mu.Lock()
 	l.asleep = false
 	l.mu.Unlock()
+	return l.goAhead()
+}
+
+// goAhead serves all that there is. It returns false if there is nothing to do but to wait,
+// true if gws is to have a frame, or the loop to end.
+func (l *loop) goAhead() bool {
+	for {
+		for l.serveNext() {
+			if l.lane.conn != nil {
+				return true
+			}
+			l.current = nil
+		}
+		if !l.collected {
+			l.collect()
+			continue
+		}
+		l.collected = false
+		if l.mayRest() {
+			return l.over
+		}
+		runtime.Gosched() // workers and side lanes
+		l.pollOnce()
+	}
+}
+
+// serveNext serves the next of those that are to be served in this turn. It returns false if
+// there is none.
+func (l *loop) serveNext() bool {
+	switch {
+	case l.at < l.n:
+		ev := &l.events[l.at]
+		l.at++
+		if ev.Fd == wakeSlot {
+			l.drainWake()
+		} else if s := l.slots[ev.Fd]; s != nil && s.generation == ev.Pad {
+			l.current = s
+			l.event(s, ev.Events)
+		}
+	case len(l.alone) > 0:
+		l.handleAlone()
+	case len(l.work) > 0:
+		s := l.work[0]
+		l.work = l.work[1:]
+		l.current = s
+		l.serve(s)
+	default:
+		return false
+	}
+	return true
+}
+
+// fewEvents is how many events are so few that no more are to be expected while they are
+// served: then the loop waits, and otherwise asks once more.
+const fewEvents = 1
+
+// mayRest reports whether there is nothing to do but to wait, or to end.
+func (l *loop) mayRest() bool {
+	if l.n > fewEvents || len(l.again) > 0 {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.posted) > 0 {
+		return false
+	}
+	clear(l.list) // some may have ended
+	l.over = l.stopping && l.live == 0
+	l.gone = l.over
+	l.asleep = !l.over
 	return true
 }
 
@@ -285,10 +297,9 @@ func (l *loop) serveAgain(s *loopSocket) {
 	}
 }
 
-// pollOnce asks for events without waiting; false has Go's poller wait. epoll tells
-// it of every event that comes after an answer of none.
-func (l *loop) pollOnce(fd uintptr) bool {
-	l.n = epollNow(fd, l.events[:])
+// pollOnce asks for events without waiting, and reports whether there are any.
+func (l *loop) pollOnce() bool {
+	l.n, l.at = epollNow(uintptr(l.fd), l.events[:]), 0
 	return l.n > 0
 }
 
@@ -329,8 +340,10 @@ func (l *loop) stop() {
 	l.wakeLocked()
 }
 
-func (l *loop) closeLocked() {
-	l.gone = true
+// letGo gives back what a loop has when the loop is over.
+func (l *loop) letGo() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	_ = l.epoll.Close()
 	_ = unix.Close(l.wakeFD)
 	for _, d := range l.idle {

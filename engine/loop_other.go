@@ -5,8 +5,6 @@ package engine
 import (
 	"errors"
 	"net"
-
-	"github.com/lxzan/gws"
 )
 
 // Event loops are Linux's; see loop_linux.go.
@@ -32,4 +30,4 @@ func (*loopSocket) makeRoom() {}
 func (*loopSocket) noRoom()   {}
 func (*loopSocket) schedule() {}
 
-func (*loopSocket) handlesNow(*gws.Message) bool { return false }
+func (*loopSocket) handlesNow() bool { return false }

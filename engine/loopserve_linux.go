@@ -164,20 +164,26 @@ func (l *loop) readSocket(s *loopSocket) {
 		l.end(s)
 		return
 	}
-	l.feed(s)
-	if l.lane.conn != nil && len(l.alone)*cap(t.buf.B) < aloneMost && s.isAlone() {
-		l.lane.conn = nil // nothing is done for s before its message is handled
-		l.alone = append(l.alone, s)
+	s.begin()
+	if s.isAlone() && len(l.alone)*cap(t.buf.B) < aloneMost {
+		l.alone = append(l.alone, s) // nothing is done for s before its message is handled
+		return
 	}
+	l.goThrough(s)
 }
 
-// feed gives the lane what there is of whole messages, if there is any.
+// feed begins a turn with what there is.
 func (l *loop) feed(s *loopSocket) {
-	t := &s.conn.transport
-	s.full, s.inMessage = false, false
-	s.frameEnd = int32(t.pos)
-	if t.pos < t.cut {
-		s.waits = s.conn.onLoop() && s.conn.waits()
+	s.begin()
+	l.goThrough(s)
+}
+
+// goThrough deals with what there is of whole messages. If gws must have a frame of them the
+// lane is set.
+func (l *loop) goThrough(s *loopSocket) {
+	s.takeWhole()
+	if l.mayGoOn(s) {
+		s.nextFrame()
 		l.lane.conn = s.conn
 		return
 	}

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/lxzan/gws"
 	"golang.org/x/sys/unix"
 
 	"github.com/penstock-ws/penstock/backpressure"
@@ -110,11 +109,10 @@ func (s *loopSocket) schedule() { s.post(todoRun) }
 
 // handlesNow reports whether a message that is handled inline has none before it, and
 // others behind it: then the replies leave together whenever it is handled, and
-// its memory is used again for the next. A large one is handled at once, too, while it
-// is in the processor's cache.
-func (s *loopSocket) handlesNow(m *gws.Message) bool {
+// its memory is used again for the next.
+func (s *loopSocket) handlesNow() bool {
 	c := s.conn
-	return s.mayHandle() && (m.Opcode&bulkMark != 0 || c.inlineBurst != nil || c.transport.pos < c.transport.cut)
+	return s.mayHandle() && (c.inlineBurst != nil || c.transport.pos < c.transport.cut)
 }
 
 // mayHandle reports whether a message need not wait.
@@ -126,9 +124,18 @@ func (s *loopSocket) mayHandle() bool {
 	return !s.waits
 }
 
-// nextFrame is called when gws gets the frame that b begins with.
-func (s *loopSocket) nextFrame(b []byte) {
-	s.frameEnd = int32(s.conn.transport.pos + frameSize(b))
+// begin is called when a turn with what has been read begins.
+func (s *loopSocket) begin() {
+	t := &s.conn.transport
+	s.full, s.inMessage = false, false
+	s.waits = t.pos < t.cut && s.conn.onLoop() && s.conn.waits()
+}
+
+// nextFrame is called when gws gets the next frame.
+func (s *loopSocket) nextFrame() {
+	t := &s.conn.transport
+	b := t.buf.B[t.pos:t.cut]
+	s.frameEnd = int32(t.pos + frameSize(b))
 	if frame.Opcode(b[0] & 0xf).IsControl() {
 		return
 	}

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lxzan/gws"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
@@ -80,10 +79,8 @@ func newLoopRig(t *testing.T) *loopRig {
 	l, err := newLoop(e)
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
 		if !l.gone {
-			l.closeLocked()
+			l.letGo()
 		}
 	})
 	r := &loopRig{T: t, l: l}
@@ -114,7 +111,7 @@ func (r *loopRig) connect(id uint64) (*loopSocket, *Conn, *net.TCPConn) {
 
 // poll passes on what epoll tells.
 func (r *loopRig) poll() (told bool) {
-	told = r.l.pollOnce(uintptr(r.l.fd))
+	told = r.l.pollOnce()
 	for _, ev := range r.l.events[:r.l.n] {
 		if ev.Fd != wakeSlot {
 			r.l.event(r.l.slots[ev.Fd], ev.Events)
@@ -312,8 +309,8 @@ func TestStaleEvent(t *testing.T) {
 	require.Equal(t, slot, next.slot)
 	r.l.events[0] = unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLHUP, Fd: slot, Pad: generation}
 	r.l.n, r.l.at, r.l.work = 1, 0, nil
-	r.l.collected, r.l.stopping, r.l.live = true, true, 0 // so that take returns behind the event
-	require.Nil(t, r.l.take())
+	r.l.collected, r.l.stopping, r.l.live = true, true, 0 // so that the loop ends behind the event
+	require.False(t, r.l.awaitLane())
 	require.False(t, next.hup.Load())
 	require.False(t, next.readable)
 }
@@ -340,9 +337,8 @@ func TestPostAfterLoopEnded(t *testing.T) {
 	tcp, peer := tcpPair(t)
 	s, err := newLoopSocket(r.l, tcp, kernelOf(tcp))
 	require.NoError(t, err)
-	r.l.mu.Lock()
-	r.l.closeLocked()
-	r.l.mu.Unlock()
+	r.l.stopping, r.l.live = true, 0
+	require.False(t, r.l.awaitLane())
 	require.NoError(t, s.close())
 	require.Equal(t, released, s.state)
 	require.False(t, s.enter())
@@ -422,15 +418,53 @@ func TestLoopClosedBeforeItIsWatched(t *testing.T) {
 	require.True(t, c.readDone)
 }
 
-// A large message is handled as soon as it has been read, and not when the others of the
-// loop's turn have been.
+// A large message is handled as soon as it has been read. A small one that has come alone
+// waits until the others of the loop's turn have been read, and so does what comes behind one
+// that waits.
 func TestLoopHandlesLargeAtOnce(t *testing.T) {
+	handled := 0
+	e, err := New(Config{Logger: slog.New(slog.DiscardHandler)}, Endpoint{Inline: true, Handler: Handler{
+		OnMessage: func(context.Context, *Conn, Message) error { handled++; return nil },
+	}})
+	require.NoError(t, err)
 	r := newLoopRig(t)
+	r.settled()
+	r.c.ep, r.c.call.conn = e.endpoint, r.c
+	r.c.transport.init(r.c, &frame.Rules{ExpectMask: true, MaxMessage: 1 << 20}, nil)
 	r.s.state = reading
-	require.False(t, r.s.handlesNow(&gws.Message{Opcode: gws.OpcodeBinary}))
-	require.True(t, r.s.handlesNow(&gws.Message{Opcode: gws.OpcodeBinary | bulkMark}))
-	r.s.waits = true
-	require.False(t, r.s.handlesNow(&gws.Message{Opcode: gws.OpcodeBinary | bulkMark}), "others come before it")
+	send := func(sizes ...int) (want int) {
+		var b []byte
+		for _, size := range sizes {
+			b = frame.AppendHeader(b, frame.Header{Fin: true, Opcode: frame.Binary, Masked: true, Length: int64(size)})
+			b = append(b, make([]byte, size)...)
+		}
+		_, err := r.peer.Write(b)
+		require.NoError(t, err)
+		return int(r.c.transport.total) + len(b)
+	}
+	read := func(until int) {
+		for int(r.c.transport.total) < until {
+			if !r.poll() {
+				r.l.goOn(r.s)
+			}
+		}
+	}
+
+	read(send(100))
+	require.Equal(t, 0, handled)
+	require.Len(t, r.l.alone, 1)
+	r.l.handleAlone()
+	require.Equal(t, 1, handled)
+
+	read(send(100_000))
+	require.Equal(t, 2, handled)
+	require.Empty(t, r.l.alone)
+
+	r.c.messages++ // one that waits
+	read(send(100_000))
+	require.Equal(t, 2, handled)
+	require.Equal(t, 2, r.c.messages)
+	require.NoError(t, e.Shutdown(context.Background()))
 }
 
 // One read takes no more of a large message than others can wait for.

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"unicode/utf8"
 
 	"github.com/lxzan/gws"
@@ -100,10 +99,10 @@ func (c *Conn) received() {
 	}
 }
 
-// arrived: inline a message is handled right here, on the reader. A loop reads a small
-// one that has come alone, and the others' of its turn, before any is handled.
-func (c *Conn) arrived(m *gws.Message) {
-	if c.ep.inline && (c.home == nil || c.home.handlesNow(m)) {
+// arrived: inline a message is handled right here, on the reader. A loop reads one that has
+// come alone, and the others' of its turn, before any is handled.
+func (c *Conn) arrived(m received) {
+	if c.ep.inline && (c.home == nil || c.home.handlesNow()) {
 		c.handleInline(m)
 	} else {
 		c.take(m)
@@ -112,7 +111,7 @@ func (c *Conn) arrived(m *gws.Message) {
 
 // take puts a message with those that are handed over before the reader waits
 // again.
-func (c *Conn) take(m *gws.Message) {
+func (c *Conn) take(m received) {
 	if c.pending == nil {
 		c.pending = batchPool.Get().(*batch)
 		c.pending.read = c.transport.lastWait
@@ -120,7 +119,7 @@ func (c *Conn) take(m *gws.Message) {
 	b := c.pending
 	b.list[b.n] = m
 	b.n++
-	b.bytes += m.Data.Len()
+	b.bytes += len(m.bytes())
 	if b.n == batchSize && c.handOver() {
 		c.stopForRoom()
 	}
@@ -257,13 +256,13 @@ func (c *Conn) wakeReaderLocked() {
 
 // handleInline runs the chain on the reader. Replies are corked while more
 // frames of the same read wait.
-func (c *Conn) handleInline(m *gws.Message) {
+func (c *Conn) handleInline(m received) {
 	if c.queue.Congested() {
 		c.endInlineBurst() // others must not wait for what is held back for them
 		c.stopForRoom()
 	}
 	c.inlineN++
-	c.inlineB += int32(m.Data.Len())
+	c.inlineB += int32(len(m.bytes()))
 	t := &c.transport
 	if t.pos < t.safe && c.inlineBurst == nil {
 		b := c.e.ticker.bursts.Get().(*burst)
@@ -297,20 +296,24 @@ func (*events) OnOpen(*gws.Conn) {}
 // OnMessage takes a whole message.
 func (*events) OnMessage(s *gws.Conn, m *gws.Message) {
 	c := connOf(s)
+	t := &c.transport
+	r := received{gws: m, opcode: frame.Opcode(m.Opcode)}
 	switch {
 	case c.deflateBits != 0:
-		if c.transport.more.marks.pop() {
-			m.Opcode |= compressedMark
-		}
+		r.compressed = t.more.marks.pop()
 	case m.Opcode == gws.OpcodeText && !gwsChecksText(&c.e.cfg) && !utf8.Valid(m.Bytes()):
-		c.transport.refuse()
+		t.refuse()
 	}
-	if c.transport.err != nil { // what gws had read when a message was refused
-		c.e.free(m)
+	if t.err != nil { // what gws had read when a message was refused
+		c.e.free(r)
 		return
 	}
-	c.transport.fillIn(m)
-	c.arrived(m)
+	if bulk := t.takeBulk(); bulk != nil {
+		c.e.free(r)
+		r.own(c.e, bulk)
+		r.checked = !r.compressed
+	}
+	c.arrived(r)
 }
 
 // OnPing answers at once, whatever the workers do (RFC 6455 §5.5.3).
@@ -340,6 +343,6 @@ func (c *Conn) takeEvent(op gws.Opcode, payload []byte) {
 	if c.ep.sees.SeesInbound(frame.Opcode(op)) {
 		c.inlineN-- // what arrives is counted as a message, and this is none
 		c.inlineB -= int32(len(payload))
-		c.arrived(&gws.Message{Opcode: op, Data: bytes.NewBuffer(payload)})
+		c.arrived(received{opcode: frame.Opcode(op), buf: &frame.Buffer{B: payload}})
 	}
 }

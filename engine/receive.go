@@ -4,8 +4,6 @@ import (
 	"context"
 	"iter"
 
-	"github.com/lxzan/gws"
-
 	"github.com/penstock-ws/penstock/frame"
 )
 
@@ -82,25 +80,26 @@ func (c *Conn) receiveNext(ctx context.Context) (Message, error) {
 func (c *Conn) releaseLast() {
 	c.mu.Lock()
 	m := c.pulled.last
-	if m == nil {
+	if !c.pulled.has {
 		c.mu.Unlock()
 		return
 	}
-	c.pulled.last = nil
+	c.pulled.last, c.pulled.has = received{}, false
 	c.messages--
-	c.bytes -= m.Data.Len()
+	c.bytes -= len(m.bytes())
 	c.settleInboundLocked()
 	c.wakeReaderLocked()
 	c.mu.Unlock()
 	c.release(m)
 }
 
-func (c *Conn) awaitMessage(ctx context.Context) (*gws.Message, error) {
+func (c *Conn) awaitMessage(ctx context.Context) (received, error) {
 	for {
 		c.mu.Lock()
 		c.work.append(&c.inbox)
-		if m, read := c.work.pop(); m != nil {
-			c.pulled.last, c.call.read = m, read
+		if !c.work.empty() {
+			m, read := c.work.pop()
+			c.pulled.last, c.pulled.has, c.call.read = m, true, read
 			c.mu.Unlock()
 			return m, nil
 		}
@@ -108,7 +107,7 @@ func (c *Conn) awaitMessage(ctx context.Context) (*gws.Message, error) {
 			cause := c.cause
 			c.pulled.end = true
 			c.kickLocked()
-			return nil, cause
+			return received{}, cause
 		}
 		s := c.needSeldomLocked()
 		if s.arrival == nil {
@@ -119,7 +118,7 @@ func (c *Conn) awaitMessage(ctx context.Context) (*gws.Message, error) {
 		select {
 		case <-arrival:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return received{}, ctx.Err()
 		}
 	}
 }

@@ -5,8 +5,6 @@ import (
 	"net"
 	"runtime/debug"
 
-	"github.com/lxzan/gws"
-
 	"github.com/penstock-ws/penstock/frame"
 	"github.com/penstock-ws/penstock/interceptors"
 )
@@ -52,7 +50,7 @@ func (c *Conn) answersLocked() bool {
 // and has returned, or there is none.
 func (c *Conn) pulledLocked() bool {
 	p := c.pulled
-	return c.inbox.empty() && c.work.empty() && (p.end || c.background == 0 && !c.receiving && (p.returned || p.last == nil))
+	return c.inbox.empty() && c.work.empty() && (p.end || c.background == 0 && !c.receiving && (p.returned || !p.has))
 }
 
 // handlesLocked reports whether messages wait for OnMessage.
@@ -152,7 +150,7 @@ func (c *Conn) handleMessages(b *burst) (n, bytes int) {
 		}
 		m, read := c.work.pop()
 		n++
-		bytes += m.Data.Len()
+		bytes += len(m.bytes())
 		c.handle(m, read)
 	}
 	if corked {
@@ -208,7 +206,7 @@ func (c *Conn) endTurn(n, bytes int) bool {
 }
 
 // handle runs the chain over one message, which was read then, and frees it.
-func (c *Conn) handle(m *gws.Message, read int64) {
+func (c *Conn) handle(m received, read int64) {
 	if !c.closing.Load() {
 		c.call.read = read
 		c.deliver(m)
@@ -219,15 +217,15 @@ func (c *Conn) handle(m *gws.Message, read int64) {
 // deliver runs the chain over one message or event and acts on its error. It is
 // guard without the frames of closures: on the readers' stacks, of which there
 // are as many as connections, depth costs cache misses.
-func (c *Conn) deliver(m *gws.Message) {
+func (c *Conn) deliver(m received) {
 	returned := false
 	defer func() {
 		if !returned {
 			c.crashed(recover())
 		}
 	}()
-	b := m.Bytes()
-	in := Message{Type: frame.Opcode(m.Opcode &^ (compressedMark | bulkMark | placeMark)), Final: true, Data: b[:len(b):len(b)]} // an append must not write behind it
+	b := m.bytes()
+	in := Message{Type: m.opcode, Final: true, Data: b[:len(b):len(b)]} // an append must not write behind it
 	if c.deflateBits != 0 {
 		if violation := c.unpack(m, &in); violation != nil {
 			c.reject(violation)
