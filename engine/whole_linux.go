@@ -11,7 +11,7 @@ import (
 // the others of the turn have been read: they are neither copied, nor is anything allocated
 // for them. Those that are for workers, or must wait, are copied to the engine's memory. So a
 // loop need not enter gws for each, and its wait can stay open (see loop.woken). See
-// docs/decisions/0026-in-place.md.
+// docs/decisions/0026-whole-messages.md.
 
 // aloneMost is how much memory messages that came alone may hold while the others of the turn
 // are read. Beyond it they are copied.
