@@ -24,8 +24,8 @@ func DefaultMemoryBudget() int {
 	return int(min(limit, math.MaxInt)) // which has 32 bits where there are no more addresses
 }
 
-// What inbound messages are counted with beside their payload: gws's Message and
-// its buffer, the place in a batch.
+// What inbound messages are counted with beside their payload: a buffer's header, what it is
+// larger, gws's Message, the place in a batch.
 const messageCost = 128
 
 // settleInboundLocked tells the budget what the connection holds of what its peer

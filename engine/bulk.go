@@ -11,8 +11,8 @@ const bulkRead = 1 << 20
 
 // A bulk is the payload of a large frame that is a message of its own. It is read
 // from the socket into a buffer of the engine's pool, and unmasked and checked piece by
-// piece, while it is in the processor's cache. gws gets the same frame without payload,
-// which puts the message in its place among the others. See
+// piece, while it is in the processor's cache. The same frame without payload stands for it
+// among the others, for gws or, on a loop, for takeWhole. See
 // docs/decisions/0025-bulk.md.
 type bulk struct {
 	buf    *frame.Buffer // nil: there is none
@@ -59,7 +59,7 @@ func (k *bulk) rest() []byte {
 }
 
 // addBulk takes n bytes that have been read into the bulk's rest. When all of it is there,
-// gws gets the frame, and what came behind it.
+// its stand-in is in the buffer, and what came behind it.
 func (t *transport) addBulk(n int) {
 	k := &t.more.bulk
 	fresh := k.rest()[:n]

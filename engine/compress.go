@@ -39,7 +39,7 @@ func deflateSlack(n int) int { return n>>4 + 64 }
 // packedMost is how long n bytes become at most that deflate.AppendMessage compresses.
 func packedMost(n int) int { return n + n>>15*5 + 16 }
 
-// marks tell which of the messages that gws has not delivered yet are compressed,
+// marks tell which of the messages that have not been taken yet are compressed,
 // in order. They belong to the reader goroutine.
 type marks struct {
 	list []bool
@@ -80,7 +80,7 @@ func (t *transport) claim(b *byte) {
 // unpack makes of a message of a connection with compression what its sender meant:
 // inflated, and text that is UTF-8. Its memory is valid until release. Of a plain
 // connection's messages the reader has checked all that there is to check.
-func (c *Conn) unpack(m received, in *Message) *CloseError {
+func (c *Conn) unpack(m arrival, in *Message) *CloseError {
 	if c.ep.pull && c.pulled.rejected {
 		return &CloseError{Code: frame.CloseAbnormal} // which reject has no use for any more
 	}
@@ -179,7 +179,7 @@ func (c *Conn) forgetInflatedLocked() {
 }
 
 // release gives back the memory of a message that has been handled.
-func (c *Conn) release(m received) {
+func (c *Conn) release(m arrival) {
 	c.e.free(m)
 	if c.inflated != nil {
 		c.mu.Lock()

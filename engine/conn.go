@@ -124,10 +124,10 @@ type pulled struct {
 	rejected bool    // a message could not be unpacked
 
 	// guarded by the connection's mu
-	last     received // its memory is valid until the next Receive
-	has      bool     // last is set
-	end      bool     // Receive has found nothing more
-	returned bool     // the functions given to Go have returned
+	last     arrival // its memory is valid until the next Receive
+	has      bool    // last is set
+	end      bool    // Receive has found nothing more
+	returned bool    // the functions given to Go have returned
 }
 
 // ID returns the connection's number, unique in its engine.

@@ -16,10 +16,10 @@ import (
 // reads them on one goroutine: a connection that waits has neither a goroutine nor
 // a stack nor a buffer.
 //
-// gws's read loop runs on the loop's stack, over a lane that the connections share:
-// when gws asks for more bytes and the message at hand is over, the loop goes on
-// with the next connection of which a whole message has come. So gws's loop is
-// entered once, and left when a connection ends instead of after every message.
+// Whole messages and pings it takes from the buffers that they were read into. Fragments and
+// the peer's close are gws's, whose read loop runs on the loop's stack, over a lane that the
+// connections share: when gws asks for more bytes and the message at hand is over, the loop goes
+// on with the other connections. So gws's loop is entered once, and left when a connection ends.
 // What has come in part cannot be given to gws on this stack: a frame waits for its
 // rest, a large one as a bulk, and a message in fragments is read by a side lane.
 //
@@ -160,7 +160,7 @@ func frameSize(b []byte) int {
 	return n + int(h.Length)
 }
 
-// mayGoOn reports whether gws may have the next frame. Inside a message it must:
+// mayGoOn reports whether the next frame may be taken. Inside a message gws must have it:
 // what gws has of one would meet the next connection's. At the end it need not wait
 // for the peer (see fullLocked).
 func (l *loop) mayGoOn(s *loopSocket) bool {

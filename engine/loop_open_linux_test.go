@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -44,19 +45,19 @@ func newCountedLoop(t *testing.T, ep Endpoint) *countedLoop {
 	return s
 }
 
-// exchange sends a frame and returns what is answered.
-func exchange(t *testing.T, c net.Conn, op frame.Opcode, payload string) string {
+// exchange sends frames and returns the payload that is answered, which is so long.
+func exchange(t *testing.T, c net.Conn, frames wire, answer int) string {
 	t.Helper()
-	_, err := c.Write(wire{}.frame(true, 0, op, []byte(payload)))
+	_, err := c.Write(frames)
 	require.NoError(t, err)
-	b := make([]byte, 2+len(payload))
+	b := make([]byte, 2+answer)
 	_, err = io.ReadFull(c, b)
 	require.NoError(t, err)
 	return string(b[2:])
 }
 
-// The loop's wait stays open while it serves messages, on the loop or for workers: there is
-// no need to ask epoll once more. What gws must have ends it.
+// The loop's wait stays open while it serves messages, on the loop or for workers, and pings:
+// there is no need to ask epoll once more. What gws must have ends it.
 func TestLoopWaitStaysOpen(t *testing.T) {
 	const messages = 200
 	for name, inline := range map[string]bool{"pool": false, "inline": true} {
@@ -66,14 +67,19 @@ func TestLoopWaitStaysOpen(t *testing.T) {
 			}})
 			c := dialLoop(t, s.Server)
 			defer c.Close()
-			require.Equal(t, "first", exchange(t, c, frame.Text, "first"))
+			message := wire{}.frame(true, 0, frame.Text, []byte("message"))
+			require.Equal(t, "message", exchange(t, c, message, 7))
 			woken, ended := s.woken.Load(), s.ended.Load()
-			for range messages {
-				require.Equal(t, "message", exchange(t, c, frame.Text, "message"))
+			for i := range messages {
+				require.Equal(t, "message", exchange(t, c, message, 7))
+				if i%20 == 0 {
+					require.Equal(t, "ping", exchange(t, c, wire{}.frame(true, 0, frame.Ping, []byte("ping")), 4))
+				}
 			}
 			require.Equal(t, ended, s.ended.Load())
 			require.GreaterOrEqual(t, s.woken.Load(), woken+messages)
-			require.Equal(t, "ping", exchange(t, c, frame.Ping, "ping"))
+			fragments := wire{}.frame(false, 0, frame.Text, []byte("two ")).frame(true, 0, frame.Continuation, []byte("parts"))
+			require.Equal(t, "two parts", exchange(t, c, fragments, 9))
 			require.Equal(t, ended+1, s.ended.Load())
 		})
 	}
@@ -114,4 +120,45 @@ func TestLoopToldWhileItServes(t *testing.T) {
 		require.Equal(t, "came", <-heard)
 	}
 	require.Equal(t, ended, s.ended.Load())
+}
+
+// More connections than one answer of epoll has room for are all served, in one open wait.
+func TestLoopManyAtOnce(t *testing.T) {
+	const peers = 2*128 + 10
+	held, open := make(chan struct{}), make(chan struct{})
+	s := newCountedLoop(t, Endpoint{Inline: true, Handler: Handler{
+		OnMessage: func(_ context.Context, c *Conn, m Message) error {
+			if string(m.Data) == "hold" {
+				held <- struct{}{}
+				<-open
+				return nil
+			}
+			return c.Send(m.Type, m.Data)
+		},
+	}})
+	list := make([]net.Conn, peers)
+	for i := range list {
+		list[i] = dialLoop(t, s.Server)
+		defer list[i].Close()
+	}
+	send := func(c net.Conn, text string) {
+		_, err := c.Write(wire{}.frame(true, 0, frame.Text, []byte(text)))
+		require.NoError(t, err)
+	}
+	for range 3 {
+		send(list[0], "hold")
+		<-held
+		for _, c := range list {
+			send(c, "all")
+		}
+		open <- struct{}{}
+		for _, c := range list {
+			require.NoError(t, c.SetReadDeadline(time.Now().Add(20*time.Second)))
+			b := make([]byte, 5)
+			_, err := io.ReadFull(c, b)
+			require.NoError(t, err)
+			require.Equal(t, "all", string(b[2:]))
+		}
+	}
+	require.Zero(t, s.ended.Load())
 }

@@ -42,11 +42,11 @@ func (l *loop) serve(s *loopSocket) {
 	if todo&todoWatch != 0 {
 		l.begin(s)
 	}
-	if todo&todoStart != 0 {
-		l.start(s)
-	}
 	if todo&todoWrite != 0 {
 		s.conn.queue.Resume(false)
+	}
+	if todo&todoStart != 0 { // what may run a handler, which may call runtime.Goexit, comes behind
+		l.start(s)
 	}
 	if todo&todoSideOver != 0 {
 		l.sideOver(s)
@@ -181,8 +181,7 @@ func (l *loop) feed(s *loopSocket) {
 // goThrough deals with what there is of whole messages. If gws must have a frame of them the
 // lane is set.
 func (l *loop) goThrough(s *loopSocket) {
-	s.takeWhole()
-	if l.mayGoOn(s) {
+	if s.takeWhole() {
 		s.nextFrame()
 		l.lane.conn = s.conn
 		return
@@ -193,7 +192,7 @@ func (l *loop) goThrough(s *loopSocket) {
 // largeBatch is how much is handed over at least that a worker should not be kept waiting for.
 const largeBatch = 64 << 10
 
-// settle ends a turn, when gws has had all that it may have here.
+// settle ends a turn, when all has been taken that may be.
 func (l *loop) settle(s *loopSocket) {
 	c, t := s.conn, &s.conn.transport
 	if t.pos < t.cut { // the inbox is full, or the peer congested

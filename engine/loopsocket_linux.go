@@ -33,7 +33,7 @@ type loopSocket struct {
 	readable  bool // there may be something to read
 	again     bool // it has a turn in the next round
 	full      bool // there is no room for another message
-	waits     bool // messages waited to be handled when gws was given this connection's
+	waits     bool // messages wait to be handled
 	inMessage bool // gws has the first fragments of a message
 
 	// the side lane's while it has the connection

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -416,6 +417,35 @@ func TestLoopClosedBeforeItIsWatched(t *testing.T) {
 		require.Equal(t, live, r.l.live)
 	}
 	require.True(t, c.readDone)
+}
+
+// A handler that ends the loop's goroutine, when it is given what came behind the handshake,
+// does not make it forget that there is room for what OnOpen has sent.
+func TestLoopGoexitBeforeResume(t *testing.T) {
+	e, err := New(Config{Logger: slog.New(slog.DiscardHandler)}, Endpoint{Inline: true, Handler: Handler{
+		OnMessage: func(context.Context, *Conn, Message) error { runtime.Goexit(); return nil },
+	}})
+	require.NoError(t, err)
+	r := newLoopRig(t)
+	r.settled()
+	r.fill()
+	r.readAll()
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(r.s.fd), Events: unix.POLLOUT}}, 20_000)
+	require.NoError(t, err)
+	require.Equal(t, 1, n, "there should be room")
+	r.c.ep, r.c.call.conn = e.endpoint, r.c
+	r.c.transport.init(r.c, &frame.Rules{ExpectMask: true, MaxMessage: 1 << 20}, wire{}.frame(true, 0, frame.Text, nil).frame(true, 0, frame.Text, nil))
+	r.s.todo.Store(todoStart | todoWrite)
+	before := r.c.queue.Totals().Written
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		r.l.serve(r.s)
+		t.Error("the handler has not been called")
+	}()
+	<-over
+	require.Greater(t, r.c.queue.Totals().Written, before)
+	require.NoError(t, e.Shutdown(context.Background()))
 }
 
 // A large message is handled as soon as it has been read. A small one that has come alone

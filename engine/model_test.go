@@ -119,7 +119,7 @@ type fakeSocket struct {
 	sent    []byte // under way
 	in      []byte // arrived
 	inEnd   error  // follows in
-	out     heard
+	out     received
 	room    int  // bytes that the socket takes; below 0: any number
 	held    bool // a write does not return
 	outErr  error
@@ -371,8 +371,8 @@ func (s *fakeSocket) change(f func()) {
 	s.moved.Broadcast()
 }
 
-// heard is what a peer makes of the bytes that it is sent.
-type heard struct {
+// received is what a peer makes of the bytes that it is sent.
+type received struct {
 	began   bool // the preface has come
 	raw     []byte
 	current frame.Opcode // of the message under way
@@ -384,7 +384,7 @@ type heard struct {
 	code    frame.CloseCode
 }
 
-func (r *heard) take(b []byte) error {
+func (r *received) take(b []byte) error {
 	r.raw = append(r.raw, b...)
 	if !r.began {
 		if len(r.raw) < len(preface) {
@@ -415,7 +415,7 @@ func (r *heard) take(b []byte) error {
 	}
 }
 
-func (r *heard) frame(h frame.Header, payload []byte) (err error) {
+func (r *received) frame(h frame.Header, payload []byte) (err error) {
 	switch h.Opcode {
 	case frame.Close:
 		r.closed = true
@@ -437,7 +437,7 @@ func (r *heard) frame(h frame.Header, payload []byte) (err error) {
 	return err
 }
 
-func (r *heard) message() error {
+func (r *received) message() error {
 	if r.current == frame.Text {
 		r.texts++
 		return nil

@@ -23,7 +23,7 @@ type meteredSocket struct {
 	mu    sync.Mutex
 	moved *sync.Cond
 	room  int
-	out   heard
+	out   received
 	order []frame.Opcode // of the frames that have been written in full
 	in    []byte
 	waits bool // the reader, with all that has come parsed

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"unicode/utf8"
 
 	"github.com/lxzan/gws"
@@ -101,7 +102,7 @@ func (c *Conn) received() {
 
 // arrived: inline a message is handled right here, on the reader. A loop reads one that has
 // come alone, and the others' of its turn, before any is handled.
-func (c *Conn) arrived(m received) {
+func (c *Conn) arrived(m arrival) {
 	if c.ep.inline && (c.home == nil || c.home.handlesNow()) {
 		c.handleInline(m)
 	} else {
@@ -111,12 +112,12 @@ func (c *Conn) arrived(m received) {
 
 // take puts a message with those that are handed over before the reader waits
 // again.
-func (c *Conn) take(m received) {
+func (c *Conn) take(m arrival) {
 	if c.pending == nil {
 		c.pending = batchPool.Get().(*batch)
-		c.pending.read = c.transport.lastWait
 	}
 	b := c.pending
+	m.read = c.transport.lastWait
 	b.list[b.n] = m
 	b.n++
 	b.bytes += len(m.bytes())
@@ -256,7 +257,7 @@ func (c *Conn) wakeReaderLocked() {
 
 // handleInline runs the chain on the reader. Replies are corked while more
 // frames of the same read wait.
-func (c *Conn) handleInline(m received) {
+func (c *Conn) handleInline(m arrival) {
 	if c.queue.Congested() {
 		c.endInlineBurst() // others must not wait for what is held back for them
 		c.stopForRoom()
@@ -270,7 +271,8 @@ func (c *Conn) handleInline(m received) {
 		b.begin(c)
 		c.queue.Cork()
 	}
-	c.handle(m, c.transport.lastWait)
+	m.read = t.lastWait
+	c.handle(m)
 }
 
 // endInlineBurst writes the replies to all that was in the last read.
@@ -297,7 +299,7 @@ func (*events) OnOpen(*gws.Conn) {}
 func (*events) OnMessage(s *gws.Conn, m *gws.Message) {
 	c := connOf(s)
 	t := &c.transport
-	r := received{gws: m, opcode: frame.Opcode(m.Opcode)}
+	r := arrival{gws: m, opcode: frame.Opcode(m.Opcode)}
 	switch {
 	case c.deflateBits != 0:
 		r.compressed = t.more.marks.pop()
@@ -316,18 +318,17 @@ func (*events) OnMessage(s *gws.Conn, m *gws.Message) {
 	c.arrived(r)
 }
 
-// OnPing answers at once, whatever the workers do (RFC 6455 §5.5.3).
+// OnPing is called for a ping.
 func (*events) OnPing(s *gws.Conn, payload []byte) {
 	if c := connOf(s); c.transport.err == nil {
-		c.queue.SendControl(frame.Pong, payload)
-		c.takeEvent(gws.OpcodePing, payload)
+		c.takeControl(frame.Ping, payload)
 	}
 }
 
 // OnPong shows that the peer is alive, which its arrival already did.
 func (*events) OnPong(s *gws.Conn, payload []byte) {
 	if c := connOf(s); c.transport.err == nil {
-		c.takeEvent(gws.OpcodePong, payload)
+		c.takeControl(frame.Pong, payload)
 	}
 }
 
@@ -338,11 +339,15 @@ func (*events) OnClose(s *gws.Conn, err error) {
 	}
 }
 
-// takeEvent shows a ping or pong to the interceptors that see it, in order.
-func (c *Conn) takeEvent(op gws.Opcode, payload []byte) {
-	if c.ep.sees.SeesInbound(frame.Opcode(op)) {
+// takeControl answers a ping at once, whatever the workers do (RFC 6455 §5.5.3), and shows a
+// ping or pong to the interceptors that see it, in order.
+func (c *Conn) takeControl(op frame.Opcode, payload []byte) {
+	if op == frame.Ping {
+		c.queue.SendControl(frame.Pong, payload)
+	}
+	if c.ep.sees.SeesInbound(op) {
 		c.inlineN-- // what arrives is counted as a message, and this is none
 		c.inlineB -= int32(len(payload))
-		c.arrived(received{opcode: frame.Opcode(op), buf: &frame.Buffer{B: payload}})
+		c.arrived(arrival{opcode: op, buf: &frame.Buffer{B: slices.Clone(payload)}})
 	}
 }

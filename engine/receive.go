@@ -84,7 +84,7 @@ func (c *Conn) releaseLast() {
 		c.mu.Unlock()
 		return
 	}
-	c.pulled.last, c.pulled.has = received{}, false
+	c.pulled.last, c.pulled.has = arrival{}, false
 	c.messages--
 	c.bytes -= len(m.bytes())
 	c.settleInboundLocked()
@@ -93,13 +93,14 @@ func (c *Conn) releaseLast() {
 	c.release(m)
 }
 
-func (c *Conn) awaitMessage(ctx context.Context) (received, error) {
+func (c *Conn) awaitMessage(ctx context.Context) (arrival, error) {
 	for {
 		c.mu.Lock()
 		c.work.append(&c.inbox)
 		if !c.work.empty() {
-			m, read := c.work.pop()
-			c.pulled.last, c.pulled.has, c.call.read = m, true, read
+			m := c.work.pop()
+			c.pulled.last, c.pulled.has = m, true
+			c.call.read = m.read
 			c.mu.Unlock()
 			return m, nil
 		}
@@ -107,18 +108,18 @@ func (c *Conn) awaitMessage(ctx context.Context) (received, error) {
 			cause := c.cause
 			c.pulled.end = true
 			c.kickLocked()
-			return received{}, cause
+			return arrival{}, cause
 		}
 		s := c.needSeldomLocked()
 		if s.arrival == nil {
 			s.arrival = make(chan struct{})
 		}
-		arrival := s.arrival
+		arrived := s.arrival
 		c.mu.Unlock()
 		select {
-		case <-arrival:
+		case <-arrived:
 		case <-ctx.Done():
-			return received{}, ctx.Err()
+			return arrival{}, ctx.Err()
 		}
 	}
 }

@@ -148,10 +148,10 @@ func (c *Conn) handleMessages(b *burst) (n, bytes int) {
 			corked = more
 			c.cork(b, more)
 		}
-		m, read := c.work.pop()
+		m := c.work.pop()
 		n++
 		bytes += len(m.bytes())
-		c.handle(m, read)
+		c.handle(m)
 	}
 	if corked {
 		c.cork(b, false)
@@ -205,10 +205,10 @@ func (c *Conn) endTurn(n, bytes int) bool {
 	return again
 }
 
-// handle runs the chain over one message, which was read then, and frees it.
-func (c *Conn) handle(m received, read int64) {
+// handle runs the chain over one message and frees it.
+func (c *Conn) handle(m arrival) {
 	if !c.closing.Load() {
-		c.call.read = read
+		c.call.read = m.read
 		c.deliver(m)
 	}
 	c.release(m)
@@ -217,7 +217,7 @@ func (c *Conn) handle(m received, read int64) {
 // deliver runs the chain over one message or event and acts on its error. It is
 // guard without the frames of closures: on the readers' stacks, of which there
 // are as many as connections, depth costs cache misses.
-func (c *Conn) deliver(m received) {
+func (c *Conn) deliver(m arrival) {
 	returned := false
 	defer func() {
 		if !returned {

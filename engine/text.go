@@ -4,7 +4,7 @@ import "github.com/penstock-ws/penstock/frame"
 
 // A textWatch checks text that does not come in one piece as it arrives, so that
 // what is not UTF-8 is refused at once and not after the whole message
-// (RFC 6455 §8.1). Text that is whole in the buffer gws checks.
+// (RFC 6455 §8.1). Text that is whole in the buffer is checked by gws, or by takeWhole.
 type textWatch struct {
 	on    bool
 	fin   bool // the frame under way is the message's last

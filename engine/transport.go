@@ -80,7 +80,7 @@ type more struct {
 	held    int
 	trickle trickle
 	bulk    bulk
-	whole   *frame.Buffer // of a bulk that gws has yet to call for
+	whole   *frame.Buffer // of a bulk that its message has yet to take
 	text    textWatch
 	marks   marks
 	refused *CloseError // what the fault is, if it is no violation of the protocol

@@ -141,7 +141,7 @@ func needs(n int64, fragmented bool) int {
 }
 
 // needs returns the memory for the message that is coming in, if there is one and
-// it is not small, and for a large one that gws has yet to call for.
+// it is not small, and for a large one that has yet to be taken.
 func (t *transport) needs() int {
 	n := 0
 	if t.more != nil && t.more.whole != nil {

@@ -6,9 +6,9 @@ import (
 	"github.com/penstock-ws/penstock/frame"
 )
 
-// gws does not get whole messages on a loop. Those that are handled on it are handled
-// where they were read, several that came together at once, and one that came alone when
-// the others of the turn have been read: they are neither copied, nor is anything allocated
+// gws does not get whole messages, pings and pongs on a loop. Messages that are handled on it
+// are handled where they were read, several that came together at once, and one that came alone
+// when the others of the turn have been read: they are neither copied, nor is anything allocated
 // for them. Those that are for workers, or must wait, are copied to the engine's memory. So a
 // loop need not enter gws for each, and its wait can stay open (see loop.woken). See
 // docs/decisions/0026-whole-messages.md.
@@ -20,7 +20,7 @@ const aloneMost = 4 << 20
 // isAlone reports whether all that there is is one message, which can be handled where it is.
 func (s *loopSocket) isAlone() bool {
 	t := &s.conn.transport
-	if !s.conn.onLoop() || t.pos >= t.cut || t.cut < t.safe || t.kept > 0 || t.fault != nil || t.trickles() || t.more != nil && t.more.whole != nil {
+	if !s.conn.onLoop() || t.pos >= t.cut || t.cut < t.safe || t.fault != nil || t.trickles() || t.more != nil && t.more.whole != nil {
 		return false
 	}
 	next := t.buf.B[t.pos:t.cut]
@@ -34,20 +34,26 @@ func isMessage(b []byte) bool {
 	return len(b) > 0 && (b[0] == fin|byte(frame.Text) || b[0] == fin|byte(frame.Binary))
 }
 
-// takeWhole deals with the messages that have been read, up to what gws must have, or what
-// must wait.
-func (s *loopSocket) takeWhole() {
+// takeWhole deals with the messages, pings and pongs that have been read, up to what must wait,
+// or what gws must have; then it returns true.
+func (s *loopSocket) takeWhole() (forGWS bool) {
 	c, t, l := s.conn, &s.conn.transport, s.loop
 	l.lane.conn = c // who is to blame for a panic
 	for l.mayGoOn(s) {
 		b := t.buf.B[t.pos:t.cut]
-		if !isMessage(b) {
+		h, n, _ := frame.ParseHeader(b)
+		ping := h.Opcode == frame.Ping || h.Opcode == frame.Pong
+		if forGWS = !ping && !isMessage(b); forGWS {
 			break
 		}
-		h, n, _ := frame.ParseHeader(b)
 		b = b[n : n+int(h.Length)]
 		t.pos += n + len(b)
-		m := received{opcode: h.Opcode}
+		if ping {
+			frame.Mask(b, h.Mask, 0)
+			c.takeControl(h.Opcode, b)
+			continue
+		}
+		m := arrival{opcode: h.Opcode}
 		bulk := t.takeBulk()
 		if bulk == nil {
 			frame.Mask(b, h.Mask, 0)
@@ -67,9 +73,7 @@ func (s *loopSocket) takeWhole() {
 			l.place.B = b
 			m.buf = &l.place
 		default:
-			buf := c.e.pool.Get(len(b))
-			buf.B = append(buf.B, b...)
-			m.own(c.e, buf)
+			m.copy(c.e, b)
 		}
 		if now {
 			c.handleInline(m)
@@ -79,9 +83,12 @@ func (s *loopSocket) takeWhole() {
 	}
 	l.place.B = nil
 	l.lane.conn = nil
+	return forGWS
 }
 
-// handleAlone handles the next of the messages that came alone.
+// handleAlone handles the next of the messages that came alone. Nothing has touched its
+// connection since: epoll tells of each once in an answer, and is not asked before all of them
+// are handled, nor is what has been posted served.
 func (l *loop) handleAlone() {
 	s := l.alone[l.handled]
 	l.alone[l.handled] = nil
@@ -89,6 +96,5 @@ func (l *loop) handleAlone() {
 		l.alone, l.handled = l.alone[:0], 0
 	}
 	l.current = s
-	s.takeWhole()
-	l.settle(s)
+	l.goThrough(s)
 }

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/penstock-ws/penstock/backpressure"
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/engine/enginetest"
 	"github.com/penstock-ws/penstock/frame"
@@ -58,74 +60,166 @@ func TestInPlace(t *testing.T) {
 	require.EqualValues(t, size, at[len(at)-1]-at[0])
 }
 
-// What stands between them, and is gws's, keeps its place.
-func TestInPlaceAmongOthers(t *testing.T) {
-	for _, compress := range []bool{false, true} {
-		t.Run(fmt.Sprintf("compress=%t", compress), func(t *testing.T) {
-			cfg := oneLoop()
-			cfg.Compress, cfg.CompressMinBytes = compress, 1<<20
-			s := enginetest.Start(t, cfg, inline(echo))
-			gate, c := newLoopGate(s), s.DialWith(offering(compress))
-			var b []byte
-			var want []string
-			text := func(texts ...string) {
-				for _, text := range texts {
-					if h := (frame.Header{Fin: true, Opcode: frame.Text, RSV: frame.RSV1}); compress && len(text) > 3 {
-						b = append(b, c.Frame(h, deflate.AppendMessage(nil, []byte(text), 1, 15))...)
-					} else {
-						b = append(b, fText(text)...)
-					}
+// echoes are the ways in which what is read on a loop is handled.
+var echoes = map[string]engine.Endpoint{
+	"inline":  inline(echo),
+	"workers": onMessage(echo),
+	"Receive": {Handler: engine.Handler{OnOpen: func(_ context.Context, c *engine.Conn) error {
+		return c.Go(func(ctx context.Context) {
+			for {
+				m, err := c.Receive(ctx)
+				if err != nil || c.Send(m.Type, m.Data) != nil {
+					return
 				}
-				want = append(want, texts...)
 			}
-			text("1", "2 is longer", "3", "")
-			b = append(b, fPing("a")...)
-			text("4")
-			b = append(b, fPing("b")...)
-			text("5", "6")
-			b = append(b, wire(fStart(confText, "frag"), fPing("c"), fLast("ments"))...)
-			want = append(want, "fragments")
-			text("7 is longer, too", "8 is longer, too", "9")
-			b = append(b, fStart(confText, "not ")...)
-			sendTogether(gate, c, b)
-			b = nil
-			b = append(b, fLast("yet")...)
-			want = append(want, "not yet")
-			text("10", "11 is the last")
-			c.Write(b)
-			for _, text := range want {
-				require.Equal(t, text, c.ReadText())
-			}
-			c.Hangup()
-			gate.c.Hangup()
 		})
+	}}},
+}
+
+// eachEcho runs a test with all of them, with and without compression.
+func eachEcho(t *testing.T, f func(t *testing.T, ep engine.Endpoint, compress bool)) {
+	for name, ep := range echoes {
+		for _, compress := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, compress=%t", name, compress), func(t *testing.T) { f(t, ep, compress) })
+		}
+	}
+}
+
+// What stands between them, and is gws's, keeps its place, and so does a large one.
+func TestWholeAmongOthers(t *testing.T) {
+	eachEcho(t, func(t *testing.T, ep engine.Endpoint, compress bool) {
+		cfg := oneLoop()
+		cfg.Compress, cfg.CompressMinBytes = compress, 1<<20
+		s := enginetest.Start(t, cfg, ep)
+		gate, c := newLoopGate(s), s.DialWith(offering(compress))
+		var b []byte
+		var want []string
+		text := func(texts ...string) {
+			for _, text := range texts {
+				if h := (frame.Header{Fin: true, Opcode: frame.Text, RSV: frame.RSV1}); compress && len(text) > 3 {
+					b = append(b, c.Frame(h, deflate.AppendMessage(nil, []byte(text), 1, 15))...)
+				} else {
+					b = append(b, fText(text)...)
+				}
+			}
+			want = append(want, texts...)
+		}
+		text("1", "2 is longer", "3", "")
+		b = append(b, fPing("a")...)
+		text("4")
+		b = append(b, fPing("b")...)
+		text("5", "6")
+		b = append(b, wire(fStart(confText, "frag"), fPing("c"), fLast("ments"))...)
+		want = append(want, "fragments")
+		text("7 is longer, too", "8 is longer, too", "9")
+		b = append(b, fStart(confText, "not ")...)
+		sendTogether(gate, c, b)
+		b = nil
+		b = append(b, fLast("yet")...)
+		want = append(want, "not yet")
+		text("10", "11 comes before many")
+		for i := range 200 {
+			text(fmt.Sprint("one of many: ", i))
+		}
+		text(string(randomLetters(300_000)), "the last")
+		c.Write(b)
+		for _, text := range want {
+			require.True(t, text == c.ReadText(), text[:min(len(text), 30)])
+		}
+		c.Hangup()
+		gate.c.Hangup()
+	})
+}
+
+// The memory of a message that waits for a worker, or is with one, is not used for those that
+// come meanwhile, whatever their sizes; and the budget counts about what they hold.
+func TestWholeWaiting(t *testing.T) {
+	const clients, rounds = 40, 200
+	for _, io := range []engine.IO{engine.IOGoroutines, engine.IOLoops} {
+		for _, size := range []int{5, 129, 513, 2049, 5000} {
+			t.Run(fmt.Sprintf("%v, %d bytes", io, size), func(t *testing.T) {
+				cfg := oneLoop()
+				cfg.IO, cfg.Workers, cfg.InboxBytes, cfg.Budget = io, 1, 8<<20, backpressure.NewBudget(1<<30)
+				open := make(chan struct{})
+				s := enginetest.Start(t, cfg, onMessage(func(ctx context.Context, c *engine.Conn, m engine.Message) error {
+					<-open
+					return echo(ctx, c, m)
+				}))
+				list := make([]*enginetest.Client, clients)
+				for i := range list {
+					list[i] = s.Dial()
+				}
+				heap, used := heapInUse(), cfg.Budget.Used()
+				payload := func(client, round int) []byte { return pattern(size)[:size-(client+round)%3] }
+				for round := range rounds {
+					for i, c := range list {
+						c.Send(frame.Binary, payload(i, round))
+					}
+					enginetest.Await(t, func() bool { return s.Engine.Stats().MessagesIn == uint64(clients*(round+1)) }, "not all have come")
+				}
+				used = cfg.Budget.Used() - used
+				require.Greater(t, used, clients*rounds*size*9/10)
+				require.Less(t, heapInUse()-heap, used*5/2)
+				close(open)
+				for i, c := range list {
+					for round := range rounds {
+						requireSame(t, payload(i, round), c.ReadMessage().Data)
+					}
+					c.Hangup()
+				}
+			})
+		}
 	}
 }
 
 // Of texts that come together the first that is not UTF-8 ends the connection, behind the
 // answers to those before it.
-func TestInPlaceText(t *testing.T) {
-	for _, compress := range []bool{false, true} {
-		t.Run(fmt.Sprintf("compress=%t", compress), func(t *testing.T) {
-			cfg := oneLoop()
-			cfg.Compress = compress
-			handled := 0 // the loop's
-			s := enginetest.Start(t, cfg, inline(func(ctx context.Context, c *engine.Conn, m engine.Message) error {
-				handled++
-				return echo(ctx, c, m)
-			}))
-			gate, c := newLoopGate(s), s.DialWith(offering(compress))
-			sendTogether(gate, c, wire(fText("a"), fBinary("\xff"), fText("ä"), fText("\xc3"), fText("b"), fText("c")))
+func TestWholeText(t *testing.T) {
+	eachEcho(t, func(t *testing.T, ep engine.Endpoint, compress bool) {
+		cfg := oneLoop()
+		cfg.Compress = compress
+		s := enginetest.Start(t, cfg, ep)
+		gate, c := newLoopGate(s), s.DialWith(offering(compress))
+		sendTogether(gate, c, wire(fText("a"), fBinary("\xff"), fText("ä"), fText("\xc3"), fText("b"), fText("c")))
+		if ep.Inline { // else they may wait for a worker when the close frame is sent
 			require.Equal(t, "a", c.ReadText())
 			require.Equal(t, "\xff", string(c.ReadMessage().Data))
 			require.Equal(t, "ä", c.ReadText())
+		}
+		c.ExpectClose(frame.CloseInvalidPayload)
+		gate.c.Hangup()
+		s.AwaitOpen(0)
+		require.LessOrEqual(t, s.Engine.Stats().MessagesOut, uint64(3))
+		require.EqualValues(t, 1, s.Engine.Stats().Violations)
+	})
+}
+
+// A large text, too, which is checked as it comes, or when it has been inflated.
+func TestWholeTextLarge(t *testing.T) {
+	eachEcho(t, func(t *testing.T, ep engine.Endpoint, compress bool) {
+		for _, deflated := range []bool{false, compress} {
+			cfg := oneLoop()
+			cfg.Compress = compress
+			s := enginetest.Start(t, cfg, ep)
+			c := s.DialWith(offering(compress))
+			text, h := randomLetters(300_000), frame.Header{Fin: true, Opcode: frame.Text}
+			text[len(text)-1] = 0xc3
+			if deflated {
+				text, h.RSV = deflate.AppendMessage(nil, text, 1, 15), frame.RSV1
+			}
+			c.Write(c.Frame(h, text))
 			c.ExpectClose(frame.CloseInvalidPayload)
-			gate.c.Hangup()
-			s.AwaitOpen(0)
-			require.Equal(t, 3, handled)
-			require.EqualValues(t, 1, s.Engine.Stats().Violations)
-		})
+		}
+	})
+}
+
+// randomLetters cannot be compressed too well.
+func randomLetters(n int) []byte {
+	b, rnd := make([]byte, n), rand.New(rand.NewPCG(1, 2))
+	for i := range b {
+		b[i] = 'a' + byte(rnd.IntN(26))
 	}
+	return b
 }
 
 // A handler that writes where it should not, into its message, spoils no other; nor does
