@@ -71,7 +71,7 @@ func (r *executorRig) handOver(i, n int, what command) {
 	for range n {
 		payload := append(binary.BigEndian.AppendUint32(nil, r.next[i]), byte(what))
 		r.next[i]++
-		b.list[b.n] = arrival{opcode: frame.Binary, buf: &frame.Buffer{B: payload}}
+		b.list[b.n] = arrival{opcode: frame.Binary, data: bytes.NewBuffer(payload)}
 		b.n++
 		b.bytes += len(payload)
 	}

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"bytes"
+	"math"
 	"math/bits"
 	"sync"
 
@@ -11,26 +13,28 @@ import (
 
 // An arrival is a message, or a ping or pong, between the reader and its handler.
 type arrival struct {
-	gws        *gws.Message  // has the payload if it is gws's,
-	buf        *frame.Buffer // else this
+	data       *bytes.Buffer // its payload
+	later      uint32        // microseconds that it was read after the first of its batch
 	opcode     frame.Opcode
+	memory     memoryOf
 	compressed bool
-	checked    bool  // its text, on a connection with compression
-	pooled     bool  // buf is from arrivalBuffers, or the engine's pool, which has forgotten it
-	read       int64 // transport.lastWait when it was
+	checked    bool // its text, on a connection with compression
 }
 
-func (r *arrival) bytes() []byte {
-	if r.gws != nil {
-		return r.gws.Bytes()
-	}
-	return r.buf.B
-}
+// memoryOf says whose a payload's memory is.
+type memoryOf uint8
+
+const (
+	ofNobody   memoryOf = iota // it is left where it is
+	ofGWS                      // gws's pool
+	ofArrivals                 // arrivalBuffers
+	ofEngine                   // the engine's pool, which has forgotten it
+)
 
 // own gives the message its payload, in memory of the engine's pool.
 func (r *arrival) own(e *Engine, payload *frame.Buffer) {
 	e.pool.Forget(payload) // a message may end in many ways, and is then the garbage collector's
-	r.gws, r.buf, r.pooled = nil, payload, true
+	r.data, r.memory = bytes.NewBuffer(payload.B), ofEngine
 }
 
 // arrivalBuffers are for the payloads of small messages: 128 bytes, and twice as many in each
@@ -45,32 +49,36 @@ func arrivalClass(n int) int { return max(0, bits.Len(uint(n-1))-7) }
 func (r *arrival) copy(e *Engine, payload []byte) {
 	n := len(payload)
 	if n > smallMessage {
-		r.own(e, e.pool.Get(n))
-	} else {
-		class := arrivalClass(max(n, 1))
-		r.buf, r.pooled = arrivalBuffers[class].Get().(*frame.Buffer)
-		if !r.pooled {
-			r.buf, r.pooled = &frame.Buffer{B: make([]byte, 0, 128<<class)}, true
-		}
+		buf := e.pool.Get(n)
+		buf.B = append(buf.B, payload...)
+		r.own(e, buf)
+		return
 	}
-	r.buf.B = append(r.buf.B[:0], payload...)
+	class := arrivalClass(max(n, 1))
+	r.data, _ = arrivalBuffers[class].Get().(*bytes.Buffer)
+	if r.data == nil {
+		r.data = bytes.NewBuffer(make([]byte, 0, 128<<class))
+	}
+	r.data.Write(payload)
+	r.memory = ofArrivals
 }
 
 // free gives back the memory of a message.
 func (e *Engine) free(r arrival) {
-	switch {
-	case r.gws != nil:
-		_ = r.gws.Close() // gives the buffer back to gws; it has no way to fail
-	case r.pooled && cap(r.buf.B) <= smallMessage:
-		arrivalBuffers[arrivalClass(cap(r.buf.B))].Put(r.buf)
-	case r.pooled:
-		e.pool.Recycle(r.buf)
+	switch r.memory {
+	case ofGWS:
+		_ = (&gws.Message{Data: r.data}).Close() // gives the buffer back to gws; it has no way to fail
+	case ofArrivals:
+		class := arrivalClass(r.data.Cap())
+		r.data.Reset()
+		arrivalBuffers[class].Put(r.data)
+	case ofEngine:
+		e.pool.Recycle(&frame.Buffer{B: r.data.Bytes()})
 	}
 }
 
-// batchSize is how many messages the reader hands over at once at the most: a batch of them
-// takes 1 KiB.
-const batchSize = 31
+// batchSize is how many messages the reader hands over at once at the most.
+const batchSize = 32
 
 // A batch carries messages from the reader to the worker. Batches are pooled, so
 // that a quiet connection holds none.
@@ -79,6 +87,7 @@ type batch struct {
 	n     int    // filled
 	taken int
 	bytes int
+	read  int64 // transport.lastWait when the first message was put in
 	list  [batchSize]arrival
 }
 
@@ -101,8 +110,12 @@ func (l *batches) empty() bool { return l.last == nil }
 // push puts a batch at the end, in the room that the last one has if it has enough: messages
 // that come one by one and wait do not take a batch each.
 func (l *batches) push(b *batch) {
-	if last := l.last; last != nil && last.n+b.n <= batchSize {
-		last.n += copy(last.list[last.n:], b.list[:b.n])
+	if last := l.last; last != nil && last.n+b.n <= batchSize && b.read-last.read <= math.MaxUint32*1e3 {
+		for _, m := range b.list[:b.n] {
+			m.later = uint32((b.read - last.read) / 1e3)
+			last.list[last.n] = m
+			last.n++
+		}
 		b.free()
 		return
 	}
@@ -122,10 +135,11 @@ func (l *batches) append(other *batches) {
 	other.last = nil
 }
 
-// pop takes the next message. There must be one.
-func (l *batches) pop() arrival {
+// pop takes the next message, and says when it was read. There must be one.
+func (l *batches) pop() (m arrival, read int64) {
 	b := l.last.next
-	m := b.list[b.taken]
+	m = b.list[b.taken]
+	read = b.read + int64(m.later)*1e3
 	b.taken++
 	if b.taken == b.n {
 		if l.last.next = b.next; b == l.last {
@@ -133,7 +147,7 @@ func (l *batches) pop() arrival {
 		}
 		b.free()
 	}
-	return m
+	return m, read
 }
 
 // more reports whether at least two messages are left.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"encoding/binary"
 	"os"
 	"runtime"
@@ -35,7 +36,7 @@ type loop struct {
 	// loop goroutine
 	lane      lane         // of its own stack
 	worker    worker       // for handlers that run inline
-	place     frame.Buffer // the message that is being handled where it was read
+	place     bytes.Buffer // the message that is being handled where it was read
 	current   *loopSocket  // whose turn it is
 	events    [128]unix.EpollEvent
 	n, at     int           // events[at:n] are to be served

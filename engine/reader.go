@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"slices"
 	"unicode/utf8"
 
@@ -115,12 +116,12 @@ func (c *Conn) arrived(m arrival) {
 func (c *Conn) take(m arrival) {
 	if c.pending == nil {
 		c.pending = batchPool.Get().(*batch)
+		c.pending.read = c.transport.lastWait
 	}
 	b := c.pending
-	m.read = c.transport.lastWait
 	b.list[b.n] = m
 	b.n++
-	b.bytes += len(m.bytes())
+	b.bytes += m.data.Len()
 	if b.n == batchSize && c.handOver() {
 		c.stopForRoom()
 	}
@@ -263,7 +264,7 @@ func (c *Conn) handleInline(m arrival) {
 		c.stopForRoom()
 	}
 	c.inlineN++
-	c.inlineB += int32(len(m.bytes()))
+	c.inlineB += int32(m.data.Len())
 	t := &c.transport
 	if t.pos < t.safe && c.inlineBurst == nil {
 		b := c.e.ticker.bursts.Get().(*burst)
@@ -271,8 +272,7 @@ func (c *Conn) handleInline(m arrival) {
 		b.begin(c)
 		c.queue.Cork()
 	}
-	m.read = t.lastWait
-	c.handle(m)
+	c.handle(m, t.lastWait)
 }
 
 // endInlineBurst writes the replies to all that was in the last read.
@@ -299,7 +299,7 @@ func (*events) OnOpen(*gws.Conn) {}
 func (*events) OnMessage(s *gws.Conn, m *gws.Message) {
 	c := connOf(s)
 	t := &c.transport
-	r := arrival{gws: m, opcode: frame.Opcode(m.Opcode)}
+	r := arrival{data: m.Data, opcode: frame.Opcode(m.Opcode), memory: ofGWS}
 	switch {
 	case c.deflateBits != 0:
 		r.compressed = t.more.marks.pop()
@@ -348,6 +348,6 @@ func (c *Conn) takeControl(op frame.Opcode, payload []byte) {
 	if c.ep.sees.SeesInbound(op) {
 		c.inlineN-- // what arrives is counted as a message, and this is none
 		c.inlineB -= int32(len(payload))
-		c.arrived(arrival{opcode: op, buf: &frame.Buffer{B: slices.Clone(payload)}})
+		c.arrived(arrival{opcode: op, data: bytes.NewBuffer(slices.Clone(payload))})
 	}
 }

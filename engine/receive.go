@@ -86,7 +86,7 @@ func (c *Conn) releaseLast() {
 	}
 	c.pulled.last, c.pulled.has = arrival{}, false
 	c.messages--
-	c.bytes -= len(m.bytes())
+	c.bytes -= m.data.Len()
 	c.settleInboundLocked()
 	c.wakeReaderLocked()
 	c.mu.Unlock()
@@ -98,9 +98,8 @@ func (c *Conn) awaitMessage(ctx context.Context) (arrival, error) {
 		c.mu.Lock()
 		c.work.append(&c.inbox)
 		if !c.work.empty() {
-			m := c.work.pop()
-			c.pulled.last, c.pulled.has = m, true
-			c.call.read = m.read
+			m, read := c.work.pop()
+			c.pulled.last, c.pulled.has, c.call.read = m, true, read
 			c.mu.Unlock()
 			return m, nil
 		}

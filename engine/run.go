@@ -148,10 +148,10 @@ func (c *Conn) handleMessages(b *burst) (n, bytes int) {
 			corked = more
 			c.cork(b, more)
 		}
-		m := c.work.pop()
+		m, read := c.work.pop()
 		n++
-		bytes += len(m.bytes())
-		c.handle(m)
+		bytes += m.data.Len()
+		c.handle(m, read)
 	}
 	if corked {
 		c.cork(b, false)
@@ -205,10 +205,10 @@ func (c *Conn) endTurn(n, bytes int) bool {
 	return again
 }
 
-// handle runs the chain over one message and frees it.
-func (c *Conn) handle(m arrival) {
+// handle runs the chain over one message, which was read then, and frees it.
+func (c *Conn) handle(m arrival, read int64) {
 	if !c.closing.Load() {
-		c.call.read = m.read
+		c.call.read = read
 		c.deliver(m)
 	}
 	c.release(m)
@@ -224,7 +224,7 @@ func (c *Conn) deliver(m arrival) {
 			c.crashed(recover())
 		}
 	}()
-	b := m.bytes()
+	b := m.data.Bytes()
 	in := Message{Type: m.opcode, Final: true, Data: b[:len(b):len(b)]} // an append must not write behind it
 	if c.deflateBits != 0 {
 		if violation := c.unpack(m, &in); violation != nil {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"unicode/utf8"
 
 	"github.com/penstock-ws/penstock/frame"
@@ -70,8 +71,8 @@ func (s *loopSocket) takeWhole() (forGWS bool) {
 			m.own(c.e, bulk)
 			m.checked = !m.compressed
 		case now:
-			l.place.B = b
-			m.buf = &l.place
+			l.place = *bytes.NewBuffer(b)
+			m.data = &l.place
 		default:
 			m.copy(c.e, b)
 		}
@@ -81,7 +82,7 @@ func (s *loopSocket) takeWhole() (forGWS bool) {
 			c.take(m)
 		}
 	}
-	l.place.B = nil
+	l.place = bytes.Buffer{}
 	l.lane.conn = nil
 	return forGWS
 }
