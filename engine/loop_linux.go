@@ -130,8 +130,8 @@ func (l *loop) run() {
 	ended = true
 }
 
-// read is the source of the loop's lane: it gives gws frames that are not whole messages,
-// of one connection after the other. It never gives bytes of two frames at once, so that
+// read is the source of the loop's lane: it gives gws the frames that takeWhole leaves, of
+// one connection after the other. It never gives bytes of two frames at once, so that
 // gws holds nothing of a connection when its turn ends.
 func (l *loop) read(p []byte) (int, error) {
 	for {
@@ -161,7 +161,7 @@ func frameSize(b []byte) int {
 	return n + int(h.Length)
 }
 
-// mayGoOn reports whether the next frame may be taken. Inside a message gws must have it:
+// mayGoOn reports whether the next frame may be taken. Inside a message it must be:
 // what gws has of one would meet the next connection's. At the end it need not wait
 // for the peer (see fullLocked).
 func (l *loop) mayGoOn(s *loopSocket) bool {

@@ -125,7 +125,7 @@ func TestLoopToldWhileItServes(t *testing.T) {
 // More connections than one answer of epoll has room for are all served, in one open wait.
 func TestLoopManyAtOnce(t *testing.T) {
 	const peers = 2*128 + 10
-	held, open := make(chan struct{}), make(chan struct{})
+	held, open := make(chan struct{}, 3), make(chan struct{})
 	s := newCountedLoop(t, Endpoint{Inline: true, Handler: Handler{
 		OnMessage: func(_ context.Context, c *Conn, m Message) error {
 			if string(m.Data) == "hold" {
@@ -136,6 +136,7 @@ func TestLoopManyAtOnce(t *testing.T) {
 			return c.Send(m.Type, m.Data)
 		},
 	}})
+	t.Cleanup(func() { close(open) })
 	list := make([]net.Conn, peers)
 	for i := range list {
 		list[i] = dialLoop(t, s.Server)

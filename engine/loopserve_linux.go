@@ -45,7 +45,7 @@ func (l *loop) serve(s *loopSocket) {
 	if todo&todoWrite != 0 {
 		s.conn.queue.Resume(false)
 	}
-	if todo&todoStart != 0 { // what may run a handler, which may call runtime.Goexit, comes behind
+	if todo&todoStart != 0 { // may run a handler, which may call runtime.Goexit: behind todoWrite
 		l.start(s)
 	}
 	if todo&todoSideOver != 0 {

@@ -67,7 +67,7 @@ func within(t *testing.T, before, at, after time.Time) {
 // What waits for a worker has been received when it was read, not when its turn came.
 func TestReceivedAtOnWorkers(t *testing.T) {
 	seen := new(runs)
-	entered, release := make(chan struct{}, 2), make(chan struct{})
+	entered, release := make(chan struct{}, 3), make(chan struct{})
 	s := enginetest.Start(t, engine.Config{Workers: 1}, with(engine.Handler{OnMessage: func(ctx context.Context, _ *engine.Conn, _ engine.Message) error {
 		require.Equal(t, ctx.Value(t0{}), engine.ReceivedAt(ctx), "the handler can ask, too, through any wrapping")
 		entered <- struct{}{}
@@ -82,11 +82,16 @@ func TestReceivedAtOnWorkers(t *testing.T) {
 	other.Send(frame.Ping, nil)
 	other.ReadFrame()
 	read := time.Now()
+	other.SendText("waits behind it")
+	other.Send(frame.Ping, nil)
+	other.ReadFrame()
+	readNext := time.Now()
 	close(release)
-	list := seen.take(t, 2)
+	list := seen.take(t, 3)
 	within(t, started, list[0].received, list[0].began)
 	within(t, started, list[1].received, read)
 	require.GreaterOrEqual(t, list[1].began.Sub(list[1].received), list[1].began.Sub(read))
+	within(t, read, list[2].received, readNext)
 }
 
 // One read, many messages: all have the same time, so that those behind have waited for
