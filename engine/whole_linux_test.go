@@ -187,6 +187,53 @@ func TestWholeWaiting(t *testing.T) {
 	}
 }
 
+// seenPayloads shows what interceptors are given.
+type seenPayloads struct {
+	interceptors.InboundOnly
+	mu   sync.Mutex
+	list []string
+}
+
+func (p *seenPayloads) InterceptInbound(ctx context.Context, in engine.Message, next *interceptors.InboundNext) error {
+	p.mu.Lock()
+	p.list = append(p.list, string(in.Data))
+	p.mu.Unlock()
+	return next.Run(ctx, in)
+}
+
+// Pings that interceptors see keep their payload and their place while they wait.
+func TestWholePingEvents(t *testing.T) {
+	entered, open := make(chan struct{}, 1), make(chan struct{})
+	t.Cleanup(sync.OnceFunc(func() { close(open) }))
+	cfg := oneLoop()
+	cfg.Workers = 1
+	seen := new(seenPayloads)
+	s := enginetest.Start(t, cfg, with(engine.Handler{OnMessage: func(_ context.Context, _ *engine.Conn, m engine.Message) error {
+		if string(m.Data) == "hold" {
+			entered <- struct{}{}
+			<-open
+		}
+		return nil
+	}}, interceptors.Only(interceptors.InboundData|interceptors.InboundPing, seen)))
+	c := s.Dial()
+	c.SendText("hold")
+	<-entered
+	want := []string{"hold"}
+	for _, text := range []string{"one", "two", "six", "ten"} {
+		c.Send(frame.Ping, []byte(text))
+		c.ReadFrame() // it has been read
+		want = append(want, text)
+	}
+	c.SendText("end")
+	want = append(want, "end")
+	open <- struct{}{}
+	c.Hangup()
+	s.AwaitOpen(0)
+	seen.mu.Lock()
+	defer seen.mu.Unlock()
+	require.Equal(t, want, seen.list)
+}
+
 // Of texts that come together the first that is not UTF-8 ends the connection, behind the
 // answers to those before it.
 func TestWholeText(t *testing.T) {
