@@ -23,7 +23,8 @@ type Hostile struct {
 	Kind HostileKind
 
 	// Count is how many there are at a time. When the server has ended one, another
-	// takes its place. 0: 10. At most MaxConnections.
+	// takes its place, 50 ms after the first began at the earliest. 0: 10. At most
+	// MaxConnections.
 	Count int
 }
 
@@ -159,15 +160,21 @@ func bomb() []byte {
 	return append(b, 0)
 }
 
+// attackEvery is how long after one peer has begun the next takes its place at the earliest. It
+// is longer than most servers take to end one, so that a quick server does not have to
+// bear more of them than a slow one.
+const attackEvery = 50 * time.Millisecond
+
 // run is one peer after the other.
 func (a *hostility) run(ctx context.Context) {
 	for ctx.Err() == nil {
+		next := time.Now().Add(attackEvery)
 		end := a.once(ctx)
 		a.mu.Lock()
 		a.result.Attempts++
 		a.result.Ends[end]++
 		a.mu.Unlock()
-		pause(ctx, 10*time.Millisecond) // or it would be a storm of connections
+		pause(ctx, time.Until(next))
 	}
 }
 
