@@ -124,8 +124,7 @@ type pulled struct {
 	rejected bool    // a message could not be unpacked
 
 	// guarded by the connection's mu
-	last     arrival // its memory is valid until the next Receive
-	has      bool    // last is set
+	last     arrival // its memory is valid until the next Receive; without data: there is none
 	end      bool    // Receive has found nothing more
 	returned bool    // the functions given to Go have returned
 }

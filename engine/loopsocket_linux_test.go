@@ -462,12 +462,9 @@ func TestLoopHandlesLargeAtOnce(t *testing.T) {
 	r.c.ep, r.c.call.conn = e.endpoint, r.c
 	r.c.transport.init(r.c, &frame.Rules{ExpectMask: true, MaxMessage: 1 << 20}, nil)
 	r.s.state = reading
-	send := func(sizes ...int) (want int) {
-		var b []byte
-		for _, size := range sizes {
-			b = frame.AppendHeader(b, frame.Header{Fin: true, Opcode: frame.Binary, Masked: true, Length: int64(size)})
-			b = append(b, make([]byte, size)...)
-		}
+	send := func(size int) (want int) {
+		b := frame.AppendHeader(nil, frame.Header{Fin: true, Opcode: frame.Binary, Masked: true, Length: int64(size)})
+		b = append(b, make([]byte, size)...)
 		_, err := r.peer.Write(b)
 		require.NoError(t, err)
 		return int(r.c.transport.total) + len(b)

@@ -80,11 +80,11 @@ func (c *Conn) receiveNext(ctx context.Context) (Message, error) {
 func (c *Conn) releaseLast() {
 	c.mu.Lock()
 	m := c.pulled.last
-	if !c.pulled.has {
+	if m.data == nil {
 		c.mu.Unlock()
 		return
 	}
-	c.pulled.last, c.pulled.has = arrival{}, false
+	c.pulled.last = arrival{}
 	c.messages--
 	c.bytes -= m.data.Len()
 	c.settleInboundLocked()
@@ -99,7 +99,7 @@ func (c *Conn) awaitMessage(ctx context.Context) (arrival, error) {
 		c.work.append(&c.inbox)
 		if !c.work.empty() {
 			m, read := c.work.pop()
-			c.pulled.last, c.pulled.has, c.call.read = m, true, read
+			c.pulled.last, c.call.read = m, read
 			c.mu.Unlock()
 			return m, nil
 		}

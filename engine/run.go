@@ -50,7 +50,7 @@ func (c *Conn) answersLocked() bool {
 // and has returned, or there is none.
 func (c *Conn) pulledLocked() bool {
 	p := c.pulled
-	return c.inbox.empty() && c.work.empty() && (p.end || c.background == 0 && !c.receiving && (p.returned || !p.has))
+	return c.inbox.empty() && c.work.empty() && (p.end || c.background == 0 && !c.receiving && (p.returned || p.last.data == nil))
 }
 
 // handlesLocked reports whether messages wait for OnMessage.

@@ -204,7 +204,7 @@ func (p *seenPayloads) InterceptInbound(ctx context.Context, in engine.Message, 
 // Pings that interceptors see keep their payload and their place while they wait.
 func TestWholePingEvents(t *testing.T) {
 	entered, open := make(chan struct{}, 1), make(chan struct{})
-	t.Cleanup(sync.OnceFunc(func() { close(open) }))
+	t.Cleanup(func() { close(open) })
 	cfg := oneLoop()
 	cfg.Workers = 1
 	seen := new(seenPayloads)
