@@ -251,17 +251,13 @@ func (l *loop) drop(s *loopSocket) {
 	switch {
 	case err != nil:
 		l.dropped(s)
-	case n == 0:
-	case t.drop(n):
-		s.state = napping
-		time.AfterFunc(discardPause, func() { s.post(todoNapOver) })
-	default:
-		t.giveBack()
-		if t.peerDone() {
-			l.dropped(s)
-		} else if s.readable {
-			l.serveAgain(s)
+	case n > 0:
+		if pause := t.drop(n); pause > 0 {
+			s.state = napping
+			time.AfterFunc(pause, func() { s.post(todoNapOver) })
+			return
 		}
+		l.dropped(s)
 	}
 }
 

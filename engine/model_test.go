@@ -70,18 +70,24 @@ func (w *world) settle() {
 	}
 }
 
-// discards reports whether there is something to read that is for nobody.
+// discards reports whether its reader drops what is for nobody, or rests from that.
 func (p *party) discards() bool {
 	if p.c == nil || !p.c.deaf.Load() {
 		return false
 	}
+	p.mu.Lock()
 	p.c.mu.Lock()
-	done := p.c.readDone
+	done := !p.c.opened || p.c.readDone || p.detainedLocked()
 	p.c.mu.Unlock()
+	p.mu.Unlock()
 	p.s.mu.Lock()
 	defer p.s.mu.Unlock()
-	return !done && p.s.closes == 0 && len(p.s.in) > 0
+	return !done && (!p.s.waits && !p.s.parked || p.s.closes == 0 && len(p.s.in) > 0)
 }
+
+// detainedLocked reports whether its reader does something else: it waits for room, or for a
+// handler. p.mu and c.mu are held.
+func (p *party) detainedLocked() bool { return p.c.paused || p.ep.inline && p.waiting > 0 }
 
 func runModel(t *testing.T, seed uint64) {
 	w := newWorld(t, seed)
@@ -1480,7 +1486,7 @@ func (p *party) checkProgress() {
 		return
 	}
 	waiting := p.waiting > 0
-	detained := c.paused || p.ep.inline && waiting // the reader
+	detained := p.detainedLocked()
 	writable := s.room != 0 && s.outErr == nil && s.closes == 0
 	switch {
 	case c.run == parked && c.wantsLocked():

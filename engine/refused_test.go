@@ -3,8 +3,10 @@ package engine_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -110,5 +112,55 @@ func TestRefusedEndsAtOnce(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A peer that goes on sending costs ever less, whatever it sends at a time: in virtual time the
+// bytes that are read of it before CloseTimeout are counted. One that only sends what it had
+// begun gets rid of 6 MiB even so, at the pace of TLS.
+func TestRefusedFloodIsSlowed(t *testing.T) {
+	for chunk, bounds := range map[int][2]int{
+		100:     {400_000, 600_000}, // a read each millisecond
+		4 << 10: {6 << 20, 9 << 20},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			s := enginetest.StartMemory(t, engine.Config{CloseTimeout: 5 * time.Second}, onMessage(echo))
+			c := s.Dial()
+			c.Write(fText("\xff"))
+			code, _ := c.ReadClose()
+			require.Equal(t, frame.CloseInvalidPayload, code)
+			c.Link().Out.SetChunk(chunk)
+			c.Link().Out.SetBuffer(chunk)
+			sent := flood(c, chunk)
+			require.Greater(t, sent, bounds[0])
+			require.Less(t, sent, bounds[1])
+			s.AwaitOpen(0)
+		})
+	}
+}
+
+// So it is on sockets, where a flood comes in pieces as large as the system likes.
+func TestRefusedFloodIsSlowedOnSockets(t *testing.T) {
+	const most = 25 << 20 // 14 read, the others in the system; at a steady pace 64 would be read
+	s := enginetest.Start(t, engine.Config{CloseTimeout: 2 * time.Second}, onMessage(echo))
+	for _, size := range []int{3900, 64 << 10} {
+		c := s.Dial()
+		c.Write(fText("\xff"))
+		code, _ := c.ReadClose()
+		require.Equal(t, frame.CloseInvalidPayload, code)
+		require.Less(t, flood(c, size), most)
+		s.AwaitOpen(0)
+	}
+}
+
+// flood sends pings, some bytes of them at a time, until the server has had enough, and
+// returns how many bytes that were.
+func flood(c *enginetest.Client, size int) (sent int) {
+	pings := slices.Concat(slices.Repeat([][]byte{fPing(strings.Repeat("x", 94))}, size/100)...)
+	for {
+		n, err := c.Conn.Write(pings)
+		if sent += n; err != nil {
+			return sent
+		}
 	}
 }

@@ -14,9 +14,14 @@ import (
 // into gws's buffer. Below, one read into ours brings the next frames, too.
 const directRead = 8 << 10
 
-// discardPause lets a peer get rid of some 30 MB a second, in the buffers of the
-// default size: enough for one that has only just begun a message too big.
-const discardPause = time.Millisecond
+// A peer whose connection is ending may still send what it has begun, and what is in the
+// systems' buffers, which is some MB. In buffers of the default size it gets rid of 30 MB a
+// second at first, and of 24 MB in five seconds: a read costs it more time with every
+// discardFree that it has sent. Under TLS, which is read 4 KiB at a time, it is 7 MB.
+const (
+	discardPause = time.Millisecond
+	discardFree  = 2 << 20
+)
 
 var (
 	// errEnding makes gws leave its loop when the connection is ending.
@@ -53,6 +58,7 @@ type transport struct {
 	peerClose *gws.CloseError // from the close frame that the peer sent
 	gwsCode   frame.CloseCode // from the close frame that gws wrote
 
+	dropped    int64  // bytes that have been read for nobody
 	kept       uint16 // bytes at the front of buf that have been scanned and wait for the rest of their frame
 	closeSeen  bool   // the header of the peer's close frame has passed
 	astray     bool   // where the next frame begins is not known
@@ -422,9 +428,9 @@ func (t *transport) giveBack() {
 
 // discard reads and drops until the peer has said its last: its close frame with
 // nothing behind it, or EOF. Closing the socket with bytes unread would answer them
-// with a reset, and the peer might never read our close frame (RFC 6455 §7.1.1). A peer that goes on
-// sending is read from at discardPause a buffer, so that a flood which has been
-// refused does not cost as much as one that has not.
+// with a reset, and the peer might never read our close frame (RFC 6455 §7.1.1). A peer that
+// goes on sending is read from ever less often, so that a flood which has been refused does not
+// cost as much as one that has not.
 func (t *transport) discard() {
 	t.dropAll()
 	defer t.giveBack()
@@ -433,9 +439,7 @@ func (t *transport) discard() {
 		if err != nil {
 			return
 		}
-		if t.drop(n) {
-			time.Sleep(discardPause)
-		}
+		time.Sleep(t.drop(n))
 	}
 }
 
@@ -448,15 +452,15 @@ func (t *transport) dropAll() {
 	}
 }
 
-// drop takes n bytes that have been read. It returns true if the next ones should
-// wait.
-func (t *transport) drop(n int) (flood bool) {
+// drop takes n bytes that have been read, and says how long to wait before the next read.
+func (t *transport) drop(n int) time.Duration {
 	t.overlook(t.buf.B[:n])
-	if n < smallestBuffer || t.peerDone() {
-		return false
+	if t.peerDone() {
+		return 0
 	}
 	t.giveBack()
-	return true
+	t.dropped += int64(n)
+	return discardPause * time.Duration(1+t.dropped/discardFree)
 }
 
 // overlook follows frames that are for nobody. A limit that has been exceeded, or text that is
