@@ -200,8 +200,9 @@ func (e *Engine) newEndpoint(ep Endpoint) *endpoint {
 	if p.ping > 0 && p.idle > 0 && p.idle <= p.ping {
 		panic(fmt.Sprintf("engine: an Endpoint's IdleTimeout, %v, is not more than its PingInterval, %v: quiet peers would be ended before they are pinged", p.idle, p.ping))
 	}
+	end := &chainEnd{p: p}
 	for op := range frame.Opcode(opcodes) {
-		p.inbound[op], p.outbound[op] = chain.InboundFor(op, p.receive), chain.OutboundFor(op, sendOut)
+		p.inbound[op], p.outbound[op] = chain.InboundFor(op, end), chain.OutboundFor(op, end)
 	}
 	if p.sees&interceptors.InboundData == 0 {
 		p.direct = ep.Handler.OnMessage
@@ -212,8 +213,15 @@ func (e *Engine) newEndpoint(ep Endpoint) *endpoint {
 // opcodes is how many there are: they have 4 bits (RFC 6455 §5.2).
 const opcodes = 16
 
-// receive is the end of the inbound chain.
-func (p *endpoint) receive(ctx context.Context, in Message) error {
+// A chainEnd is what both chains of an endpoint lead to.
+type chainEnd struct {
+	interceptors.Passthrough
+	p *endpoint
+}
+
+// InterceptInbound hands a message to the handler, or to who is in Receive.
+func (e *chainEnd) InterceptInbound(ctx context.Context, in Message, _ *interceptors.InboundNext) error {
+	p := e.p
 	if in.Type != frame.Text && in.Type != frame.Binary {
 		return nil
 	}

@@ -42,8 +42,8 @@ func (r *outRun) Value(key any) any {
 // errForeignContext: there is no telling which connection a message belongs to.
 var errForeignContext = errors.New("engine: an interceptor has called next.Run with a context that is not derived from its own")
 
-// sendOut is the end of every outbound chain.
-func sendOut(ctx context.Context, out interceptors.Outbound) error {
+// InterceptOutbound sends a message, as its run says.
+func (*chainEnd) InterceptOutbound(ctx context.Context, out interceptors.Outbound, _ *interceptors.OutboundNext) error {
 	r, ok := ctx.(*outRun)
 	if !ok { // an interceptor has derived another from it
 		if r, ok = ctx.Value(outRunKey{}).(*outRun); !ok {

@@ -67,9 +67,13 @@ func (c Chain) Admit(r *http.Request) error {
 // Composing happens here, once: call it when an endpoint is set up, not per
 // message. Running the result allocates nothing. It panics if final is nil.
 func (c Chain) Inbound(final InboundFunc) InboundFunc {
+	if final == nil {
+		panic("interceptors: an inbound chain needs a final function: the handler of the message")
+	}
+	end := &inboundEnd{final: final}
 	var byType [lastOpcode + 1]*InboundNext
 	for op := range byType {
-		byType[op] = c.InboundFor(frame.Opcode(op), final)
+		byType[op] = c.InboundFor(frame.Opcode(op), end)
 	}
 	return func(ctx context.Context, in Inbound) error {
 		in.Data = slices.Clip(in.Data)
@@ -80,12 +84,10 @@ func (c Chain) Inbound(final InboundFunc) InboundFunc {
 const lastOpcode = 0xf
 
 // InboundFor is [Chain.Inbound] for messages of one type only, whose Data has no spare
-// capacity: an append must not reach into it.
-func (c Chain) InboundFor(op frame.Opcode, final InboundFunc) *InboundNext {
-	if final == nil {
-		panic("interceptors: an inbound chain needs a final function: the handler of the message")
-	}
-	head := &InboundNext{step: &inboundEnd{final: final}}
+// capacity: an append must not reach into it. The chain ends with end, which gets nil as its
+// next; being called as the others are costs less than a function.
+func (c Chain) InboundFor(op frame.Opcode, end Interceptor) *InboundNext {
+	head := &InboundNext{step: end}
 	for _, i := range slices.Backward(c.list) {
 		if kindsOf(i).SeesInbound(op) {
 			head = &InboundNext{step: bare(i), next: head}
@@ -98,9 +100,13 @@ func (c Chain) InboundFor(op frame.Opcode, final InboundFunc) *InboundNext {
 // interceptors that see its kind, in the reverse of the order of registration, and
 // then final. The rest is as with [Chain.Inbound].
 func (c Chain) Outbound(final OutboundFunc) OutboundFunc {
+	if final == nil {
+		panic("interceptors: an outbound chain needs a final function: the sending of the message")
+	}
+	end := &outboundEnd{final: final}
 	var byType [lastOpcode + 1]*OutboundNext
 	for op := range byType {
-		byType[op] = c.OutboundFor(frame.Opcode(op), final)
+		byType[op] = c.OutboundFor(frame.Opcode(op), end)
 	}
 	return func(ctx context.Context, out Outbound) error {
 		out.Data = slices.Clip(out.Data)
@@ -108,13 +114,10 @@ func (c Chain) Outbound(final OutboundFunc) OutboundFunc {
 	}
 }
 
-// OutboundFor is [Chain.Outbound] for messages of one type only, whose Data has no spare
-// capacity: an append must not reach into it.
-func (c Chain) OutboundFor(op frame.Opcode, final OutboundFunc) *OutboundNext {
-	if final == nil {
-		panic("interceptors: an outbound chain needs a final function: the sending of the message")
-	}
-	head := &OutboundNext{step: &outboundEnd{final: final}}
+// OutboundFor is [Chain.Outbound] for messages of one type only, and with an end, as with
+// [Chain.InboundFor].
+func (c Chain) OutboundFor(op frame.Opcode, end Interceptor) *OutboundNext {
+	head := &OutboundNext{step: end}
 	for _, i := range c.list {
 		if kindsOf(i).SeesOutbound(op) {
 			head = &OutboundNext{step: bare(i), next: head}
