@@ -23,7 +23,8 @@ type Hostile struct {
 	Kind HostileKind
 
 	// Count is how many there are at a time. When the server has ended one, another
-	// takes its place, 50 ms after the first began at the earliest. 0: 10. At most
+	// takes its place, 50 ms after the first began at the earliest, 500 ms for
+	// HostileFragments. 0: 10. At most
 	// MaxConnections.
 	Count int
 }
@@ -160,15 +161,20 @@ func bomb() []byte {
 	return append(b, 0)
 }
 
-// attackEvery is how long after one peer has begun the next takes its place at the earliest. It
-// is longer than most servers take to end one, so that a quick server does not have to
-// bear more of them than a slow one.
-const attackEvery = 50 * time.Millisecond
+// every is how long after one peer has begun the next takes its place at the earliest. It is
+// longer than most servers take to end one, so that a quick server does not have to bear
+// more of them than a slow one.
+func (k HostileKind) every() time.Duration {
+	if k == HostileFragments { // tens of thousands of frames
+		return 500 * time.Millisecond
+	}
+	return 50 * time.Millisecond
+}
 
 // run is one peer after the other.
 func (a *hostility) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		next := time.Now().Add(attackEvery)
+		next := time.Now().Add(a.Kind.every())
 		end := a.once(ctx)
 		a.mu.Lock()
 		a.result.Attempts++

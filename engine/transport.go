@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"math"
 	"os"
 	"time"
 
@@ -14,14 +15,10 @@ import (
 // into gws's buffer. Below, one read into ours brings the next frames, too.
 const directRead = 8 << 10
 
-// A peer whose connection is ending may still send what it has begun, and what is in the
-// systems' buffers, which is some MB. In buffers of the default size it gets rid of 30 MB a
-// second at first, and of 24 MB in five seconds: a read costs it more time with every
-// discardFree that it has sent. Under TLS, which is read 4 KiB at a time, it is 7 MB.
-const (
-	discardPause = time.Millisecond
-	discardFree  = 2 << 20
-)
+// discardPause is between two reads of what is for nobody. In buffers of the default size a
+// peer gets rid of 6 MB a second, and of 30 MB before the default CloseTimeout: more than it can
+// have on its way when it reads our close frame. Under TLS it is half of that.
+const discardPause = 5 * time.Millisecond
 
 var (
 	// errEnding makes gws leave its loop when the connection is ending.
@@ -58,13 +55,13 @@ type transport struct {
 	peerClose *gws.CloseError // from the close frame that the peer sent
 	gwsCode   frame.CloseCode // from the close frame that gws wrote
 
-	dropped    int64  // bytes that have been read for nobody
 	kept       uint16 // bytes at the front of buf that have been scanned and wait for the rest of their frame
 	closeSeen  bool   // the header of the peer's close frame has passed
 	astray     bool   // where the next frame begins is not known
 	data       bool   // the last header was that of a data frame
 	fragmented bool   // the message coming in is
 	compressed bool   // likewise
+	flood      bool   // it has sent what is for nobody
 	side       bool   // a side lane reads until the message is over
 }
 
@@ -373,6 +370,9 @@ func (t *transport) lend(most int) []byte {
 		return t.buf.B[t.kept:cap(t.buf.B)]
 	}
 	from := t.front() + t.held()
+	if t.flood {
+		most = math.MaxInt // it does not wait for long
+	}
 	size := from + min(most, t.c.e.cfg.ReadBufferBytes-from)
 	if t.buf != nil && cap(t.buf.B) < size {
 		t.giveBack() // held what had come with the handshake
@@ -429,7 +429,7 @@ func (t *transport) giveBack() {
 // discard reads and drops until the peer has said its last: its close frame with
 // nothing behind it, or EOF. Closing the socket with bytes unread would answer them
 // with a reset, and the peer might never read our close frame (RFC 6455 §7.1.1). A peer that
-// goes on sending is read from ever less often, so that a flood which has been refused does not
+// goes on sending is read from at discardPause a buffer, so that a flood which has been refused does not
 // cost as much as one that has not.
 func (t *transport) discard() {
 	t.dropAll()
@@ -459,8 +459,8 @@ func (t *transport) drop(n int) time.Duration {
 		return 0
 	}
 	t.giveBack()
-	t.dropped += int64(n)
-	return discardPause * time.Duration(1+t.dropped/discardFree)
+	t.flood = true
+	return discardPause
 }
 
 // overlook follows frames that are for nobody. A limit that has been exceeded, or text that is
