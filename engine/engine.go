@@ -37,15 +37,16 @@ type Engine struct {
 	loops     *loops // nil: every connection has a reader goroutine
 	lot       *lot
 
-	pool       frame.Pool
-	clock      clock
-	registry   registry
-	lanes      lanes
-	counters   counters
-	goroutines group        // everything the engine has started, workers apart
-	background atomic.Int64 // functions given to Conn.Go
-	bulkFrom   int64        // the constant, or what a test has set before the first connection
-	granted    atomic.Int64 // announced bytes that are allocated, and that have not come
+	pool         frame.Pool
+	clock        clock
+	registry     registry
+	lanes        lanes
+	counters     counters
+	goroutines   group         // everything the engine has started, workers apart
+	background   atomic.Int64  // functions given to Conn.Go
+	bulkFrom     int64         // the constant, or what a test has set before the first connection
+	discardPause time.Duration // likewise
+	granted      atomic.Int64  // announced bytes that are allocated, and that have not come
 
 	draining atomic.Bool // no more upgrades
 	stopOnce sync.Once
@@ -86,12 +87,13 @@ func New(cfg Config, ep Endpoint) (*Engine, error) {
 		return nil, fmt.Errorf("engine: %w", err)
 	}
 	e := &Engine{
-		cfg:      cfg,
-		origins:  newOrigins(cfg.AllowedOrigins),
-		executor: x,
-		bulkFrom: bulkFrom,
-		empty:    make(chan struct{}),
-		stopped:  make(chan struct{}),
+		cfg:          cfg,
+		origins:      newOrigins(cfg.AllowedOrigins),
+		executor:     x,
+		bulkFrom:     bulkFrom,
+		discardPause: discardPause,
+		empty:        make(chan struct{}),
+		stopped:      make(chan struct{}),
 	}
 	e.pool.Count = cfg.CountBuffers
 	e.server = e.newRole(false)

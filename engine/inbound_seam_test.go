@@ -126,6 +126,7 @@ func newSeam(t testing.TB, limit int, granted int64) *seam {
 		InboxMessages: 8, ReadBufferBytes: smallestBuffer, CountBuffers: true, Logger: slog.New(slog.DiscardHandler),
 	}, Endpoint{})
 	require.NoError(t, err)
+	e.discardPause = 0 // a source here gives a piece at a time
 	e.granted.Add(granted)
 	s := &seam{e: e, eps: map[string]*endpoint{}}
 	push := Handler{OnMessage: s.onMessage, OnClose: s.onClose}

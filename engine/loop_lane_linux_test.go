@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/penstock-ws/penstock/engine"
@@ -431,4 +433,50 @@ func TestLoopReadsFloodToItsEnd(t *testing.T) {
 	c.Write(fBinary(string(pattern(4 << 20))))
 	c.ExpectClose(frame.CloseMessageTooBig)
 	s.AwaitOpen(0)
+}
+
+// So are several at once, and beside a connection that never lets the loop rest.
+func TestLoopReadsFloodsBesideABusyOne(t *testing.T) {
+	for _, busy := range []bool{false, true} {
+		cfg := oneLoop()
+		cfg.CloseTimeout = time.Hour
+		s := enginetest.Start(t, cfg, engine.Endpoint{Inline: true, Handler: engine.Handler{OnMessage: func(context.Context, *engine.Conn, engine.Message) error {
+			time.Sleep(20 * time.Microsecond) // the peer is faster
+			return nil
+		}}})
+		stop, over := make(chan struct{}), make(chan struct{})
+		b := s.Dial()
+		go func() { // ends with stop
+			defer close(over)
+			messages := bytes.Repeat(fBinary(string(pattern(1000))), 100)
+			for busy {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if b.TryWrite(messages) != nil {
+					return
+				}
+			}
+		}()
+		var floods [3]*enginetest.Client
+		for i := range floods {
+			floods[i] = s.Dial()
+		}
+		var all sync.WaitGroup
+		for _, c := range floods {
+			all.Go(func() { // ends when the server has read it
+				assert.NoError(t, c.TryWrite(fBinary(string(pattern(2<<20)))))
+			})
+		}
+		all.Wait()
+		for _, c := range floods {
+			c.ExpectClose(frame.CloseMessageTooBig)
+		}
+		s.AwaitOpen(1)
+		close(stop)
+		<-over
+		b.Close()
+	}
 }

@@ -46,6 +46,7 @@ type loop struct {
 	list      []*loopSocket // the memory of work
 	again     []*loopSocket // to be served in the next: their turn ended before they were drained
 	collected bool          // what was posted has been served, and epoll is to be asked
+	naps      []nap         // in the order of their ends
 	slots     []*loopSocket
 	free      []int32
 	live      int
@@ -176,7 +177,7 @@ func (l *loop) mayGoOn(s *loopSocket) bool {
 // false if the loop is to end.
 func (l *loop) awaitLane() bool {
 	for !l.goAhead() {
-		_ = l.raw.Read(l.poll) // fails only if it is closed, which is done here
+		_ = l.raw.Read(l.poll) // fails only if a nap is over
 		if l.lane.conn != nil || l.over {
 			break
 		}
@@ -274,6 +275,9 @@ func (l *loop) mayRest() bool {
 // collect makes what has been posted the work of this turn.
 func (l *loop) collect() {
 	l.collected = true
+	if len(l.naps) > 0 {
+		l.endNaps()
+	}
 	clear(l.list)
 	l.list = append(l.list[:0], l.again...)
 	for _, s := range l.again {

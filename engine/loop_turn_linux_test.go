@@ -93,3 +93,23 @@ func TestLoopForgets(t *testing.T) {
 	}, 5*time.Second, 10*time.Millisecond)
 	require.NoError(t, e.Shutdown(context.Background()))
 }
+
+// Naps end with the turn that finds them over, whether or not the loop has anything else to
+// do, the first to begin first; those that something else has ended meanwhile are forgotten.
+func TestLoopNapsEndInTurn(t *testing.T) {
+	l, err := newLoop(new(Engine))
+	require.NoError(t, err)
+	defer l.letGo()
+	closed, first, second, later := new(loopSocket), new(loopSocket), new(loopSocket), new(loopSocket)
+	l.nap(closed, 0)
+	l.nap(first, 0)
+	l.nap(second, 0)
+	l.nap(later, time.Hour)
+	closed.state = released
+	busy := new(loopSocket)
+	l.serveAgain(busy)
+	l.collect()
+	require.Equal(t, []*loopSocket{busy, first, second}, l.work)
+	require.Equal(t, []loopState{released, dropping, dropping, napping}, []loopState{closed.state, first.state, second.state, later.state})
+	require.Len(t, l.naps, 1)
+}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"runtime"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -54,9 +55,6 @@ func (l *loop) serve(s *loopSocket) {
 	if todo&todoRoom != 0 && s.state == paused && !s.conn.pause() {
 		s.state = reading
 		l.feed(s)
-	}
-	if todo&todoNapOver != 0 && s.state == napping {
-		s.state = dropping
 	}
 	if todo&todoInterrupt != 0 && s.interrupted.Load() {
 		switch s.state {
@@ -248,17 +246,61 @@ func (l *loop) drop(s *loopSocket) {
 		return
 	}
 	n, err := s.attempt(t)
-	switch {
-	case err != nil:
+	if err != nil {
 		l.dropped(s)
-	case n > 0:
-		if pause := t.drop(n); pause > 0 {
-			s.state = napping
-			time.AfterFunc(pause, func() { s.post(todoNapOver) })
-			return
-		}
-		l.dropped(s)
+		return
 	}
+	if n == 0 {
+		return
+	}
+	switch pause := t.drop(n); {
+	case pause > 0:
+		l.nap(s, pause)
+	case t.peerDone():
+		l.dropped(s)
+	case s.readable:
+		l.serveAgain(s)
+	}
+}
+
+// A nap is a connection that is not read from for a while.
+type nap struct {
+	s     *loopSocket
+	until time.Time
+}
+
+// nap has a connection rest. All pauses are of one length, so the first to begin ends first.
+func (l *loop) nap(s *loopSocket, pause time.Duration) {
+	s.state = napping
+	l.naps = append(l.naps, nap{s, time.Now().Add(pause)})
+	if len(l.naps) == 1 {
+		l.alarm()
+	}
+}
+
+// endNaps gives those a turn whose naps are over.
+func (l *loop) endNaps() {
+	now, n := time.Now(), 0
+	for n < len(l.naps) && !l.naps[n].until.After(now) {
+		if s := l.naps[n].s; s.state == napping {
+			s.state = dropping
+			l.serveAgain(s)
+		}
+		n++
+	}
+	if n > 0 {
+		l.naps = slices.Delete(l.naps, 0, n)
+		l.alarm()
+	}
+}
+
+// alarm has the loop's wait end when the first nap does.
+func (l *loop) alarm() {
+	var at time.Time
+	if len(l.naps) > 0 {
+		at = l.naps[0].until
+	}
+	_ = l.epoll.SetReadDeadline(at) // fails only if it is closed, which is done here
 }
 
 func (l *loop) dropped(s *loopSocket) {

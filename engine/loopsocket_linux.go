@@ -57,7 +57,7 @@ const (
 	paused   // until there is room
 	sideways // lent to a side lane
 	dropping // what comes is for nobody
-	napping  // likewise, after a flood
+	napping  // likewise, but not just now
 	readOver // nothing more is read
 	released // the socket is closed
 )
@@ -70,7 +70,6 @@ const (
 	todoWrite
 	todoRun
 	todoRoom
-	todoNapOver
 	todoInterrupt
 	todoClose
 )

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"errors"
-	"math"
 	"os"
 	"time"
 
@@ -15,10 +14,13 @@ import (
 // into gws's buffer. Below, one read into ours brings the next frames, too.
 const directRead = 8 << 10
 
-// discardPause is between two reads of what is for nobody. In buffers of the default size a
-// peer gets rid of 6 MB a second, and of 30 MB before the default CloseTimeout: more than it can
-// have on its way when it reads our close frame. Under TLS it is half of that.
-const discardPause = 5 * time.Millisecond
+// Of what is for nobody a buffer is read, or some smaller pieces, and then none for discardPause:
+// with buffers of the default size a peer gets rid of 15 to 30 MB a second, enough for one that has
+// only just begun a message too big. A piece counts as discardLeast, however small it is.
+const (
+	discardPause = time.Millisecond
+	discardLeast = 256
+)
 
 var (
 	// errEnding makes gws leave its loop when the connection is ending.
@@ -55,13 +57,13 @@ type transport struct {
 	peerClose *gws.CloseError // from the close frame that the peer sent
 	gwsCode   frame.CloseCode // from the close frame that gws wrote
 
+	dropped    int32  // bytes read for nobody since the last pause
 	kept       uint16 // bytes at the front of buf that have been scanned and wait for the rest of their frame
 	closeSeen  bool   // the header of the peer's close frame has passed
 	astray     bool   // where the next frame begins is not known
 	data       bool   // the last header was that of a data frame
 	fragmented bool   // the message coming in is
 	compressed bool   // likewise
-	flood      bool   // it has sent what is for nobody
 	side       bool   // a side lane reads until the message is over
 }
 
@@ -370,9 +372,6 @@ func (t *transport) lend(most int) []byte {
 		return t.buf.B[t.kept:cap(t.buf.B)]
 	}
 	from := t.front() + t.held()
-	if t.flood {
-		most = math.MaxInt // it does not wait for long
-	}
 	size := from + min(most, t.c.e.cfg.ReadBufferBytes-from)
 	if t.buf != nil && cap(t.buf.B) < size {
 		t.giveBack() // held what had come with the handshake
@@ -428,9 +427,8 @@ func (t *transport) giveBack() {
 
 // discard reads and drops until the peer has said its last: its close frame with
 // nothing behind it, or EOF. Closing the socket with bytes unread would answer them
-// with a reset, and the peer might never read our close frame (RFC 6455 §7.1.1). A peer that
-// goes on sending is read from at discardPause a buffer, so that a flood which has been refused does not
-// cost as much as one that has not.
+// with a reset, and the peer might never read our close frame (RFC 6455 §7.1.1). A flood is read
+// in pauses, so that one which has been refused does not cost as much as one that has not.
 func (t *transport) discard() {
 	t.dropAll()
 	defer t.giveBack()
@@ -459,8 +457,12 @@ func (t *transport) drop(n int) time.Duration {
 		return 0
 	}
 	t.giveBack()
-	t.flood = true
-	return discardPause
+	t.dropped += int32(max(n, discardLeast))
+	if int(t.dropped) <= t.c.e.cfg.ReadBufferBytes/2 { // a read may be a little less than a buffer
+		return 0
+	}
+	t.dropped = 0
+	return t.c.e.discardPause
 }
 
 // overlook follows frames that are for nobody. A limit that has been exceeded, or text that is

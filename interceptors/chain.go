@@ -84,9 +84,10 @@ func (c Chain) Inbound(final InboundFunc) InboundFunc {
 const lastOpcode = 0xf
 
 // InboundFor is [Chain.Inbound] for messages of one type only, whose Data has no spare
-// capacity: an append must not reach into it. The chain ends with end, which gets nil as its
-// next; being called as the others are costs less than a function.
+// capacity: an append must not reach into it. The chain ends with end, which must not call its
+// next, for there is none; that it is called as the others are costs less than a function.
 func (c Chain) InboundFor(op frame.Opcode, end Interceptor) *InboundNext {
+	checkEnd(end)
 	head := &InboundNext{step: end}
 	for _, i := range slices.Backward(c.list) {
 		if kindsOf(i).SeesInbound(op) {
@@ -117,6 +118,7 @@ func (c Chain) Outbound(final OutboundFunc) OutboundFunc {
 // OutboundFor is [Chain.Outbound] for messages of one type only, and with an end, as with
 // [Chain.InboundFor].
 func (c Chain) OutboundFor(op frame.Opcode, end Interceptor) *OutboundNext {
+	checkEnd(end)
 	head := &OutboundNext{step: end}
 	for _, i := range c.list {
 		if kindsOf(i).SeesOutbound(op) {
@@ -124,4 +126,10 @@ func (c Chain) OutboundFor(op frame.Opcode, end Interceptor) *OutboundNext {
 		}
 	}
 	return head
+}
+
+func checkEnd(end Interceptor) {
+	if end == nil {
+		panic("interceptors: a chain needs an end: an interceptor that hands the message on")
+	}
 }
