@@ -172,7 +172,7 @@ func TestKindsOutboundOnlyRunsTheHandlerDirectly(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			modes(t, func(t *testing.T, inline bool) {
 				ep := with(engine.Handler{OnMessage: func(_ context.Context, c *engine.Conn, _ engine.Message) error {
-					if strings.Contains(string(debug.Stack()), "(*endpoint).receive") {
+					if strings.Contains(string(debug.Stack()), "(*chainEnd).InterceptInbound") {
 						return c.SendText("through the chain")
 					}
 					return c.SendText("directly")

@@ -177,7 +177,7 @@ func (l *loop) mayGoOn(s *loopSocket) bool {
 // false if the loop is to end.
 func (l *loop) awaitLane() bool {
 	for !l.goAhead() {
-		_ = l.raw.Read(l.poll) // fails only if a nap is over
+		l.wait()
 		if l.lane.conn != nil || l.over {
 			break
 		}
@@ -188,6 +188,16 @@ func (l *loop) awaitLane() bool {
 	return !l.over
 }
 
+// wait returns when there is something that woken cannot deal with, or when a nap is over.
+// That may be so at the outset, without woken having been called: with naps without end epoll would
+// never be asked.
+func (l *loop) wait() {
+	if l.raw.Read(l.poll) != nil {
+		l.awake()
+		l.pollOnce()
+	}
+}
+
 // woken is called by Go's poller, at first and when epoll has told of something. While it
 // returns false the wait stays open: what epoll tells of meanwhile is not forgotten, and
 // there is no need to ask once more before sleep. So all is served in here, up to a frame
@@ -196,10 +206,14 @@ func (l *loop) woken(uintptr) bool {
 	if !l.pollOnce() {
 		return false
 	}
-	l.mu.Lock()
-	l.asleep = false
-	l.mu.Unlock()
+	l.awake()
 	return l.goAhead()
+}
+
+func (l *loop) awake() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asleep = false
 }
 
 // goAhead serves all that there is. It returns false if there is nothing to do but to wait,
@@ -354,7 +368,7 @@ func (l *loop) letGo() {
 	for _, d := range l.idle {
 		close(d.jobs)
 	}
-	l.idle = nil
+	l.idle, l.naps = nil, nil
 }
 
 func (l *loop) watch(fd int, events uint32, slot, generation int32) error {

@@ -113,3 +113,28 @@ func TestLoopNapsEndInTurn(t *testing.T) {
 	require.Equal(t, []loopState{released, dropping, dropping, napping}, []loopState{closed.state, first.state, second.state, later.state})
 	require.Len(t, l.naps, 1)
 }
+
+// A wait ends when the first nap does, and asks epoll even if that was over before it began.
+func TestLoopWaitsForNaps(t *testing.T) {
+	l, err := newLoop(new(Engine))
+	require.NoError(t, err)
+	defer l.letGo()
+	first, second := new(loopSocket), new(loopSocket)
+	l.nap(first, time.Millisecond)
+	l.nap(second, 2*time.Millisecond)
+	for waits := 1; second.state == napping; waits++ {
+		require.LessOrEqual(t, waits, 2)
+		l.asleep = true
+		l.wait()
+		require.False(t, l.asleep)
+		require.Zero(t, l.n)
+		l.collect()
+		require.Equal(t, dropping, first.state)
+	}
+	l.nap(first, 0)
+	l.asleep = true
+	l.stop() // writes the eventfd
+	time.Sleep(time.Millisecond)
+	l.wait()
+	require.Equal(t, 1, l.n)
+}

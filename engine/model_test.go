@@ -82,7 +82,7 @@ func (p *party) discards() bool {
 	p.mu.Unlock()
 	p.s.mu.Lock()
 	defer p.s.mu.Unlock()
-	return !done && (!p.s.waits && !p.s.parked && !p.s.held || p.s.closes == 0 && len(p.s.in) > 0)
+	return !done && !p.s.held && (!p.s.waits && !p.s.parked || p.s.closes == 0 && len(p.s.in) > 0)
 }
 
 // detainedLocked reports whether its reader does something else: it waits for room, or for a

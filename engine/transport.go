@@ -19,7 +19,7 @@ const directRead = 8 << 10
 // only just begun a message too big. A piece counts as discardLeast, however small it is.
 const (
 	discardPause = time.Millisecond
-	discardLeast = 256
+	discardLeast = 1 << 10
 )
 
 var (
@@ -458,7 +458,7 @@ func (t *transport) drop(n int) time.Duration {
 	}
 	t.giveBack()
 	t.dropped += int32(max(n, discardLeast))
-	if int(t.dropped) <= t.c.e.cfg.ReadBufferBytes/2 { // a read may be a little less than a buffer
+	if int(t.dropped) <= min(t.c.e.cfg.ReadBufferBytes, defaultReadBuffer)/2 { // a read may be a little less than a buffer
 		return 0
 	}
 	t.dropped = 0
