@@ -24,8 +24,7 @@ type Hostile struct {
 
 	// Count is how many there are at a time. When the server has ended one, another
 	// takes its place, 50 ms after the first began at the earliest, 500 ms for
-	// HostileFragments. 0: 10. At most
-	// MaxConnections.
+	// HostileFragments. 0: 10. At most MaxConnections.
 	Count int
 }
 

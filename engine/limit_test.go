@@ -81,6 +81,7 @@ func TestLimitInboundOver(t *testing.T) {
 				err := end.await(t)
 				assert.Equal(t, frame.CloseMessageTooBig, err.Code)
 				assert.False(t, err.Remote)
+				s.AwaitOpen(0)
 				enginetest.Await(t, func() bool { return s.Engine.Stats().Connections == 0 }, "behind OnClose it should be let go of")
 				assert.EqualValues(t, 1, s.Engine.Stats().Violations)
 				assert.Empty(t, called)

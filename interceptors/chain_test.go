@@ -44,6 +44,8 @@ func TestChainNilInterceptorPanicsWithItsPosition(t *testing.T) {
 	assert.Panics(t, func() { interceptors.NewChain().Append(nil) })
 	assert.Panics(t, func() { interceptors.NewChain().Inbound(nil) })
 	assert.Panics(t, func() { interceptors.NewChain().Outbound(nil) })
+	assert.Panics(t, func() { interceptors.NewChain().InboundFor(frame.Text, nil) })
+	assert.Panics(t, func() { interceptors.NewChain().OutboundFor(frame.Text, nil) })
 }
 
 func TestChainAllocatesNothing(t *testing.T) {
