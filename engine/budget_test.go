@@ -212,6 +212,7 @@ func TestBudgetStarved(t *testing.T) {
 		c := s.Dial()
 		conn := <-open
 		for range 3 {
+			enginetest.Await(t, func() bool { return budget.Used() == backpressure.Footprint }, "what has been written should be given back")
 			leave := others(budget, 100_000)
 			require.Equal(t, engine.ErrCongested, conn.SendBytes(pattern(200_000)))
 			require.Equal(t, engine.ErrCongested, conn.SendText("small ones, too: the order counts"))
