@@ -403,7 +403,7 @@ func TestConcurrentSenders(t *testing.T) {
 	const senders, each = 8, 500
 	y := new(tally)
 	s := enginetest.Start(t, engine.Config{}, silent(y))
-	c := start(t, reconnect.Config{Target: s.URL(), MinWait: 1, OutboxMessages: 100})
+	c := start(t, reconnect.Config{Target: s.URL(), MinWait: 1, MaxWait: time.Millisecond, OutboxMessages: 100})
 	var wg sync.WaitGroup
 	for i := range senders {
 		wg.Go(func() {

@@ -47,7 +47,13 @@ func TestMeasure(t *testing.T) {
 		t.Skip("memory is read from /proc")
 	}
 	raw := filepath.Join(t.TempDir(), "raw.json")
-	table, log, code := command(t, "-peers", "penstock,gws", "-rounds", "2", "-duration", "50ms", "-warmup", "10ms", "-idle", "50", "-json", raw)
+	var table, log string
+	code := -1
+	for _, window := range []string{"50ms", "300ms", "2s"} { // on a busy machine nothing may come back within a short one
+		if table, log, code = command(t, "-peers", "penstock,gws", "-rounds", "2", "-duration", window, "-warmup", "10ms", "-idle", "50", "-json", raw); code == 0 {
+			break
+		}
+	}
 	if code != 0 {
 		t.Fatalf("exit %d: %s", code, log)
 	}
