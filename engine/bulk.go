@@ -50,19 +50,19 @@ func (t *transport) inBulk() *bulk {
 	return &t.more.bulk
 }
 
-// rest is the memory for what is still to come of the bulk, and the room behind it: with
-// the last bytes of a bulk come the first of what follows, and there is no need to ask
-// whether there is more.
-func (k *bulk) rest() []byte {
+// rest is the memory for at most so many bytes of what is still to come of the bulk, and the
+// room behind it: with the last bytes of a bulk come the first of what follows, and there is
+// no need to ask whether there is more.
+func (k *bulk) rest(most int) []byte {
 	b := k.buf.B[len(k.buf.B):cap(k.buf.B)]
-	return b[:min(len(b), bulkRead)]
+	return b[:min(len(b), most, bulkRead)]
 }
 
 // addBulk takes n bytes that have been read into the bulk's rest. When all of it is there,
 // its stand-in is in the buffer, and what came behind it.
 func (t *transport) addBulk(n int) {
 	k := &t.more.bulk
-	fresh := k.rest()[:n]
+	fresh := k.rest(n)
 	t.c.tap(fresh)
 	own := int(min(int64(n), t.scanner.Remaining()))
 	t.putBulk(own)

@@ -7,7 +7,9 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -215,5 +217,32 @@ func TestBulkWaitsForRoom(t *testing.T) {
 		require.Len(t, c.ReadMessage().Data, 16<<20)
 		require.Equal(t, size, <-got)
 		c.Hangup()
+	})
+}
+
+// What is read together with the end of a large message goes beyond the bounds of the inbox by a
+// read buffer at the most, though the message's own buffer may have more room.
+func TestBulkInboxBound(t *testing.T) {
+	const size, small, smalls, buffer = 270_000, 1000, 200, 4 << 10 // in a buffer of 512 KiB
+	synctest.Test(t, func(t *testing.T) {
+		leave := make(chan struct{})
+		release := sync.OnceFunc(func() { close(leave) })
+		cfg := engine.Config{InboxBytes: 1, ReadBufferBytes: buffer}
+		s := enginetest.StartMemory(t, cfg, onMessage(func(context.Context, *engine.Conn, engine.Message) error { <-leave; return nil }))
+		t.Cleanup(release)
+		c := s.Dial()
+		c.Link().Out.SetBuffer(1 << 20)
+		b := c.Frame(frame.Header{Fin: true, Opcode: frame.Binary}, pattern(size))
+		for range smalls {
+			b = append(b, c.Frame(frame.Header{Fin: true, Opcode: frame.Binary}, pattern(small))...)
+		}
+		c.Write(b)
+		synctest.Wait()
+		in := s.Engine.Stats().BytesIn
+		require.GreaterOrEqual(t, in, uint64(size))
+		require.LessOrEqual(t, in, uint64(size+buffer))
+		release()
+		c.Hangup()
+		require.Equal(t, uint64(size+smalls*small), s.Engine.Stats().BytesIn)
 	})
 }

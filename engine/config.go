@@ -101,7 +101,8 @@ type Config struct {
 
 	// InboxMessages and InboxBytes bound what has been received on one
 	// connection and not yet handled: at either bound its socket is not read
-	// until half of it has been handled. Defaults 256 messages and
+	// until half of it has been handled. What comes in the read that reaches the bound is taken,
+	// too: one message and ReadBufferBytes at the most. Defaults 256 messages and
 	// MaxMessageBytes. Environment: WS_INBOX_MESSAGES, WS_INBOX_BYTES.
 	InboxMessages int
 	InboxBytes    int

@@ -362,11 +362,12 @@ func (t *transport) note(h frame.Header, here int) bool {
 
 // lend implements memory. The buffer of the read before is used up, and serves
 // for the attempt that finds nothing more. Of a bulk, whose memory is held anyway, it
-// lends more than is asked for.
+// lends more than is asked for; behind it no more than a buffer has, for what comes there is
+// beyond the bounds of the inbox.
 func (t *transport) lend(most int) []byte {
 	if k := t.inBulk(); k != nil {
 		t.giveBack()
-		return k.rest()
+		return k.rest(int(t.scanner.Remaining()) + t.c.e.cfg.ReadBufferBytes)
 	}
 	if t.kept > 0 {
 		return t.buf.B[t.kept:cap(t.buf.B)]
