@@ -212,8 +212,10 @@ func TestEchoCatchesBadServers(t *testing.T) {
 						_, _, _ = conn.ReadMessage() // leave it to the client to close
 					}
 				})
-				e := short(Echo{Connections: 3, InFlight: bad.inFlight})
-				e.Settle = 300 * time.Millisecond
+				e := Echo{Connections: 3, InFlight: bad.inFlight, Duration: 20 * time.Second, Settle: 5 * time.Second} // it ends when all have failed
+				if bad.want[0] == FailureUnanswered {
+					e.Duration, e.Settle = time.Second, 300*time.Millisecond
+				}
 				r, err := e.Run(t.Context(), target, nil)
 				require.NoError(t, err)
 				require.Equal(t, 3, r.Errors)
@@ -261,7 +263,7 @@ func TestEchoGoesOnWithoutFailedConnections(t *testing.T) {
 		}
 		echoAll(conn)
 	})
-	r, err := short(Echo{Connections: 4}).Run(t.Context(), target, nil)
+	r, err := short(Echo{Connections: 4, Duration: time.Second}).Run(t.Context(), target, nil)
 	require.NoError(t, err)
 	require.Equal(t, 1, r.Errors)
 	require.False(t, r.Partial)

@@ -73,7 +73,7 @@ func ExampleEcho_anyServer() {
 	}))
 	defer srv.Close()
 
-	echo := bench.Echo{Connections: 4, InFlight: 2, PayloadBytes: 100, Warmup: 10 * time.Millisecond, Duration: 100 * time.Millisecond}
+	echo := bench.Echo{Connections: 4, InFlight: 2, PayloadBytes: 100, Warmup: 10 * time.Millisecond, Duration: time.Second}
 	result, err := echo.Run(context.Background(), bench.Target{URL: "ws" + strings.TrimPrefix(srv.URL, "http")}, nil)
 	if err != nil {
 		fmt.Println(err)

@@ -183,8 +183,10 @@ func checkBadRoom(t *testing.T, tls bool, inFlight int, want []FailureKind, deli
 		return c.WriteMessage(kind, m)
 	}
 	target := serve(t, tls, r.serve)
-	f := shortFanout(Fanout{Connections: 4, InFlight: inFlight, Duration: 300 * time.Millisecond})
-	f.Settle = 300 * time.Millisecond
+	f := shortFanout(Fanout{Connections: 4, InFlight: inFlight, Duration: time.Second})
+	if want[0] == FailureUnanswered {
+		f.Settle = 300 * time.Millisecond
+	}
 	got, err := f.Run(t.Context(), target, nil)
 	require.NoError(t, err)
 	require.Equal(t, 1, got.Errors, "%v", got.Failures)
@@ -216,7 +218,7 @@ func TestFanoutEndsWithoutSender(t *testing.T) {
 func TestFanoutUnanswered(t *testing.T) {
 	for _, tls := range transports() {
 		r := room{deliver: func(c *websocket.Conn, _, n, kind int, m []byte) error {
-			if n == 4 {
+			if n == 0 {
 				return nil
 			}
 			return c.WriteMessage(kind, m)
@@ -235,8 +237,12 @@ func TestFanoutUnanswered(t *testing.T) {
 func TestFanoutStalled(t *testing.T) {
 	const stalled, healthy = 2, 3
 	var blocked sync.Map // connections whose writes time out: at which message
-	r := room{deliver: func(c *websocket.Conn, _, n, kind int, m []byte) error {
-		_ = c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	r := room{deliver: func(c *websocket.Conn, i, n, kind int, m []byte) error {
+		patience := 10 * time.Second
+		if i < stalled { // they come first
+			patience = 100 * time.Millisecond
+		}
+		_ = c.SetWriteDeadline(time.Now().Add(patience))
 		if err := c.WriteMessage(kind, m); err != nil {
 			blocked.LoadOrStore(c, n)
 			return errOver

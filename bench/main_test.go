@@ -190,6 +190,6 @@ func lively(run func(window time.Duration) (*Result, error)) (*Result, error) {
 
 func short(e Echo) Echo {
 	setDefault(&e.Duration, 60*time.Millisecond)
-	e.Settle = time.Second
+	e.Settle = 5 * time.Second
 	return e
 }

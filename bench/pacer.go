@@ -12,21 +12,23 @@ type pacer struct {
 	first, last float64 // messages per nanosecond, at the beginning and the end
 	span        float64 // from one to the other, in nanoseconds
 	poisson     bool
-	start       int64
+	start       *int64  // when the run began, for all connections alike
 	count       float64 // the next message is due when the rate's integral is this
 	at          int64   // which is then
 	begun       bool
 }
 
 // newPacer returns the pacer of a connection in a group of n, whose numbers follow one
-// another, from wherever on. Evenly spaced, their messages are due in turn.
-func newPacer(p Pace, t timing, number, n int) pacer {
+// another, from wherever on, and whose run begins at *start, which nobody reads before.
+// Evenly spaced, their messages are due in turn.
+func newPacer(p Pace, t timing, number, n int, start *int64) pacer {
 	const second = float64(time.Second)
 	return pacer{
 		first:   p.Rate / second / float64(n),
 		last:    p.To / second / float64(n),
 		span:    float64(t.warmup + t.duration),
 		poisson: p.Poisson,
+		start:   start,
 		count:   float64(number%n) / float64(n),
 	}
 }
@@ -39,7 +41,7 @@ func (p *pacer) take(now int64) (due int64, ok bool) {
 		return now, true
 	}
 	if !p.begun {
-		p.begin(now)
+		p.begin()
 	}
 	if due = p.at; due > now {
 		return 0, false
@@ -48,13 +50,13 @@ func (p *pacer) take(now int64) (due int64, ok bool) {
 	return due, true
 }
 
-func (p *pacer) begin(now int64) {
-	p.begun, p.start = true, now
+func (p *pacer) begin() {
+	p.begun = true
 	if p.poisson {
 		p.count = 0
 		p.advance()
 	} else {
-		p.at = p.start + p.when(p.count)
+		p.at = *p.start + p.when(p.count)
 	}
 }
 
@@ -65,7 +67,7 @@ func (p *pacer) advance() {
 		step = rand.ExpFloat64()
 	}
 	p.count += step
-	p.at = p.start + p.when(p.count)
+	p.at = *p.start + p.when(p.count)
 }
 
 // when returns after which time the rate's integral is count. Gaps from the rate at their

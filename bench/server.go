@@ -111,20 +111,29 @@ func (s *Server) awaitURL(ctx context.Context, first <-chan string, timeout time
 	defer timer.Stop()
 	select {
 	case line := <-first:
-		url, ok := strings.CutPrefix(strings.TrimSpace(line), listeningPrefix)
-		if ok {
-			s.url = url
-			return nil
-		}
-		s.kill() // so that its last words are complete
-		return fmt.Errorf("the first line is %q, not %q and a URL%s", line, listeningPrefix, s.stderr.quote())
+		return s.takeURL(line)
 	case <-s.ended:
+		select {
+		case line := <-first: // it has listened before it ended
+			return s.takeURL(line)
+		default:
+		}
 		return fmt.Errorf("ended (%v) without listening%s", s.cmd.ProcessState, s.stderr.quote())
 	case <-timer.C:
 		return fmt.Errorf("not listening after %v%s", timeout, s.stderr.quote())
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+func (s *Server) takeURL(line string) error {
+	url, ok := strings.CutPrefix(strings.TrimSpace(line), listeningPrefix)
+	if ok {
+		s.url = url
+		return nil
+	}
+	s.kill() // so that its last words are complete
+	return fmt.Errorf("the first line is %q, not %q and a URL%s", line, listeningPrefix, s.stderr.quote())
 }
 
 // URL is where the server listens.

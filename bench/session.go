@@ -30,6 +30,7 @@ type session struct {
 	// the calling goroutine
 	driver    string
 	recorders []*recorder
+	begun     int64    // when the connections were let loose
 	before    sample   // at the window's beginning
 	samples   []sample // at the ends of its intervals
 	after     sample   // at its end: the last of them
@@ -87,8 +88,10 @@ func (s *session) conduct(ctx context.Context, conns []*dialed, watch func(Progr
 	pacify := s.unleash(ctx)
 	defer pacify()
 	opened := s.plan.warmup == 0
+	s.begun = s.now()
 	if opened {
 		s.open()
+		s.begun = s.before.at
 	}
 	var carried sync.WaitGroup
 	for _, run := range carry {
@@ -163,7 +166,7 @@ func (s *session) flow(d *dialed, rec *recorder) (*flow, *failure) {
 		src, sends = s.sources[s.room(d.id)], d.id < len(s.sources)
 	} else {
 		src = newSource(g, 1, s.patterns[d.group])
-		src.pace = newPacer(g.Pace, s.plan.timing, d.id, g.Connections)
+		src.pace = newPacer(g.Pace, s.plan.timing, d.id, g.Connections, &s.begun)
 	}
 	f := newFlow(src, sends, s.rules[d.group])
 	f.group = d.group

@@ -29,14 +29,15 @@ func TestStorm(t *testing.T) {
 				_ = conn.WriteMessage(kind, message)
 			}
 		})
-		r, err := Storm{Clients: 3, Duration: 200 * time.Millisecond}.Run(t.Context(), target, nil)
+		r, err := Storm{Clients: 3, Duration: time.Second}.Run(t.Context(), target, nil)
 		require.NoError(t, err)
 		require.Empty(t, r.Failures)
 		require.Greater(t, r.Messages, int64(10))
-		require.Equal(t, map[string]any{"clients": 3, "payload": 128, "warmup": "0s", "duration": "200ms", "url": target.URL}, r.Settings)
+		require.Equal(t, map[string]any{"clients": 3, "payload": 128, "warmup": "0s", "duration": "1s", "url": target.URL}, r.Settings)
 		require.Positive(t, r.Latency.P50)
-		require.Equal(t, came.Load(), orderly.Load())
-		require.InDelta(t, came.Load(), r.Messages, 4)
+		require.Eventually(t, func() bool { return came.Load() == orderly.Load() }, 10*time.Second, time.Millisecond)
+		require.GreaterOrEqual(t, came.Load(), r.Messages)
+		require.Greater(t, r.Messages, came.Load()/2, "few come when the window is over")
 	}
 }
 
@@ -51,10 +52,12 @@ func TestStormFails(t *testing.T) {
 		target := serve(t, false, func(conn *websocket.Conn) {
 			echoWith(conn, func(_, _ int, _ []byte) error { return answer(conn) })
 		})
+		begin := time.Now()
 		r, err := Storm{Clients: 2, Duration: 200 * time.Millisecond}.Run(t.Context(), target, nil)
 		require.NoError(t, err)
+		most := int(2 * (1 + time.Since(begin)/(8*time.Millisecond)))
 		require.Greater(t, r.Errors, 2, "others come after those that failed")
-		require.Less(t, r.Errors, 2*25, "but not without a pause")
+		require.Less(t, r.Errors, most, "but not without a pause")
 		require.Equal(t, want, r.Failures[0].Kind)
 		require.False(t, r.Partial)
 		require.Zero(t, r.Messages)

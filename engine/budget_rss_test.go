@@ -102,7 +102,10 @@ func TestBudgetResident(t *testing.T) {
 	require.Less(t, int(peak.Load()), residentLimit)
 	require.Greater(t, int(peak.Load()), residentLimit/3, "too little to show anything")
 	ended := int(st.Closed[frame.CloseTryAgainLater] + st.Closed[frame.CloseAbnormal])
-	require.Equal(t, healthy+stalled-ended, st.Connections, "the others have not got memory yet")
+	enginetest.Await(t, func() bool { // one that is ending at the moment may be counted twice, or not at all
+		st := budgetStats(t, addr)
+		return healthy+stalled == st.Connections+int(st.Closed[frame.CloseTryAgainLater]+st.Closed[frame.CloseAbnormal])
+	}, "the others have not got memory yet")
 	require.Greater(t, ended, 10)
 	require.Positive(t, st.Shed)
 	closeAll(echoers)

@@ -182,7 +182,7 @@ func TestBudgetShared(t *testing.T) {
 			if calm++; budget.Tight() {
 				calm = 0
 			}
-			return calm > 50
+			return calm > 200
 		}, "the engine whose peers hold the memory should free it")
 		c := one.Dial()
 		c.SendText("room")
@@ -206,7 +206,7 @@ func TestBudgetStarved(t *testing.T) {
 		budget := backpressure.NewBudget(8 << 20)
 		drained := make(chan struct{}, 10)
 		open := make(conns, 1)
-		s := enginetest.Start(t, engine.Config{Budget: budget, MaxMessageBytes: 1 << 20, WriteStallTimeout: 500 * time.Millisecond}, engine.Endpoint{Inline: inline, Handler: engine.Handler{
+		s := enginetest.Start(t, engine.Config{Budget: budget, MaxMessageBytes: 1 << 20, WriteStallTimeout: 5 * time.Second, PingInterval: 500 * time.Millisecond}, engine.Endpoint{Inline: inline, Handler: engine.Handler{
 			OnOpen: open.OnOpen, OnMessage: echo, OnDrain: func(*engine.Conn) { drained <- struct{}{} },
 		}})
 		c := s.Dial()

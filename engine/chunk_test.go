@@ -132,17 +132,25 @@ func TestChunksLetPongsPass(t *testing.T) {
 // A connection congested by one large message is read from again before the
 // message has ended, and then a ping that has waited is answered.
 func TestChunksLetPongsPassCongested(t *testing.T) {
+	cfg := roomy
+	cfg.LowWaterBytes = 512 << 10
+	pings := sightings{seen: make(chan engine.Message, 1)}
 	open := make(conns, 1)
-	s := enginetest.Start(t, roomy, engine.Endpoint{Handler: engine.Handler{OnOpen: open.OnOpen, OnMessage: echo}})
+	s := enginetest.Start(t, cfg, engine.Endpoint{
+		Handler:      engine.Handler{OnOpen: open.OnOpen, OnMessage: echo},
+		Interceptors: []interceptors.Interceptor{pings},
+	})
 	c := s.DialWith(enginetest.Handshake{ReceiveBuffer: 32 << 10})
 	conn := <-open
 	require.NoError(t, conn.SendBytes(pattern(large)))
 	require.ErrorIs(t, conn.SendText("more"), engine.ErrCongested)
 	c.ReadFrame()
 	c.Send(frame.Ping, []byte("are you there?"))
+	seen := false
 	_, payload := fragmentsBeforePong(t, c, func() {
-		if left := conn.PendingBytes(); left > 0 && left < 256<<10 {
-			time.Sleep(5 * time.Millisecond) // not as fast as loopback can be
+		if !seen && conn.PendingBytes() < cfg.LowWaterBytes { // it is read from again, though there is more to send
+			require.Equal(t, frame.Ping, (<-pings.seen).Type)
+			seen = true
 		}
 	})
 	require.Equal(t, "are you there?", string(payload))
@@ -167,7 +175,7 @@ func fragmentsBeforePong(t *testing.T, c *enginetest.Client, pace func()) (n int
 // mark and one message; then the stall timeout ends it. Nobody else notices.
 func TestChunksStalledPeer(t *testing.T) {
 	const message = 300_000
-	cfg := engine.Config{HighWaterBytes: 1 << 20, WriteStallTimeout: 300 * time.Millisecond}
+	cfg := engine.Config{HighWaterBytes: 1 << 20, WriteStallTimeout: 2 * time.Second}
 	var end ending
 	open := make(conns, 2)
 	s := enginetest.Start(t, cfg, engine.Endpoint{Handler: engine.Handler{OnOpen: open.OnOpen, OnMessage: echo, OnClose: end.OnClose}})

@@ -377,7 +377,7 @@ func TestCloseTimeout(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			open := make(conns, 1)
 			var end ending
-			cfg := engine.Config{CloseTimeout: 200 * time.Millisecond, MaxMessageBytes: 16 << 20}
+			cfg := engine.Config{CloseTimeout: time.Second, MaxMessageBytes: 16 << 20}
 			s := enginetest.Start(t, cfg, engine.Endpoint{Handler: engine.Handler{OnOpen: open.OnOpen, OnMessage: echo, OnClose: end.OnClose}})
 			c := s.DialWith(peer)
 			conn := <-open

@@ -959,7 +959,7 @@ func TestCompressStreamPause(t *testing.T) {
 func TestCompressStreamMemory(t *testing.T) {
 	const size = 64 << 20
 	open := make(conns, 1)
-	s := enginetest.Start(t, engine.Config{Compress: true, MaxMessageBytes: 128 << 20}, engine.Endpoint{Handler: engine.Handler{OnOpen: open.OnOpen, OnMessage: echo}})
+	s := enginetest.Start(t, engine.Config{Compress: true, MaxMessageBytes: 128 << 20, PingInterval: -1}, engine.Endpoint{Handler: engine.Handler{OnOpen: open.OnOpen, OnMessage: echo}})
 	for name, source := range map[string]io.Reader{"text": &repeating{b: letters(26 * 1000)}, "zeros": &repeating{b: make([]byte, 1000)}, "random": &repeating{b: random(100_000)}} {
 		t.Run(name, func(t *testing.T) {
 			c := dialPacker(t, s, plainOffer)

@@ -20,6 +20,7 @@ func corkRig(t *testing.T, cfg engine.Config) (*enginetest.Server, *enginetest.C
 	conn := <-open
 	c.SendText("open") // the response to the handshake has left
 	require.Equal(t, "open", c.ReadText())
+	require.NoError(t, conn.Drain(t.Context(), 0)) // who has written it has counted it
 	return s, c, conn
 }
 

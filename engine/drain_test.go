@@ -118,7 +118,7 @@ func TestDrainAcrossTheEnd(t *testing.T) {
 			var closed *engine.CloseError
 			require.ErrorAs(t, <-drained, &closed)
 			require.Equal(t, frame.CloseNormal, closed.Code)
-			require.Zero(t, conn.PendingBytes())
+			enginetest.Await(t, func() bool { return conn.PendingBytes() == 0 }, "the socket is closed behind that")
 		}
 	}
 }
@@ -130,7 +130,7 @@ func TestDrainAfterTheEnd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			open := make(conns, 1)
 			ended := make(chan *engine.CloseError, 1)
-			s := start(t, engine.Config{CloseTimeout: 100 * time.Millisecond}, engine.Endpoint{Handler: engine.Handler{
+			s := start(t, engine.Config{CloseTimeout: time.Second}, engine.Endpoint{Handler: engine.Handler{
 				OnOpen: open.OnOpen, OnMessage: echo, OnClose: func(_ *engine.Conn, err *engine.CloseError) { ended <- err },
 			}})
 			for range 20 {
@@ -204,6 +204,7 @@ func TestDrainLosesNoWakeUp(t *testing.T) {
 			time.Sleep(5 * time.Millisecond)
 			return congested()
 		}, "it should be congested")
+		enginetest.Await(t, func() bool { st := s.Engine.Stats(); return st.Workers == 0 && st.Runnable == 0 }, "OnDrain of such a moment should be over")
 		before := drains.Load()
 		errs := make(chan error, 8)
 		for i := range cap(errs) {

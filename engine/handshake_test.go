@@ -242,7 +242,7 @@ func TestHandshakeSubprotocol(t *testing.T) {
 
 // A client that does not finish its request is let go.
 func TestHandshakeTimeout(t *testing.T) {
-	cfg := engine.Config{HandshakeTimeout: 200 * time.Millisecond}
+	cfg := engine.Config{HandshakeTimeout: time.Second}
 	for name, start := range map[string]func(testing.TB, engine.Config, engine.Endpoint) *enginetest.Server{
 		"TCP": enginetest.Start, "TLS": enginetest.StartTLS,
 	} {

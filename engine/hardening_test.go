@@ -191,7 +191,7 @@ func TestOpenStreams(t *testing.T) {
 // OnOpen is bounded, too: then the connection ends although it has not returned.
 func TestOpenTimeout(t *testing.T) {
 	var end ending
-	s := enginetest.Start(t, engine.Config{HandshakeTimeout: 200 * time.Millisecond, CloseTimeout: time.Second}, engine.Endpoint{Handler: engine.Handler{
+	s := enginetest.Start(t, engine.Config{HandshakeTimeout: time.Second, CloseTimeout: time.Second}, engine.Endpoint{Handler: engine.Handler{
 		OnOpen:  func(ctx context.Context, c *engine.Conn) error { _, err := c.Receive(ctx); return err },
 		OnClose: end.OnClose,
 	}})

@@ -95,7 +95,7 @@ func (d dawdler) dawdle(t *testing.T, addr string) net.Conn {
 func TestSilentConnectionsEnd(t *testing.T) {
 	const page = "GET /page HTTP/1.1\r\nHost: x\r\n\r\n"
 	hello := string([]byte{0x16, 3, 1, 0x40, 0, 1, 0, 0x3f, 0xfc, 3, 3}) // of 16 KiB
-	cfg := engine.Config{HandshakeTimeout: 500 * time.Millisecond}
+	cfg := engine.Config{HandshakeTimeout: 2 * time.Second}
 	for kind, row := range map[string]struct {
 		start func(testing.TB, engine.Config, engine.Endpoint) *enginetest.Server
 		peers map[string]dawdler
@@ -127,7 +127,7 @@ func TestSilentConnectionsEnd(t *testing.T) {
 			for name, d := range row.peers {
 				c := d.dawdle(t, s.Addr())
 				all.Go(func() {
-					answers := requireEndOf(t, c, 5*time.Second)
+					answers := requireEndOf(t, c, 10*time.Second)
 					assert.Equal(t, strings.Count(d.first, page), strings.Count(string(answers), "a page"), name)
 				})
 			}

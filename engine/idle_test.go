@@ -106,7 +106,7 @@ type idleServer struct{ addr string }
 
 func startIdleServer(t *testing.T, way, mode string) idleServer {
 	cmd := exec.Command(os.Args[0], "-test.run=^TestIdleMemory$")
-	cmd.Env = append(os.Environ(), idleServerEnv+"="+mode, "WS_IO="+way)
+	cmd.Env = append(os.Environ(), idleServerEnv+"="+mode, "WS_IO="+way, "WS_PING_INTERVAL=off", "WS_IDLE_TIMEOUT=off") // however long it takes to dial all
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	require.NoError(t, err)

@@ -83,7 +83,7 @@ func exitCode(t *testing.T, err error) int {
 func TestEchoWithServerOfItsOwn(t *testing.T) {
 	child := record(t)
 	file := filepath.Join(t.TempDir(), "echo.json")
-	got := run(t.Context(), "echo", "--connections", "4", "--pipeline", "2", "--payload", "64", "--duration", "200ms",
+	got := run(t.Context(), "echo", "--connections", "4", "--pipeline", "2", "--payload", "64", "--duration", "1s",
 		"--warmup", "50ms", "--json", file, "--inline", "--workers", "3")
 	require.NoError(t, got.err)
 	require.Contains(t, got.stdout, "echo: 4 connections, 2 in flight on each, 64 bytes binary")
@@ -104,7 +104,7 @@ func TestEchoWithServerOfItsOwn(t *testing.T) {
 func TestFanoutWithServerOfItsOwn(t *testing.T) {
 	child := record(t)
 	file := filepath.Join(t.TempDir(), "fanout.json")
-	got := run(t.Context(), "fanout", "--connections", "4", "--pipeline", "2", "--payload", "64", "--duration", "200ms",
+	got := run(t.Context(), "fanout", "--connections", "4", "--pipeline", "2", "--payload", "64", "--duration", "1s",
 		"--warmup", "50ms", "--stalled", "1", "--json", file, "--inline", "--workers", "3")
 	require.NoError(t, got.err)
 	require.Contains(t, got.stdout, "fanout: 4 connections and 1 stalled, 2 in flight from one of them, 64 bytes binary")
@@ -156,7 +156,7 @@ func checkJSON(t *testing.T, file string) (r map[string]any) {
 	}
 	settings := r["settings"].(map[string]any)
 	for name, want := range map[string]any{
-		"connections": 4.0, "pipeline": 2.0, "payload": 64.0, "duration": "200ms", "warmup": "50ms",
+		"connections": 4.0, "pipeline": 2.0, "payload": 64.0, "duration": "1s", "warmup": "50ms",
 		"inline": true, "workers": 3.0, "text": false, "server_cpu": nil, "client_cpu": nil,
 	} {
 		require.Equal(t, want, settings[name], name)
@@ -246,7 +246,7 @@ func TestEchoUsageErrors(t *testing.T) {
 func TestEchoInterrupted(t *testing.T) {
 	child := record(t)
 	file := filepath.Join(t.TempDir(), "echo.json")
-	ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	got := run(ctx, "echo", "--connections", "4", "--duration", "1h", "--warmup", "0s", "--json", file)
 	require.ErrorAs(t, got.err, new(*InterruptedError))
@@ -414,7 +414,7 @@ func TestSuiteInterrupted(t *testing.T) {
 func TestBeside(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "beside.json")
 	got := run(t.Context(), "reset", "--beside", "silent=3", "--beside", "reset", "--connections", "2", "--rate", "500",
-		"--rounds", "2", "--duration", "100ms", "--warmup", "0s", "--json", file, "--url", echoURL(t))
+		"--rounds", "2", "--duration", "500ms", "--warmup", "0s", "--json", file, "--url", echoURL(t))
 	require.NoError(t, got.err)
 	f, err := bench.ReadFile(file)
 	require.NoError(t, err)

@@ -111,7 +111,7 @@ func (r *room) broadcast(w http.ResponseWriter, req *http.Request) {
 		}
 		r.mu.Lock()
 		r.members = slices.DeleteFunc(r.members, func(to *websocket.Conn) bool {
-			_ = to.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)) // a stalled member is left behind
+			_ = to.SetWriteDeadline(time.Now().Add(time.Second)) // a stalled member is left behind
 			return to.WriteMessage(kind, message) != nil
 		})
 		r.mu.Unlock()

@@ -140,7 +140,7 @@ func TestTune(t *testing.T) {
 func TestTuneInterrupted(t *testing.T) {
 	child := record(t)
 	file := filepath.Join(t.TempDir(), "tune.json")
-	ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	got := run(ctx, "tune", "--connections", "2", "--duration", "100ms", "--json", file)
 	require.ErrorAs(t, got.err, new(*InterruptedError))

@@ -323,8 +323,11 @@ func TestHangupWithoutCertificate(t *testing.T) {
 // TestPprof: profiles are served on a listener of their own, to this machine.
 func TestPprof(t *testing.T) {
 	p := start(t, nil, "--pprof-addr=127.0.0.1:0")
-	found := regexp.MustCompile(`url=(http://127\.0\.0\.1:[0-9]+/debug/pprof/)`).FindStringSubmatch(p.stderr.String())
-	require.NotNil(t, found, p.stderr.String())
+	var found []string
+	require.Eventually(t, func() bool {
+		found = regexp.MustCompile(`url=(http://127\.0\.0\.1:[0-9]+/debug/pprof/)`).FindStringSubmatch(p.stderr.String())
+		return found != nil
+	}, patience, time.Millisecond, "it should say where")
 	status, body := get(t, found[1])
 	require.Equal(t, http.StatusOK, status)
 	require.Contains(t, body, "goroutine ")

@@ -48,7 +48,7 @@ func TestRefresh(t *testing.T) {
 			return c.SendText(fmt.Sprintf("%s in %s", m.Data, id.Session))
 		}
 	})
-	first := time.Now().Add(2 * time.Second)
+	first := time.Now().Add(5 * time.Second)
 	short := func(change jwt.MapClaims) string {
 		c := jwt.MapClaims{"exp": first.Unix() + 1}
 		for name, value := range change {
@@ -117,7 +117,7 @@ func TestRefreshReplaces(t *testing.T) {
 func TestRefreshRacesWithExpiry(t *testing.T) {
 	a := newAuth(t, Config{Refresh: RefreshJSON})
 	s := serve(t, a, engine.Config{})
-	exp := time.Now().Add(time.Second)
+	exp := time.Now().Add(4 * time.Second)
 	token := good(t, jwt.MapClaims{"exp": float64(exp.UnixMilli()) / 1000})
 	fresh := good(t, nil)
 	var all sync.WaitGroup

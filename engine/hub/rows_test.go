@@ -142,7 +142,7 @@ func TestRowD6(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg := engine.Config{CloseTimeout: 100 * time.Millisecond}
 			if name == "idle timeout" {
-				cfg.PingInterval, cfg.IdleTimeout = -1, 50*time.Millisecond
+				cfg.PingInterval, cfg.IdleTimeout = -1, time.Second
 			}
 			s := startChannels(t, cfg)
 			ws, c := s.dial("ann")

@@ -27,17 +27,18 @@ type track struct {
 	wrong []string
 	limit int // messages until it hangs up; 0: it never does
 	hang  func()
+	near  *engine.Conn // of those that resume: the one that counts
 
 	hanging sync.WaitGroup
 }
 
-func (k *track) receive(_ context.Context, _ *engine.Conn, m engine.Message) error {
+func (k *track) receive(_ context.Context, near *engine.Conn, m engine.Message) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.at.Seq%16 == 0 {
 		time.Sleep(k.pause)
 	}
-	if k.hang == nil {
+	if k.hang == nil || k.near != nil && k.near != near {
 		return nil // of a connection that has been hung up
 	}
 	var word, from, to string
@@ -164,6 +165,7 @@ func together(t *testing.T, limits hub.History, most int) {
 func (w *crowd) follow(k *track, room hub.Room) {
 	near, far := w.connect(fmt.Sprint(now()), engine.Handler{OnMessage: k.receive})
 	k.mu.Lock()
+	k.near = near
 	after, every := k.at, k.limit
 	k.hang = func() {
 		_ = near.Close(frame.CloseNormal, "")

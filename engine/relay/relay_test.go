@@ -206,6 +206,8 @@ func TestE4WorkerStatus(t *testing.T) {
 	c := f.client("")
 	say(t, c, "get_worker_status")
 	require.JSONEq(t, offline, hear(t, c))
+	say(t, c, "ping") // behind the status, which is told once more if it changes meanwhile
+	require.Equal(t, "pong", hear(t, c))
 	first := f.client("client_type=worker&token=" + secret)
 	require.JSONEq(t, online, hear(t, c))
 	second := f.client("client_type=worker&token=" + secret)

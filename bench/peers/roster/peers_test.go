@@ -61,12 +61,12 @@ func testMode(t *testing.T, program *Program, mode string) {
 	target := bench.Target{URL: server.URL(), PID: server.PID()}
 	if mode == Echo {
 		checkEcho(t, server.URL())
-		load(t, bench.Echo{Connections: 20, InFlight: 8, Duration: 200 * time.Millisecond}, target)
-		load(t, bench.Echo{Connections: 4, PayloadBytes: 1 << 20, Text: true, Duration: 200 * time.Millisecond}, target)
+		load(t, bench.Echo{Connections: 20, InFlight: 8, Duration: time.Second}, target)
+		load(t, bench.Echo{Connections: 4, PayloadBytes: 1 << 20, Text: true, Duration: time.Second}, target)
 		return
 	}
 	checkFanout(t, server.URL())
-	load(t, bench.Fanout{Connections: 50, InFlight: 8, Duration: 200 * time.Millisecond}, target)
+	load(t, bench.Fanout{Connections: 50, InFlight: 8, Duration: time.Second}, target)
 }
 
 // load runs one of the harness's scenarios, which checks every reply.

@@ -390,6 +390,7 @@ func nodesHistory(t *testing.T, h Harness) {
 	// A room that nobody here was in for a while: what has come meanwhile is unknown.
 	require.NoError(t, there.ws.Close())
 	eventually(t, "the room is empty", func() bool { return other.node.Hub().Room("h").Len() == 0 })
+	time.Sleep(100 * time.Millisecond) // it is unsubscribed from behind that, which nobody tells
 	m.publish("h", "five")
 	m.probe("x", other.dialLive("room=x")) // it has passed by
 	again := other.dialLive("room=h")
@@ -449,9 +450,9 @@ func nodesCrash(t *testing.T, h Harness) {
 	eventually(t, "it is known", func() bool { return other.node.Online("x") && other.node.Members("r") == 1 })
 	g.turn(away)
 	gone := time.Now()
-	eventually(t, "it is forgotten", func() bool { return !other.node.Online("x") })
-	require.Zero(t, other.node.Members("r"))
-	require.Empty(t, other.node.Nodes())
+	eventually(t, "it is forgotten", func() bool {
+		return !other.node.Online("x") && other.node.Members("r") == 0 && len(other.node.Nodes()) == 0
+	})
 	require.Greater(t, time.Since(gone), lease/3, "before the lease had ended")
 	g.turn(opened)
 	eventually(t, "it is back", func() bool { return other.node.Online("x") && other.node.Members("r") == 1 })
