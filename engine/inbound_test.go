@@ -77,7 +77,7 @@ func TestTextFailsFast(t *testing.T) {
 				c.ExpectClose(frame.CloseInvalidPayload)
 				c.Close()
 			}
-			s.AwaitOpen(0)
+			enginetest.Await(t, func() bool { return s.Engine.Stats().Connections == 0 }, "behind OnClose they should be let go of")
 			require.EqualValues(t, 2, s.Engine.Stats().Ended[engine.CauseViolation])
 		})
 	}
@@ -137,7 +137,7 @@ func TestRates(t *testing.T) {
 			polite.SendClose(frame.CloseNormal, "")
 			polite.ReadToEnd()
 			polite.Close()
-			s.AwaitOpen(0)
+			enginetest.Await(t, func() bool { return s.Engine.Stats().Connections == 0 }, "behind OnClose they should be let go of")
 			require.EqualValues(t, 1, s.Engine.Stats().Ended[engine.CausePeer])
 		})
 	}
@@ -158,7 +158,7 @@ func TestConnectionLimits(t *testing.T) {
 		"connections": {engine.Config{MaxConnections: 2}, make([]enginetest.Handshake, 3), http.StatusServiceUnavailable, engine.RefusedConnections},
 		"address":     {engine.Config{MaxConnectionsPerAddress: 2}, []enginetest.Handshake{from("192.0.2.1"), from("192.0.2.2"), from("192.0.2.1"), from("192.0.2.1")}, http.StatusTooManyRequests, engine.RefusedAddress},
 		"IPv6 /64":    {engine.Config{MaxConnectionsPerAddress: 1}, []enginetest.Handshake{from("2001:db8:0:1::1"), from("2001:db8:0:2::1"), from("2001:db8:0:1:ffff::2")}, http.StatusTooManyRequests, engine.RefusedAddress},
-		"upgrades":    {engine.Config{UpgradesPerSecond: 2}, make([]enginetest.Handshake, 3), http.StatusServiceUnavailable, engine.RefusedRate},
+		"upgrades":    {engine.Config{UpgradesPerSecond: 1}, make([]enginetest.Handshake, 2), http.StatusServiceUnavailable, engine.RefusedRate},
 	} {
 		t.Run(name, func(t *testing.T) {
 			row.cfg.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}

@@ -93,7 +93,9 @@ func TestLimitInboundOver(t *testing.T) {
 // A peer in the middle of a message far over the limit writes it all, and then
 // finds 1009 as a frame, not a reset.
 func TestLimitInboundWhileWriting(t *testing.T) {
-	s := enginetest.Start(t, limited, onMessage(echo))
+	cfg := limited
+	cfg.CloseTimeout = time.Minute // it is read with pauses
+	s := enginetest.Start(t, cfg, onMessage(echo))
 	c := s.Dial()
 	c.Write(c.Frame(frame.Header{Fin: true, Opcode: frame.Binary}, pattern(32<<20)))
 	c.ExpectClose(frame.CloseMessageTooBig)
@@ -103,7 +105,7 @@ func TestLimitInboundWhileWriting(t *testing.T) {
 // A peer that does not stop writing until it fails still finds 1009.
 func TestLimitInboundWritingUntilError(t *testing.T) {
 	cfg := limited
-	cfg.CloseTimeout = 200 * time.Millisecond
+	cfg.CloseTimeout = time.Second
 	var end ending
 	s := enginetest.Start(t, cfg, engine.Endpoint{Handler: engine.Handler{OnMessage: echo, OnClose: end.OnClose}})
 	c := s.Dial()

@@ -90,7 +90,7 @@ func TestLoopForgets(t *testing.T) {
 		default:
 			return false
 		}
-	}, 5*time.Second, 10*time.Millisecond)
+	}, 20*time.Second, 10*time.Millisecond)
 	require.NoError(t, e.Shutdown(context.Background()))
 }
 

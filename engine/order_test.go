@@ -95,7 +95,7 @@ func TestOrderNobodyIsForgotten(t *testing.T) {
 	block()
 	<-inside
 	c.SendText("later")
-	enginetest.Await(t, func() bool { return s.Engine.Stats().MessagesIn == workers+2 }, "later was not received")
+	enginetest.Await(t, func() bool { st := s.Engine.Stats(); return st.MessagesIn == workers+2 && st.Runnable == 1 }, "later does not wait for a worker")
 	require.Empty(t, inside, "no fifth handler runs")
 	for range workers {
 		block() // they wait for a worker

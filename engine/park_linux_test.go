@@ -158,9 +158,10 @@ func (p *parkPeer) message() (all []byte) {
 	for fin := false; !fin; {
 		head, err := p.r.Peek(1)
 		require.NoError(p, err)
-		fin = head[0]&0x80 != 0
-		_, b := p.frame()
-		all = append(all, b...)
+		last := head[0]&0x80 != 0
+		if op, b := p.frame(); op.IsData() { // a ping may come first
+			all, fin = append(all, b...), last
+		}
 	}
 	return all
 }
@@ -330,8 +331,8 @@ var endsParked = map[string]struct {
 		defer cancel()
 		require.ErrorIs(p, p.e.Shutdown(ctx), context.DeadlineExceeded)
 	}, code: frame.CloseGoingAway},
-	"idle timeout": {cfg: Config{IdleTimeout: 300 * time.Millisecond, PingInterval: -1}, end: func(p *parkPeer) { p.frame(); p.eof() }, code: frame.CloseGoingAway},
-	"no answer to pings": {cfg: Config{IdleTimeout: 400 * time.Millisecond, PingInterval: 100 * time.Millisecond}, end: func(p *parkPeer) {
+	"idle timeout": {cfg: Config{IdleTimeout: 2 * time.Second, PingInterval: -1}, end: func(p *parkPeer) { p.frame(); p.eof() }, code: frame.CloseGoingAway},
+	"no answer to pings": {cfg: Config{IdleTimeout: 3 * time.Second, PingInterval: time.Second}, end: func(p *parkPeer) {
 		op, _ := p.frame()
 		require.Equal(p, frame.Ping, op)
 		for op != frame.Close {
@@ -529,12 +530,18 @@ func TestParkNotInMessage(t *testing.T) {
 			}
 			p.park()
 			p.send(row.first)
-			p.eventually(func() bool { return p.state() == readerReads && p.unread() == 0 && !p.c.busy.Load() }, "it is not read")
+			p.eventually(func() bool {
+				p.c.mu.Lock()
+				defer p.c.mu.Unlock()
+				return p.c.reader == readerReads && p.c.slow != nil && p.c.slow.since != 0 && !p.c.busy.Load() && p.unread() == 0
+			}, "it is not read")
 			p.c.mu.Lock()
-			require.False(t, p.c.restsLocked())
+			rests := p.c.restsLocked()
 			p.c.reader = readerNudged
-			require.NoError(t, p.c.sock.setReadDeadline(longAgo))
+			err := p.c.sock.setReadDeadline(longAgo)
 			p.c.mu.Unlock()
+			require.False(t, rests)
+			require.NoError(t, err)
 			p.eventually(func() bool { return p.state() == readerReads }, "the nudge is not taken back")
 			require.False(t, p.isParked())
 			p.send(row.rest)

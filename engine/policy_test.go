@@ -104,7 +104,11 @@ func fill(t *testing.T, conn *engine.Conn) (taken int) {
 			require.Equal(t, engine.ErrDropped, err)
 		}
 		time.Sleep(10 * time.Millisecond) // the kernels may take more
-		return conn.SendWith(engine.SendOptions{Class: filler}, frame.Binary, numbered(1<<20, 10_000)) == engine.ErrDropped
+		if conn.SendWith(engine.SendOptions{Class: filler}, frame.Binary, numbered(1<<20, 10_000)) == nil {
+			taken++
+			return false
+		}
+		return true
 	}, "the queue should be full")
 	return taken
 }
@@ -133,7 +137,15 @@ func newPolicyRig(t *testing.T, cfg engine.Config, ep engine.Endpoint) *policyRi
 	r.s = enginetest.Start(t, cfg, ep)
 	r.c = r.s.DialWith(enginetest.Handshake{ReceiveBuffer: 8 << 10})
 	r.conn = <-open
+	awaitOpened(t, r.conn)
 	return r
+}
+
+// awaitOpened waits until whoever wrote the response to the handshake is no longer at it: what
+// is sent meanwhile is queued, however much the kernels would take.
+func awaitOpened(t *testing.T, conn *engine.Conn) {
+	t.Helper()
+	enginetest.Await(t, func() bool { return conn.PendingBytes() == 0 }, "the response should leave")
 }
 
 // Where the policy drops, each message is received, in order, or stands in the gap
@@ -303,11 +315,11 @@ func TestPolicyTimeToLive(t *testing.T) {
 	long := &backpressure.Class{Name: "long", TTL: time.Hour}
 	r := newPolicyRig(t, shallow, engine.Endpoint{})
 	fillers := fill(t, r.conn)
-	start := time.Now()
 	for n := range 5 {
 		require.NoError(t, r.conn.SendWith(engine.SendOptions{Class: short}, frame.Binary, numbered(n, 50)))
 		require.NoError(t, r.conn.SendWith(engine.SendOptions{Class: long}, frame.Binary, numbered(100+n, 50)))
 	}
+	start := time.Now()
 	require.NoError(t, r.conn.SendText("end"))
 	enginetest.Await(t, func() bool { return time.Since(start) > 40*time.Millisecond }, "time should pass")
 	for range fillers {
@@ -527,6 +539,7 @@ func TestPolicyTally(t *testing.T) {
 		}
 		clients[name] = s.DialWith(h)
 		list[name] = <-open
+		awaitOpened(t, list[name])
 	}
 	// The mark is crossed by Congest messages, and stays so: nobody reads.
 	for _, name := range []string{"congested", "/wrap"} {

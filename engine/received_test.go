@@ -204,6 +204,7 @@ func TestStatsOfTheMoment(t *testing.T) {
 	s.Handle("/slow", engine.Endpoint{Handler: engine.Handler{OnOpen: open.OnOpen}})
 	slow := s.DialWith(enginetest.Handshake{Target: "/slow", ReceiveBuffer: 4 << 10})
 	conn := <-open
+	awaitOpened(t, conn)
 	enginetest.Await(t, func() bool { return conn.SendBytes(pattern(10_000)) == engine.ErrCongested }, "it should be congested")
 	require.Equal(t, 1, s.Engine.Stats().Congested)
 	slow.Reset()

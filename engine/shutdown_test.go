@@ -151,7 +151,7 @@ func TestShutdownForce(t *testing.T) {
 
 // The closes are spread, and a spread that is too long for the deadline is cut short.
 func TestShutdownSpread(t *testing.T) {
-	const clients, spread = 10, 300 * time.Millisecond
+	const clients, spread = 10, 2 * time.Second
 	s := enginetest.Start(t, engine.Config{ShutdownSpread: spread}, onMessage(echo))
 	var mu sync.Mutex
 	var first, last time.Time

@@ -98,10 +98,10 @@ func TestTimeoutOff(t *testing.T) {
 // full, or because an inline handler keeps the reader.
 func TestTimeoutIdleNotWhilePaused(t *testing.T) {
 	modes(t, func(t *testing.T, inline bool) {
-		cfg := engine.Config{PingInterval: -1, IdleTimeout: idle, InboxMessages: 1}
+		cfg := engine.Config{PingInterval: -1, IdleTimeout: lively, InboxMessages: 1}
 		ep := onMessage(func(ctx context.Context, c *engine.Conn, m engine.Message) error {
 			if string(m.Data) == "slow" {
-				time.Sleep(2 * idle)
+				time.Sleep(2 * lively)
 			}
 			return echo(ctx, c, m)
 		})

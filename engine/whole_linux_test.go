@@ -422,6 +422,7 @@ func TestAloneMemory(t *testing.T) {
 	for i := range clients {
 		clients[i] = s.Dial()
 	}
+	enginetest.Await(t, func() bool { return s.Engine.Stats().Buffers == 0 }, "the responses should have been written")
 	gate.hold()
 	for _, c := range clients {
 		c.SendText("alone")
