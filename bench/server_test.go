@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 	"syscall"
@@ -47,6 +48,19 @@ func TestServerWithoutALine(t *testing.T) {
 	line := <-first
 	require.True(t, strings.HasPrefix(line, "usage usage"), "%q", line)
 	require.LessOrEqual(t, len(line), tailBytes)
+}
+
+// A server that has said where it listens has listened, also if it has ended since.
+func TestServerThatListenedAndEnded(t *testing.T) {
+	ended := make(chan struct{})
+	close(ended)
+	for range 50 {
+		first := make(chan string, 1)
+		first <- listeningPrefix + "ws://127.0.0.1:1/\n"
+		s := &Server{cmd: new(exec.Cmd), ended: ended}
+		require.NoError(t, s.awaitURL(t.Context(), first, time.Minute))
+		require.Equal(t, "ws://127.0.0.1:1/", s.URL())
+	}
 }
 
 // Every bad end of a server is told.
