@@ -56,7 +56,7 @@ func TestLoopCongestedInsideMessage(t *testing.T) {
 		b = append(b, c.Frame(frame.Header{Fin: true, Opcode: frame.Text}, []byte(text))...)
 	}
 	c.Write(b)
-	enginetest.Await(t, func() bool { return s.Engine.Stats().Pending > cfg.HighWaterBytes }, "it should be congested")
+	enginetest.Await(t, func() bool { return s.Engine.Stats().Congested == 1 }, "it should be congested")
 	for i := range 10 {
 		other.SendText(fmt.Sprint("other ", i))
 		require.Equal(t, fmt.Sprint("other ", i), other.ReadText())
