@@ -113,13 +113,12 @@ func TestDeadPeerEnds(t *testing.T) {
 				began := time.Now()
 				if row.code == frame.CloseAbnormal {
 					began = before // it stalls while it is sent to
-				}
-				if row.code != frame.CloseAbnormal {
+				} else {
 					require.NoError(t, conn.Close(row.code, "bye"))
 				}
 				require.Equal(t, row.code, end.await(t).Code)
 				took := time.Since(began)
-				require.Greater(t, took, timeout/2, "the clock is as old as the last tick")
+				require.Greater(t, took, timeout*3/4)
 				require.Less(t, took, timeout+2*time.Second)
 			})
 		}

@@ -77,6 +77,7 @@ func TestTextFailsFast(t *testing.T) {
 				c.ExpectClose(frame.CloseInvalidPayload)
 				c.Close()
 			}
+			s.AwaitOpen(0)
 			enginetest.Await(t, func() bool { return s.Engine.Stats().Connections == 0 }, "behind OnClose they should be let go of")
 			require.EqualValues(t, 2, s.Engine.Stats().Ended[engine.CauseViolation])
 		})
@@ -137,6 +138,7 @@ func TestRates(t *testing.T) {
 			polite.SendClose(frame.CloseNormal, "")
 			polite.ReadToEnd()
 			polite.Close()
+			s.AwaitOpen(0)
 			enginetest.Await(t, func() bool { return s.Engine.Stats().Connections == 0 }, "behind OnClose they should be let go of")
 			require.EqualValues(t, 1, s.Engine.Stats().Ended[engine.CausePeer])
 		})
