@@ -275,6 +275,7 @@ func TestStalledFollower(t *testing.T) {
 			gaps++
 		}
 	}
-	require.Equal(t, 1, gaps)
+	require.Positive(t, gaps)
+	require.Less(t, gaps, 5, "one for each time that the system took something, not for each message")
 	require.Less(t, len(stalled.got), n)
 }

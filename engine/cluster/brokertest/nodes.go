@@ -533,7 +533,7 @@ func nodesLastWords(t *testing.T, h Harness) {
 
 // traffic has every node publish in a room until stop is called, which returns how many
 // each has published.
-func traffic(m []*member, room string) (stop func() []int) {
+func traffic(m []*member, room string, pause time.Duration) (stop func() []int) {
 	ctx, cancel := context.WithCancel(context.Background())
 	counts := make([]int, len(m))
 	var all sync.WaitGroup
@@ -542,7 +542,7 @@ func traffic(m []*member, room string) (stop func() []int) {
 			for ctx.Err() == nil {
 				m[i].room(room, fmt.Sprintf("n%d-%d", i, counts[i]))
 				counts[i]++
-				time.Sleep(time.Millisecond)
+				time.Sleep(pause)
 			}
 		})
 	}
@@ -563,7 +563,7 @@ func nodesKill(t *testing.T, h Harness) {
 	for i := range m {
 		m[i].probe("r", peers[(i+1)%3])
 	}
-	stop := traffic(m, "r")
+	stop := traffic(m, "r", time.Millisecond)
 	for range 3 {
 		time.Sleep(100 * time.Millisecond)
 		h.Kill(t)
@@ -654,7 +654,7 @@ func nodesPartition(t *testing.T, h Harness) {
 		m[i].waitLive("r")
 	}
 	m[0].agree(m, connections)
-	stop := traffic(m, "r7") // members on the second node alone
+	stop := traffic(m, "r7", 10*time.Millisecond) // 30 members, on the second node alone
 	proxy.Cut()
 	eventually(t, "the nodes that are left take the third for dead", func() bool {
 		return len(m[0].node.Nodes()) == 1 && len(m[1].node.Nodes()) == 1 && m[0].node.Members("r") == (connections+2)/3+(connections+1)/3
