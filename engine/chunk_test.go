@@ -134,7 +134,7 @@ func TestChunksLetPongsPass(t *testing.T) {
 func TestChunksLetPongsPassCongested(t *testing.T) {
 	cfg := roomy
 	cfg.LowWaterBytes = 512 << 10
-	pings := sightings{seen: make(chan engine.Message, 1)}
+	pings := sightings{seen: make(chan engine.Message, 2)} // and the end
 	open := make(conns, 1)
 	s := enginetest.Start(t, cfg, engine.Endpoint{
 		Handler:      engine.Handler{OnOpen: open.OnOpen, OnMessage: echo},

@@ -40,7 +40,7 @@ func TestFrozenPool(t *testing.T) {
 		if with[2] <= 2*without[2] {
 			return
 		}
-		require.Less(t, attempt, 4, "the healthy ones' p99 with stalled peers is %v, without %v", with[2], without[2])
+		require.Less(t, attempt, 8, "the healthy ones' p99 with stalled peers is %v, without %v", with[2], without[2])
 	}
 }
 
@@ -76,14 +76,14 @@ func freeze(t *testing.T, s *enginetest.Server, open conns, n int) (thaw func())
 	var peers []*enginetest.Client
 	for range n {
 		c := s.DialWith(enginetest.Handshake{ReceiveBuffer: 4 << 10})
-		conn := <-open
+		<-open
 		peers = append(peers, c)
 		message := c.Frame(frame.Header{Fin: true, Opcode: frame.Binary}, pattern(16<<10))
 		writers.Go(func() {
 			for c.TryWrite(message) == nil { // until the reset
 			}
 		})
-		enginetest.Await(t, func() bool { return conn.PendingBytes() > 128<<10 }, "the peer should be congested")
+		enginetest.Await(t, func() bool { return s.Engine.Stats().Congested == len(peers) }, "the peers should be congested")
 	}
 	return func() {
 		for _, c := range peers {

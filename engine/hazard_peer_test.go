@@ -28,7 +28,7 @@ import (
 // notice nothing.
 func TestPeerThatDoesNotReadItsAnswers(t *testing.T) {
 	const timeout = 200 * time.Millisecond
-	stall := engine.Config{WriteStallTimeout: 5 * timeout, ControlFramesPerSecond: -1} // the kernel waits three times as long
+	stall := engine.Config{WriteStallTimeout: 10 * timeout, ControlFramesPerSecond: -1} // the kernel waits three times as long, but from when the peer's window is full
 	type repeat func(c *enginetest.Client) []byte
 	control := func(op frame.Opcode) repeat {
 		return func(c *enginetest.Client) []byte { return c.Frame(frame.Header{Fin: true, Opcode: op}, letters(125)) }

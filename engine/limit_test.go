@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -165,12 +166,15 @@ func TestLimitOutbound(t *testing.T) {
 	}
 }
 
-// A stream of exactly the limit passes; what is over it never looks whole.
-func TestLimitStream(t *testing.T) {
+// A stream of exactly the limit passes; what is over it never looks whole. In virtual time,
+// as TestStreamFragments.
+func TestLimitStream(t *testing.T) { synctest.Test(t, limitStream) }
+
+func limitStream(t *testing.T) {
 	cfg := limited
 	cfg.SendChunkBytes = 1000
 	open := make(conns, 1)
-	s := enginetest.Start(t, cfg, engine.Endpoint{Handler: engine.Handler{OnOpen: open.OnOpen, OnMessage: echo}})
+	s := enginetest.StartMemory(t, cfg, engine.Endpoint{Handler: engine.Handler{OnOpen: open.OnOpen, OnMessage: echo}})
 	c := s.Dial()
 	conn := <-open
 	require.NoError(t, conn.SendStream(t.Context(), frame.Binary, bytes.NewReader(pattern(limit))))

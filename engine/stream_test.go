@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -30,12 +31,17 @@ type streamRig struct {
 
 func newStreamRig(t *testing.T, cfg engine.Config) *streamRig {
 	t.Helper()
+	return streamRigOn(t, enginetest.Start, cfg)
+}
+
+func streamRigOn(t *testing.T, start func(testing.TB, engine.Config, engine.Endpoint) *enginetest.Server, cfg engine.Config) *streamRig {
+	t.Helper()
 	r := new(streamRig)
 	open := make(conns, 1)
 	if cfg.Logger == nil {
 		cfg.Logger = quiet
 	}
-	r.s = enginetest.Start(t, cfg, engine.Endpoint{Handler: engine.Handler{OnOpen: open.OnOpen, OnMessage: echo, OnClose: r.end.OnClose}})
+	r.s = start(t, cfg, engine.Endpoint{Handler: engine.Handler{OnOpen: open.OnOpen, OnMessage: echo, OnClose: r.end.OnClose}})
 	r.c = r.s.Dial()
 	r.conn = <-open
 	return r
@@ -300,9 +306,12 @@ func TestStreamLimit(t *testing.T) {
 }
 
 // Fragments are as large as they may be, and the last one is empty only if the
-// message is.
-func TestStreamFragments(t *testing.T) {
-	r := newStreamRig(t, engine.Config{})
+// message is. In virtual time: what waits for a goroutine that is held up leaves as a
+// fragment of its own.
+func TestStreamFragments(t *testing.T) { synctest.Test(t, streamFragments) }
+
+func streamFragments(t *testing.T) {
+	r := streamRigOn(t, enginetest.StartMemory, engine.Config{})
 	for _, n := range []int{0, 1, chunk - 1, chunk, chunk + 1, 2*chunk - 1, 2 * chunk, 2*chunk + 1, 5 * chunk} {
 		done := make(chan error, 1)
 		go func() { done <- r.conn.SendStream(context.Background(), frame.Binary, bytes.NewReader(pattern(n))) }()

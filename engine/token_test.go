@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"testing"
 	"time"
@@ -16,7 +17,7 @@ import (
 // The replies of a handler that takes its time leave when they are sent, not when
 // it returns, also while the next messages of the connection wait.
 func TestTokenStream(t *testing.T) {
-	const tokens, pause, soon = 10, 40 * time.Millisecond, 20 * time.Millisecond
+	const tokens, pause, soon = 5, 100 * time.Millisecond, 60 * time.Millisecond
 	for name, waiting := range map[string]int{"alone": 0, "with messages waiting": 5} {
 		t.Run(name, func(t *testing.T) {
 			modes(t, func(t *testing.T, inline bool) {
@@ -64,7 +65,7 @@ func TestTokenStream(t *testing.T) {
 // Flush does not wait for the tick.
 func TestTokenFlush(t *testing.T) {
 	modes(t, func(t *testing.T, inline bool) {
-		got := make(chan struct{})
+		got := make(chan struct{}, 1)
 		ep := onMessage(func(_ context.Context, c *engine.Conn, m engine.Message) error {
 			if string(m.Data) != "first" {
 				return nil
@@ -72,23 +73,21 @@ func TestTokenFlush(t *testing.T) {
 			if err := c.SendText("reply"); err != nil {
 				return err
 			}
-			if c.PendingBytes() == 0 {
-				return c.SendText("was not held back")
-			}
+			held := c.PendingBytes() > 0
 			c.Flush()
-			if c.PendingBytes() != 0 {
-				return c.SendText("was not flushed")
-			}
+			flushed := c.PendingBytes() == 0
 			<-got
-			return c.SendText("done")
+			return c.SendText(fmt.Sprintf("held %t, flushed %t", held, flushed))
 		})
 		ep.Inline = inline
 		c := enginetest.Start(t, engine.Config{}, ep).Dial()
 		both := append(c.Frame(frame.Header{Fin: true, Opcode: frame.Text}, []byte("first")), c.Frame(frame.Header{Fin: true, Opcode: frame.Text}, []byte("second"))...)
-		c.Write(both)
-		require.Equal(t, "reply", c.ReadText())
-		close(got)
-		require.Equal(t, "done", c.ReadText())
+		enginetest.Await(t, func() bool { // the tick may come in between, but not always
+			c.Write(both)
+			require.Equal(t, "reply", c.ReadText())
+			got <- struct{}{}
+			return c.ReadText() == "held true, flushed true"
+		}, "what Flush is for")
 		c.Hangup()
 	})
 }

@@ -395,8 +395,19 @@ func TestList(t *testing.T) {
 func TestSuiteInterrupted(t *testing.T) {
 	child := record(t)
 	file := filepath.Join(t.TempDir(), "suite.json")
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	go func() { // until cancel
+		servers := map[string]bool{}
+		for ; len(servers) < 2 && ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
+			text, _ := os.ReadFile(os.Getenv(recordVariable))
+			if pid, _, ok := strings.Cut(string(text), " "); ok {
+				servers[pid] = true
+			}
+		}
+		time.Sleep(1300 * time.Millisecond) // the second is measured for 2.3 s
+		cancel()
+	}()
 	got := run(ctx, "--json", file)
 	require.ErrorAs(t, got.err, new(*InterruptedError))
 	_, pid := child()
