@@ -140,9 +140,9 @@ func TestTune(t *testing.T) {
 func TestTuneInterrupted(t *testing.T) {
 	child := record(t)
 	file := filepath.Join(t.TempDir(), "tune.json")
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 	defer cancel()
-	got := run(ctx, "tune", "--connections", "2", "--duration", "100ms", "--json", file)
+	got := run(ctx, "tune", "--connections", "2", "--duration", "300ms", "--json", file)
 	require.ErrorAs(t, got.err, new(*InterruptedError))
 	_, pid := child()
 	requireGone(t, pid)
