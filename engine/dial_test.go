@@ -29,6 +29,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/penstock-ws/penstock/backpressure"
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/engine/enginetest"
 	"github.com/penstock-ws/penstock/frame"
@@ -488,6 +489,22 @@ func TestDialShutdown(t *testing.T) {
 	cfg.NetDial = func(context.Context, string, string) (net.Conn, error) { panic("must not connect") }
 	_, err = engine.Dial(dialContext(t), s.URL(), cfg)
 	require.ErrorIs(t, err, engine.ErrShutdown)
+}
+
+// One that comes too late gives back what the message that came with the response has taken.
+func TestDialShutdownGivesBack(t *testing.T) {
+	raw := serveResponse(t, accepted+"\r\n"+string(frame.AppendHeader(nil, frame.Header{Fin: true, Opcode: frame.Binary, Length: 1 << 20})))
+	budget := backpressure.NewBudget(64 << 20)
+	e := newEngine(t, engine.Config{Budget: budget})
+	_, err := engine.Dial(dialContext(t), "ws://"+raw.addr, engine.DialConfig{Engine: e, Proxy: direct,
+		NetDial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			if err := e.Shutdown(ctx); err != nil {
+				return nil, err
+			}
+			return new(net.Dialer).DialContext(ctx, network, address)
+		}})
+	require.ErrorIs(t, err, engine.ErrShutdown)
+	require.Zero(t, budget.Used())
 }
 
 func TestDialBudget(t *testing.T) {

@@ -52,7 +52,8 @@ type Engine struct {
 	stopOnce sync.Once
 	empty    chan struct{} // closed when draining and the last connection has ended
 	stopped  chan struct{}
-	mu       sync.Mutex // orders the last removal against draining
+	mu       sync.Mutex // orders arrivals and the last removal against draining
+	arriving int        // guarded by mu: connections that are promised to a client, and not registered yet
 }
 
 // An endpoint is an Endpoint made ready.
@@ -246,13 +247,14 @@ type beginning struct {
 	response    []byte // to the handshake; nil: it was ours
 	scope       *Scope
 	values      values
+	arrived     bool // Shutdown waits for it
 }
 
 // start makes a connection. OnOpen runs first, so that the connection is where its
 // handler wants it (in a room, say) before the client can
 // know that it is open; then the response to the handshake leaves, with
 // what OnOpen has sent behind it; then the reader starts. It returns nil if Shutdown
-// has begun.
+// has begun and o has not arrived before that.
 func (e *Engine) start(p *endpoint, o beginning) *Conn {
 	c := &Conn{e: e, ep: p, sock: o.sock, id: e.registry.lastID.Add(1), scope: o.scope}
 	we := &e.server
@@ -286,7 +288,8 @@ func (e *Engine) start(p *endpoint, o beginning) *Conn {
 		rules = we.deflating
 	}
 	c.transport.init(c, rules, o.early)
-	if !e.admit(c) { // Shutdown has begun since the request was checked
+	admitted, late := e.admit(c, o.arrived)
+	if !admitted {
 		c.queue.Fail(net.ErrClosed) // closes the socket, by Finished
 		c.transport.release()
 		c.leaveBudget()
@@ -296,6 +299,9 @@ func (e *Engine) start(p *endpoint, o beginning) *Conn {
 		c.home.watch()
 	}
 	defer c.begin() // deferred: OnOpen may end in runtime.Goexit
+	if late {
+		defer c.goAway()
+	}
 	c.open()
 	c.tap(o.early)
 	return c
@@ -318,16 +324,40 @@ func (c *Conn) begin() {
 	c.e.goroutines.spawn(c.read) // ends with the connection
 }
 
-// admit registers a connection unless Shutdown has begun meanwhile.
-func (e *Engine) admit(c *Conn) bool {
+// arrive announces a connection that a client is about to be promised, unless Shutdown has
+// begun: Shutdown waits for it.
+func (e *Engine) arrive() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.draining.Load() {
 		return false
 	}
+	e.arriving++
+	return true
+}
+
+// turnBack is for one that does not come after all.
+func (e *Engine) turnBack() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.arriving--
+	e.signalEmptyLocked()
+}
+
+// admit registers a connection: one that has arrived in any case, others unless Shutdown
+// has begun. late: it has, and does not know of this one.
+func (e *Engine) admit(c *Conn, arrived bool) (admitted, late bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	late = e.draining.Load()
+	if arrived {
+		e.arriving--
+	} else if late {
+		return false, false
+	}
 	e.registry.add(c)
 	e.counters.opened.Add(1)
-	return true
+	return true, late
 }
 
 // remove forgets a connection whose OnClose has returned.
@@ -336,16 +366,18 @@ func (e *Engine) remove(c *Conn, err *CloseError) {
 	c.leaveBudget()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.registry.remove(c) == 0 && e.draining.Load() {
-		e.signalEmpty()
-	}
+	e.registry.remove(c)
+	e.signalEmptyLocked()
 	if e.single {
 		go func() { _ = e.Shutdown(context.Background()) }() // ends with what the engine has started
 	}
 }
 
-func (e *Engine) signalEmpty() {
-	e.stopOnce.Do(func() { close(e.empty) })
+// signalEmptyLocked tells Shutdown when there is nothing more to wait for.
+func (e *Engine) signalEmptyLocked() {
+	if e.draining.Load() && e.arriving == 0 && e.registry.open.Load() == 0 {
+		e.stopOnce.Do(func() { close(e.empty) })
+	}
 }
 
 // Serve accepts connections on ln, upgrades every request, and returns when ctx

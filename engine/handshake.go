@@ -94,11 +94,15 @@ func (ep *endpoint) upgrade(w http.ResponseWriter, r *http.Request) error {
 	if err := ep.e.admission.enter(scope); err != nil {
 		return err
 	}
-	entered := false
-	defer func() {
-		if !entered {
-			ep.e.admission.leave(scope)
+	arrived, entered := false, false
+	defer func() { // deferred: Admit and Hijack may be the program's
+		if entered {
+			return
 		}
+		if arrived {
+			ep.e.turnBack()
+		}
+		ep.e.admission.leave(scope)
 	}()
 	admitted, first, err := ep.admits(r)
 	if err != nil {
@@ -112,6 +116,9 @@ func (ep *endpoint) upgrade(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	response := switchingProtocols(r.Header.Get("Sec-WebSocket-Key"), scope.Subprotocol(), extensions, w.Header().Clone())
+	if arrived = ep.e.arrive(); !arrived {
+		return busy(http.StatusServiceUnavailable, RefusedShutdown, "shutting down")
+	}
 	conn, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return &HandshakeError{Status: http.StatusInternalServerError, Reason: "this server cannot upgrade connections", why: RefusedServer}
@@ -120,7 +127,7 @@ func (ep *endpoint) upgrade(w http.ResponseWriter, r *http.Request) error {
 		scope.header = admitted.Header
 	}
 	entered = true
-	ep.e.start(ep, beginning{ep.e.newSocket(conn, false), deflateBits, buffered(rw.Reader), response, scope, first})
+	ep.e.start(ep, beginning{ep.e.newSocket(conn, false), deflateBits, buffered(rw.Reader), response, scope, first, true})
 	return nil
 }
 

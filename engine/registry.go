@@ -35,7 +35,7 @@ func (r *registry) add(c *Conn) {
 	s.conns = append(s.conns, c)
 }
 
-func (r *registry) remove(c *Conn) (left int64) {
+func (r *registry) remove(c *Conn) {
 	s := &r.shards[c.id%shardCount]
 	s.mu.Lock()
 	last := len(s.conns) - 1
@@ -47,7 +47,7 @@ func (r *registry) remove(c *Conn) (left int64) {
 	passed, _ := c.traffic()
 	s.gone.add(passed) // with the same lock held, so that nobody ever counts it twice, or not at all
 	s.mu.Unlock()
-	return r.open.Add(-1)
+	r.open.Add(-1)
 }
 
 // each calls f for every connection of a shard, under the shard's lock.

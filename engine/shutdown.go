@@ -23,9 +23,7 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 		e.mu.Unlock()
 		return ErrShutdown
 	}
-	if e.registry.open.Load() == 0 {
-		e.signalEmpty()
-	}
+	e.signalEmptyLocked()
 	e.mu.Unlock()
 	e.closeAll(ctx)
 	err := e.awaitEmpty(ctx)
@@ -64,8 +62,13 @@ func (e *Engine) closeAll(ctx context.Context) {
 			case <-ctx.Done():
 			}
 		}
-		c.finish(&CloseError{Code: frame.CloseGoingAway, Reason: "server is shutting down", Cause: CauseShutdown})
+		c.goAway()
 	}
+}
+
+// goAway begins the end of a connection of an engine that shuts down.
+func (c *Conn) goAway() {
+	c.finish(&CloseError{Code: frame.CloseGoingAway, Reason: "server is shutting down", Cause: CauseShutdown})
 }
 
 // moment is when connection i of n is closed: at random within its share of the spread, so

@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +14,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/penstock-ws/penstock/backpressure"
 	"github.com/penstock-ws/penstock/engine"
 	"github.com/penstock-ws/penstock/engine/enginetest"
 	"github.com/penstock-ws/penstock/frame"
@@ -227,16 +227,50 @@ func TestShutdownServe(t *testing.T) {
 	}
 }
 
-// A connection that Shutdown comes before, although its request was checked in time, gives
-// back what the message that came with its handshake has taken.
-func TestShutdownDuringAdmitGivesBack(t *testing.T) {
-	budget := backpressure.NewBudget(64 << 20)
+// A request that is checked when Shutdown begins is refused like later ones.
+func TestShutdownDuringAdmit(t *testing.T) {
 	var s *enginetest.Server
-	s = enginetest.Start(t, engine.Config{Budget: budget}, engine.Endpoint{Handler: engine.Handler{
+	s = enginetest.Start(t, engine.Config{}, engine.Endpoint{Handler: engine.Handler{
 		OnMessage: echo,
-		Admit:     func(*http.Request) error { return s.Shutdown(20 * time.Second) },
+		Admit:     func(*http.Request) error { return s.Shutdown(enginetest.Patience) },
 	}})
-	header := frame.AppendHeader(nil, frame.Header{Fin: true, Opcode: frame.Binary, Masked: true, Length: 1 << 20})
-	s.Ask(enginetest.Handshake{Early: header}).ReadToEnd()
-	enginetest.Await(t, func() bool { return budget.Used() == 0 }, "all that was taken should have been given back")
+	require.Equal(t, http.StatusServiceUnavailable, s.Request(enginetest.Handshake{}).StatusCode)
+}
+
+// A hijackHook does something before a connection is taken over.
+type hijackHook struct {
+	http.ResponseWriter
+	before func()
+}
+
+func (h hijackHook) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	h.before()
+	return http.NewResponseController(h.ResponseWriter).Hijack()
+}
+
+// One that has been let in when Shutdown begins is served, and told like the others. If it
+// cannot be taken over nobody waits for it.
+func TestShutdownDuringHijack(t *testing.T) {
+	modes(t, func(t *testing.T, inline bool) {
+		for _, broken := range []bool{false, true} {
+			s := enginetest.Start(t, engine.Config{}, engine.Endpoint{Inline: inline, Handler: engine.Handler{OnMessage: echo}})
+			down := make(chan error, 1)
+			s.HandleHTTP("/late", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				defer func() { _ = recover() }()
+				s.Engine.ServeHTTP(hijackHook{w, func() {
+					go func() { down <- s.Shutdown(enginetest.Patience) }()
+					enginetest.Await(t, func() bool { return s.Request(enginetest.Handshake{}).StatusCode == http.StatusServiceUnavailable }, "upgrades should be refused")
+					if broken {
+						panic("no connection")
+					}
+				}}, r)
+			}))
+			if late := (enginetest.Handshake{Target: "/late"}); broken {
+				require.NotEqual(t, http.StatusSwitchingProtocols, s.Request(late).StatusCode)
+			} else {
+				s.DialWith(late).ExpectClose(frame.CloseGoingAway)
+			}
+			require.NoError(t, <-down)
+		}
+	})
 }
