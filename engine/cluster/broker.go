@@ -16,7 +16,8 @@ type Broker interface {
 	Run(ctx context.Context, to Events)
 
 	// Subscribe adds to the set. It waits for nothing: Events.Live says when a channel
-	// is established.
+	// is established, each time that it has been added, however soon after Unsubscribe;
+	// of several times in a row, for the last one.
 	Subscribe(channels ...string)
 
 	// Unsubscribe takes out of the set. It waits for nothing: some messages may still

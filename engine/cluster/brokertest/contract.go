@@ -28,6 +28,7 @@ func Contract(t *testing.T, start func(t testing.TB) Harness) {
 		{"a client that is no node", always, contractForeign},
 		{"nothing before it is subscribed or after", always, contractSet},
 		{"a channel that leaves and enters is live in the end", always, contractToggle},
+		{"a channel that enters again is told again", always, contractAgain},
 		{"thousands of channels", always, contractMany},
 		{"the set is established when Run begins", always, contractBeforeRun},
 		{"a killed broker is lost and comes back with the set", mortal, contractKill},
@@ -146,6 +147,16 @@ func contractToggle(t *testing.T, h Harness) {
 		b.wait("later", 1)
 		return len(b.payloads("c")) == before
 	})
+}
+
+// However soon: a node has another subscription then, which waits for it.
+func contractAgain(t *testing.T, h Harness) {
+	b := open(t, h.New(t)).join("c")
+	for i := range 100 {
+		b.Unsubscribe("c")
+		b.Subscribe("c")
+		b.waitLive("c", 2+i)
+	}
 }
 
 func contractMany(t *testing.T, h Harness) {

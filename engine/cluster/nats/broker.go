@@ -42,7 +42,7 @@ type Broker struct {
 
 	mu      sync.Mutex
 	want    map[string]bool // the set
-	changed map[string]bool // channels that may have entered or left it since the connection was told
+	changed map[string]bool // channels that may have entered or left it since the connection was told; true: entered, also if it had not been told before that they had left
 }
 
 // New returns a broker, which connects when Run is called. The error says what is wrong
@@ -86,12 +86,12 @@ func (b *Broker) set(channels []string, wanted bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, c := range channels {
+		b.changed[c] = b.changed[c] || wanted && !b.want[c]
 		if wanted {
 			b.want[c] = true
 		} else {
 			delete(b.want, c)
 		}
-		b.changed[c] = true
 	}
 	b.look()
 }
@@ -198,6 +198,9 @@ func (l *link) change(ctx context.Context) (entered []string, err error) {
 		delete(l.subs, c)
 	}
 	for _, c := range enter {
+		if l.subs[c] != nil { // it has never left
+			continue
+		}
 		s, err := l.nc.ChanSubscribe(c, l.messages)
 		if err != nil {
 			return nil, err
@@ -225,9 +228,9 @@ func (b *Broker) all() {
 func (b *Broker) changes(are map[string]*nats.Subscription) (enter, leave []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for c := range b.changed {
+	for c, entered := range b.changed {
 		switch {
-		case b.want[c] && are[c] == nil:
+		case b.want[c] && (entered || are[c] == nil):
 			enter = append(enter, c)
 		case !b.want[c] && are[c] != nil:
 			leave = append(leave, c)

@@ -27,7 +27,7 @@ type Broker struct {
 
 	mu      sync.Mutex
 	want    map[string]bool // the set
-	changed map[string]bool // channels that may have entered or left it since the connection was told
+	changed map[string]bool // channels that may have entered or left it since the connection was told; true: entered, also if it had not been told before that they had left
 	asked   map[string]bool // channels that the connection has been told to subscribe
 	pending map[string]int  // of those, how many confirmations are to come
 }
@@ -56,12 +56,12 @@ func (b *Broker) set(channels []string, wanted bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, c := range channels {
+		b.changed[c] = b.changed[c] || wanted && !b.want[c]
 		if wanted {
 			b.want[c] = true
 		} else {
 			delete(b.want, c)
 		}
-		b.changed[c] = true
 	}
 	b.look()
 }
@@ -104,9 +104,9 @@ func (b *Broker) left(channel string) bool {
 func (b *Broker) changes() (enter, leave []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for c := range b.changed {
+	for c, entered := range b.changed {
 		switch {
-		case b.want[c] && !b.asked[c]:
+		case b.want[c] && (entered || !b.asked[c]): // the server confirms a second time, too
 			b.asked[c] = true
 			b.pending[c]++
 			enter = append(enter, c)
