@@ -28,7 +28,7 @@ func TestTimeoutIdle(t *testing.T) {
 		start := time.Now()
 		c := s.Dial()
 		c.ExpectClose(frame.CloseGoingAway)
-		require.GreaterOrEqual(t, time.Since(start), idle*9/10, "the clock is coarse")
+		require.GreaterOrEqual(t, time.Since(start), idle*3/4, "the clock is coarse, and may be late")
 		err := end.await(t)
 		require.Equal(t, frame.CloseGoingAway, err.Code)
 		require.False(t, err.Remote)
