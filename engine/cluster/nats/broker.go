@@ -42,7 +42,7 @@ type Broker struct {
 
 	mu      sync.Mutex
 	want    map[string]bool // the set
-	changed map[string]bool // channels that may have entered or left it since the connection was told; true: entered, also if it had not been told before that they had left
+	changed map[string]bool // channels that may have entered or left it since the connection was told; true: entered, perhaps unnoticed
 }
 
 // New returns a broker, which connects when Run is called. The error says what is wrong

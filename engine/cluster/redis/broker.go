@@ -27,7 +27,7 @@ type Broker struct {
 
 	mu      sync.Mutex
 	want    map[string]bool // the set
-	changed map[string]bool // channels that may have entered or left it since the connection was told; true: entered, also if it had not been told before that they had left
+	changed map[string]bool // channels that may have entered or left it since the connection was told; true: entered, perhaps unnoticed
 	asked   map[string]bool // channels that the connection has been told to subscribe
 	pending map[string]int  // of those, how many confirmations are to come
 }
