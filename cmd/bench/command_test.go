@@ -277,7 +277,7 @@ func TestEchoSignalled(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "echo.json")
 		cmd := exec.Command(os.Args[0], "bench", "echo", "--duration", "1h", "--warmup", "0s", "--json", file)
 		require.NoError(t, cmd.Start())
-		time.Sleep(after * time.Millisecond) // the moment is what is being tested
+		time.Sleep(after * time.Millisecond)                    // the moment is what is being tested
 		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM)) // SIGINT is ignored in what a shell started in the background, until somebody asks for it
 		_ = cmd.Wait()
 		if _, err := os.Stat(os.Getenv(recordVariable)); err == nil {
