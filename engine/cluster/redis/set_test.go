@@ -31,7 +31,9 @@ func TestConfirmed(t *testing.T) {
 	b.Unsubscribe("c")
 	require.False(t, b.confirmed("c"), "it is not wanted")
 	b.Subscribe("c")
-	tell(0, 0) // before the server was told anything
+	tell(1, 0) // though the server was not told that it had left: who has subscribed waits for its word
+	require.True(t, b.confirmed("c"))
+	tell(0, 0)
 	b.forget()
 	tell(1, 0) // a new connection is told all
 }
