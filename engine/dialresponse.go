@@ -71,7 +71,7 @@ func (d *dialling) exchange(o *beginning) error {
 		return err
 	}
 	u := d.url
-	o.scope = packScope([...]string{u.Path, u.RawQuery, d.r.Host, d.conn.RemoteAddr().String(), chosen, headerLines(resp.Header)}, u.Scheme == "wss")
+	o.scope = packScope([...]string{u.Path, u.RawQuery, d.r.Host, d.conn.RemoteAddr().String(), chosen}, resp.Header, u.Scheme == "wss")
 	o.scope.dialled = true
 	o.early = buffered(br)
 	return nil

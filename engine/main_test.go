@@ -2,7 +2,9 @@ package engine
 
 import (
 	"flag"
+	"net/http"
 	"os"
+	"strings"
 	"testing"
 )
 
@@ -25,7 +27,11 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// scopeOf is a handshake with the given header lines.
-func scopeOf(headers string) *Scope {
-	return packScope([...]string{partHost: "h", partLines: headers}, false)
+// scopeOf is a handshake with the given header line, its name and its value, or none.
+func scopeOf(header string) *Scope {
+	h := make(http.Header)
+	if name, value, ok := strings.Cut(header, "\n"); ok {
+		h.Set(name, strings.TrimSuffix(value, "\n"))
+	}
+	return packScope([partLines]string{partHost: "h"}, h, false)
 }

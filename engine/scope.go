@@ -16,6 +16,7 @@ type Scope struct {
 	text   string      // everything else, one behind the other: one allocation, and no strings to point into it
 	ends   [partLines]uint32
 	secure bool
+	usual  uint8 // which of usualHeaders there are besides
 
 	dialled bool // this side has connected
 }
@@ -35,16 +36,17 @@ func newScope(r *http.Request, trusted []netip.Prefix, chosen string) *Scope {
 	if len(trusted) > 0 {
 		client.believe(r.Header, trusted)
 	}
-	return packScope([...]string{r.URL.Path, r.URL.RawQuery, r.Host, client.remote, chosen, headerLines(r.Header)}, client.secure)
+	return packScope([...]string{r.URL.Path, r.URL.RawQuery, r.Host, client.remote, chosen}, r.Header, client.secure)
 }
 
 // keep replaces what a program may not want to be kept: see interceptors.Interceptor.
 func (s *Scope) keep(r *http.Request) {
-	*s = *packScope([...]string{s.Path(), r.URL.RawQuery, s.Host(), s.RemoteAddr(), s.Subprotocol(), headerLines(r.Header)}, s.secure)
+	*s = *packScope([...]string{s.Path(), r.URL.RawQuery, s.Host(), s.RemoteAddr(), s.Subprotocol()}, r.Header, s.secure)
 }
 
-func packScope(parts [partLines + 1]string, secure bool) *Scope {
-	s := &Scope{secure: secure, text: strings.Join(parts[:], "")}
+func packScope(parts [partLines]string, h http.Header, secure bool) *Scope {
+	lines, usual := headerLines(h)
+	s := &Scope{secure: secure, usual: usual, text: strings.Join(append(parts[:], lines), "")}
 	end := 0
 	for i := range s.ends {
 		end += len(parts[i])
@@ -64,9 +66,21 @@ func (s *Scope) part(i int) string {
 	return text
 }
 
-func headerLines(h http.Header) string {
+// usualHeaders are in nearly every handshake, so that a bit each stands for them.
+var usualHeaders = [...]struct{ name, value string }{{"Upgrade", "websocket"}, {"Connection", "Upgrade"}, {"Sec-Websocket-Version", "13"}}
+
+// headerLines returns what is not usual, and what is.
+func headerLines(h http.Header) (lines string, usual uint8) {
+	for i, u := range usualHeaders {
+		if values := h[u.name]; len(values) == 1 && values[0] == u.value {
+			usual |= 1 << i
+		}
+	}
 	var b strings.Builder
 	for name, values := range h {
+		if isUsual(name, usual) {
+			continue
+		}
 		for _, v := range values {
 			b.WriteString(name)
 			b.WriteByte('\n') // neither names nor values have line breaks
@@ -74,7 +88,16 @@ func headerLines(h http.Header) string {
 			b.WriteByte('\n')
 		}
 	}
-	return b.String()
+	return b.String(), usual
+}
+
+func isUsual(name string, usual uint8) bool {
+	for i, u := range usualHeaders {
+		if u.name == name {
+			return usual&(1<<i) != 0
+		}
+	}
+	return false
 }
 
 // Path returns the path of the request's URL.
@@ -108,6 +131,11 @@ func (s *Scope) Header(name string) string {
 // same name keep their order.
 func (s *Scope) Headers() iter.Seq2[string, string] {
 	return func(yield func(string, string) bool) {
+		for i, u := range usualHeaders {
+			if s.usual&(1<<i) != 0 && !yield(u.name, u.value) {
+				return
+			}
+		}
 		for rest := s.part(partLines); rest != ""; {
 			var name, value string
 			name, rest, _ = strings.Cut(rest, "\n")

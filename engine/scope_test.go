@@ -38,6 +38,9 @@ func TestD7Scope(t *testing.T) {
 	}
 	require.Equal(t, []string{"1", "2"}, lines["X-One"])
 	require.Equal(t, []string{"websocket"}, lines["Upgrade"])
+	require.Equal(t, []string{"Upgrade"}, lines["Connection"])
+	require.Equal(t, []string{"13"}, lines["Sec-Websocket-Version"])
+	require.Equal(t, []string{"dGhlIHNhbXBsZSBub25jZQ=="}, lines["Sec-Websocket-Key"])
 	require.Equal(t, c.Conn.LocalAddr().String(), scope.RemoteAddr())
 	require.False(t, scope.Secure())
 	require.Equal(t, "b", scope.Subprotocol())
@@ -47,6 +50,30 @@ func TestD7Scope(t *testing.T) {
 	require.Equal(t, "1", scope.Query().Get("q"), "a reader has changed it")
 	c.Hangup()
 	require.Equal(t, "example.org:1234", scope.Host())
+}
+
+// What nearly all handshakes have alike is kept as it came when it is not alike.
+func TestD7ScopeUnusualHeaders(t *testing.T) {
+	open := make(conns, 1)
+	s := enginetest.Start(t, engine.Config{}, engine.Endpoint{Handler: engine.Handler{OnOpen: open.OnOpen, OnMessage: echo}})
+	for _, header := range []map[string][]string{
+		{"Upgrade": {"WebSocket"}, "Connection": {"keep-alive, Upgrade"}},
+		{"Upgrade": {"websocket"}, "Connection": {"keep-alive", "Upgrade"}},
+		{"Upgrade": {"x/1, websocket"}, "Connection": {"Upgrade"}},
+	} {
+		c := s.DialWith(enginetest.Handshake{Header: header})
+		scope := (<-open).Scope()
+		got := make(map[string][]string)
+		for name, value := range scope.Headers() {
+			got[name] = append(got[name], value)
+		}
+		for name, values := range header {
+			require.Equal(t, values, got[name])
+			require.Equal(t, values[0], scope.Header(name))
+		}
+		require.Equal(t, []string{"13"}, got["Sec-Websocket-Version"])
+		c.Hangup()
+	}
 }
 
 // D7: behind trusted proxies the remote address is the client's; others cannot
