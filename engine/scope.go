@@ -71,14 +71,10 @@ var usualHeaders = [...]struct{ name, value string }{{"Upgrade", "websocket"}, {
 
 // headerLines returns what is not usual, and what is.
 func headerLines(h http.Header) (lines string, usual uint8) {
-	for i, u := range usualHeaders {
-		if values := h[u.name]; len(values) == 1 && values[0] == u.value {
-			usual |= 1 << i
-		}
-	}
 	var b strings.Builder
 	for name, values := range h {
-		if isUsual(name, usual) {
+		if bit := usualBit(name, values); bit != 0 {
+			usual |= bit
 			continue
 		}
 		for _, v := range values {
@@ -91,13 +87,14 @@ func headerLines(h http.Header) (lines string, usual uint8) {
 	return b.String(), usual
 }
 
-func isUsual(name string, usual uint8) bool {
+// usualBit returns 0 for what is not usual.
+func usualBit(name string, values []string) uint8 {
 	for i, u := range usualHeaders {
-		if u.name == name {
-			return usual&(1<<i) != 0
+		if name == u.name && len(values) == 1 && values[0] == u.value {
+			return 1 << i
 		}
 	}
-	return false
+	return 0
 }
 
 // Path returns the path of the request's URL.
