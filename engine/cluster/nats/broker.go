@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/penstock-ws/penstock/engine/cluster"
+	"github.com/penstock-ws/penstock/engine/cluster/internal/channels"
 	"github.com/penstock-ws/penstock/engine/cluster/internal/retry"
 )
 
@@ -32,17 +33,11 @@ type Config struct {
 
 // Broker carries the messages of nodes on subjects: a channel's name is its subject.
 type Broker struct {
-	// immutable
 	url     string
 	options []nats.Option
 	silence time.Duration
-	wake    chan struct{} // has one element if the set has changed
-
-	conn atomic.Pointer[nats.Conn] // nil: none
-
-	mu      sync.Mutex
-	want    map[string]bool // the set
-	changed map[string]bool // channels that may have entered or left it since the connection was told; true: entered, perhaps unnoticed
+	set     *channels.Set
+	conn    atomic.Pointer[nats.Conn] // nil: none
 }
 
 // New returns a broker, which connects when Run is called. The error says what is wrong
@@ -57,11 +52,7 @@ func New(cfg Config) (*Broker, error) {
 	if err := CheckURL(cfg.URL); err != nil {
 		return nil, err
 	}
-	return &Broker{
-		url: cfg.URL, options: cfg.Options, silence: cfg.Silence,
-		wake: make(chan struct{}, 1),
-		want: make(map[string]bool), changed: make(map[string]bool),
-	}, nil
+	return &Broker{url: cfg.URL, options: cfg.Options, silence: cfg.Silence, set: channels.New()}, nil
 }
 
 // CheckURL returns an error for what is no Config.URL. It does not quote it: there may be
@@ -77,32 +68,10 @@ func CheckURL(s string) error {
 }
 
 // Subscribe is as cluster.Broker says.
-func (b *Broker) Subscribe(channels ...string) { b.set(channels, true) }
+func (b *Broker) Subscribe(channels ...string) { b.set.Subscribe(channels...) }
 
 // Unsubscribe is as cluster.Broker says.
-func (b *Broker) Unsubscribe(channels ...string) { b.set(channels, false) }
-
-func (b *Broker) set(channels []string, wanted bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, c := range channels {
-		b.changed[c] = b.changed[c] || wanted && !b.want[c]
-		if wanted {
-			b.want[c] = true
-		} else {
-			delete(b.want, c)
-		}
-	}
-	b.look()
-}
-
-// look has the set looked at.
-func (b *Broker) look() {
-	select {
-	case b.wake <- struct{}{}:
-	default:
-	}
-}
+func (b *Broker) Unsubscribe(channels ...string) { b.set.Unsubscribe(channels...) }
 
 const mostWaiting = 1 << 16 // received messages; with more the connection is given up
 
@@ -168,12 +137,12 @@ func (l *link) fail(err error) {
 
 // tellSet tells the server how the set changes.
 func (l *link) tellSet(ctx context.Context) {
-	l.b.all()
+	l.b.set.Renew()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-l.b.wake:
+		case <-l.b.set.Changed():
 		}
 		entered, err := l.change(ctx)
 		if err != nil {
@@ -190,7 +159,7 @@ func (l *link) tellSet(ctx context.Context) {
 
 // change returns what has entered the set, when the server has confirmed it.
 func (l *link) change(ctx context.Context) (entered []string, err error) {
-	enter, leave := l.b.changes(l.subs)
+	enter, leave := l.b.set.Changes()
 	for _, c := range leave {
 		if err := l.subs[c].Unsubscribe(); err != nil {
 			return nil, err
@@ -215,31 +184,6 @@ func (l *link) change(ctx context.Context) (entered []string, err error) {
 	return enter, l.nc.FlushWithContext(within)
 }
 
-// all is for a new connection, which has been told nothing.
-func (b *Broker) all() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for c := range b.want {
-		b.changed[c] = true
-	}
-	b.look()
-}
-
-func (b *Broker) changes(are map[string]*nats.Subscription) (enter, leave []string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for c, entered := range b.changed {
-		switch {
-		case b.want[c] && (entered || are[c] == nil):
-			enter = append(enter, c)
-		case !b.want[c] && are[c] != nil:
-			leave = append(leave, c)
-		}
-	}
-	clear(b.changed)
-	return enter, leave
-}
-
 func (l *link) receive(ctx context.Context, to cluster.Events) error {
 	for {
 		select {
@@ -251,7 +195,9 @@ func (l *link) receive(ctx context.Context, to cluster.Events) error {
 			to.Received(cluster.Message{Channel: m.Subject, Payload: m.Data})
 		case entered := <-l.live:
 			for _, c := range entered {
-				to.Live(c)
+				if l.b.set.Confirmed(c) {
+					to.Live(c)
+				}
 			}
 		}
 	}

@@ -6,30 +6,23 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/penstock-ws/penstock/engine/cluster"
+	"github.com/penstock-ws/penstock/engine/cluster/internal/channels"
 	"github.com/penstock-ws/penstock/engine/cluster/internal/retry"
 )
 
 // Broker carries the messages of nodes by PUBLISH and SUBSCRIBE, or, those of
 // Config.Sharded in a Redis Cluster, by SPUBLISH and SSUBSCRIBE.
 type Broker struct {
-	// immutable
 	client  redis.UniversalClient
 	owned   bool
 	silence time.Duration
 	sharded func(channel string) bool // nil: none
-	wake    chan struct{}             // has one element if the set has changed
-
-	mu      sync.Mutex
-	want    map[string]bool // the set
-	changed map[string]bool // channels that may have entered or left it since the connection was told; true: entered, perhaps unnoticed
-	asked   map[string]bool // channels that the connection has been told to subscribe
-	pending map[string]int  // of those, how many confirmations are to come
+	set     *channels.Set
 }
 
 // New returns a broker, which connects when Run is called. The error says what is wrong
@@ -41,38 +34,15 @@ func New(cfg Config) (*Broker, error) {
 	}
 	return &Broker{
 		client: client, owned: owned, silence: cfg.Silence, sharded: sharding(client, cfg.Sharded),
-		wake: make(chan struct{}, 1),
-		want: make(map[string]bool), changed: make(map[string]bool),
+		set: channels.New(),
 	}, nil
 }
 
 // Subscribe is as cluster.Broker says.
-func (b *Broker) Subscribe(channels ...string) { b.set(channels, true) }
+func (b *Broker) Subscribe(channels ...string) { b.set.Subscribe(channels...) }
 
 // Unsubscribe is as cluster.Broker says.
-func (b *Broker) Unsubscribe(channels ...string) { b.set(channels, false) }
-
-func (b *Broker) set(channels []string, wanted bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, c := range channels {
-		b.changed[c] = b.changed[c] || wanted && !b.want[c]
-		if wanted {
-			b.want[c] = true
-		} else {
-			delete(b.want, c)
-		}
-	}
-	b.look()
-}
-
-// look has the set looked at.
-func (b *Broker) look() {
-	select {
-	case b.wake <- struct{}{}:
-	default:
-	}
-}
+func (b *Broker) Unsubscribe(channels ...string) { b.set.Unsubscribe(channels...) }
 
 // Run is as cluster.Broker says. After it the broker is of no use any more.
 func (b *Broker) Run(ctx context.Context, to cluster.Events) {
@@ -80,55 +50,6 @@ func (b *Broker) Run(ctx context.Context, to cluster.Events) {
 		defer func() { _ = b.client.Close() }()
 	}
 	retry.Run(ctx, func() error { return b.connection(ctx, to) }, to.Lost)
-}
-
-// forget is for a new connection, which has been told nothing.
-func (b *Broker) forget() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.asked, b.pending = make(map[string]bool), make(map[string]int)
-	for c := range b.want {
-		b.changed[c] = true
-	}
-	b.look()
-}
-
-// left reports whether the server has ended a subscription that it was not asked to end:
-// in a cluster, because another one has the channel now.
-func (b *Broker) left(channel string) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.asked[channel] && b.pending[channel] == 0
-}
-
-func (b *Broker) changes() (enter, leave []string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for c, entered := range b.changed {
-		switch {
-		case b.want[c] && (entered || !b.asked[c]): // the server confirms a second time, too
-			b.asked[c] = true
-			b.pending[c]++
-			enter = append(enter, c)
-		case !b.want[c] && b.asked[c]:
-			delete(b.asked, c)
-			leave = append(leave, c)
-		}
-	}
-	clear(b.changed)
-	return enter, leave
-}
-
-// confirmed reports whether a channel is live: it may have left the set and entered it
-// again since.
-func (b *Broker) confirmed(channel string) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.pending[channel]--; b.pending[channel] > 0 {
-		return false
-	}
-	delete(b.pending, channel)
-	return b.asked[channel] && b.want[channel]
 }
 
 // Publish is as cluster.Broker says: one pipeline.

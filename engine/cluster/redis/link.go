@@ -44,7 +44,7 @@ func (b *Broker) connection(ctx context.Context, to cluster.Events) error {
 	if _, err := l.open(ctx, "", b.client.Subscribe(ctx)); err != nil {
 		return err
 	}
-	b.forget()
+	b.set.Renew()
 	l.all.Go(func() { l.fail(l.tellSet(ctx)) }) // until ctx is done, or it fails
 	var err error
 	select {
@@ -122,9 +122,9 @@ func (l *life) tellSet(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-l.b.wake:
+		case <-l.b.set.Changed():
 		}
-		enter, leave := l.b.changes()
+		enter, leave := l.b.set.Changes()
 		if err := l.each(ctx, enter, (*redis.PubSub).Subscribe, (*redis.PubSub).SSubscribe); err != nil {
 			return err
 		}
@@ -201,11 +201,11 @@ func (l *life) received(what any) error {
 	case *redis.Subscription:
 		switch m.Kind {
 		case "subscribe", "ssubscribe":
-			if l.b.confirmed(m.Channel) {
+			if l.b.set.Confirmed(m.Channel) {
 				l.to.Live(m.Channel)
 			}
 		case "sunsubscribe":
-			if l.b.left(m.Channel) {
+			if l.b.set.Live(m.Channel) { // nobody has asked for that
 				return errMoved
 			}
 		}
