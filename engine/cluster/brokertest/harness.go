@@ -117,11 +117,7 @@ func (p *tap) join(channels ...string) *tap {
 
 func (p *tap) waitLive(channel string, times int) {
 	p.t.Helper()
-	eventually(p.t, fmt.Sprintf("%s is live %d times", channel, times), func() bool {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		return p.live[channel] >= times
-	})
+	eventually(p.t, fmt.Sprintf("%s is live %d times", channel, times), func() bool { return p.timesLive(channel) >= times })
 }
 
 func (p *tap) waitLost(times int) {
@@ -133,6 +129,12 @@ func (p *tap) timesLost() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.lost
+}
+
+func (p *tap) timesLive(channel string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.live[channel]
 }
 
 // payloads returns what has come on a channel.
