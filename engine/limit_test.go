@@ -135,6 +135,7 @@ func TestLimitInboundFloodIsSlowed(t *testing.T) {
 	seconds := time.Since(since).Seconds()
 	require.Equal(t, frame.CloseMessageTooBig, end.await(t).Code)
 	require.Greater(t, sent, 1, "a peer has time to read its close frame")
+	require.Less(t, seconds, 5.0, "CloseTimeout is a second")
 	require.Less(t, float64(sent), 100*max(1, seconds), "MiB within %.1f seconds", seconds)
 }
 

@@ -67,19 +67,23 @@ func (f *fixture) connect(n int) *fixture {
 	return f
 }
 
-// next is what a client gets next.
-func (f *fixture) next(client int) string {
+// reading returns a client that is to be read from now, with a deadline.
+func (f *fixture) reading(client int) *websocket.Conn {
 	ws := f.clients[client]
 	_ = ws.SetReadDeadline(time.Now().Add(20 * time.Second))
-	_, m, err := ws.ReadMessage()
+	return ws
+}
+
+// next is what a client gets next.
+func (f *fixture) next(client int) string {
+	_, m, err := f.reading(client).ReadMessage()
 	require.NoError(f.t, err)
 	return string(m)
 }
 
 // read collects what a client gets until it gets last.
 func (f *fixture) read(client int, last string) []string {
-	ws := f.clients[client]
-	_ = ws.SetReadDeadline(time.Now().Add(20 * time.Second))
+	ws := f.reading(client)
 	for got := []string(nil); ; {
 		_, m, err := ws.ReadMessage()
 		if err != nil {
@@ -132,8 +136,7 @@ func TestBroadcastKeepsType(t *testing.T) {
 		_, err := f.room.Broadcast(context.Background(), op, payload)
 		require.NoError(t, err)
 		clear(payload) // the caller's again
-		_ = f.clients[0].SetReadDeadline(time.Now().Add(20 * time.Second))
-		op, got, err := f.clients[0].ReadMessage()
+		op, got, err := f.reading(0).ReadMessage()
 		require.NoError(t, err)
 		require.Equal(t, want, op)
 		require.Equal(t, "payload", string(got))
